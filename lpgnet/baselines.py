@@ -1,0 +1,139 @@
+"""What LPGNet is compared with: a linear map, a bidirectional GRU, and SDT with text and audio (SDT*).
+
+Letters as in `lpgnet.model`; each takes a `Batch` at utterance level and returns an `Output`.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from lpgnet.config import BiGRUConfig, LinearConfig, SDTConfig
+from lpgnet.model import MODALITY, Batch, Layout, Output
+
+
+class Linear(nn.Module):
+    """One linear map of the concatenated features, no context (Reading R28)."""
+
+    def __init__(self, config: LinearConfig, sizes: dict[str, int], classes: int, speakers: int = 0):
+        super().__init__()
+        self.modalities = config.modalities
+        self.classify = nn.Linear(sum(sizes[m] for m in self.modalities), classes)
+
+    def forward(self, batch: Batch) -> Output:
+        return Output(self.classify(torch.cat([batch.rows[m] for m in self.modalities], dim=-1)))
+
+
+class BiGRU(nn.Module):
+    """A bidirectional GRU over a dialogue's concatenated features, then a linear map."""
+
+    def __init__(self, config: BiGRUConfig, sizes: dict[str, int], classes: int, speakers: int = 0):
+        super().__init__()
+        self.gru = nn.GRU(
+            sum(sizes.values()), config.hidden // 2, batch_first=True, bidirectional=True
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.classify = nn.Linear(2 * (config.hidden // 2), classes)
+
+    def forward(self, batch: Batch) -> Output:
+        layout = batch.layouts["text"]
+        padded = layout.pad(torch.cat(list(batch.rows.values()), dim=-1))
+        lengths = layout.lengths.cpu()
+        packed = pack_padded_sequence(padded, lengths, batch_first=True, enforce_sorted=False)
+        states, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True)
+        return Output(self.classify(self.dropout(states[layout.valid])))
+
+
+class Transformer(nn.Module):
+    """One SDT path: multi-head attention and an FFN, one layer (SDT's published depth).
+
+    Its FFN has d_ff = d, a residual inside, and the layer's only norm; the first layer of SDT
+    does not normalise its input.
+    """
+
+    def __init__(self, config: SDTConfig):
+        super().__init__()
+        d = config.hidden
+        self.heads = config.heads
+        self.query, self.key, self.value, self.out = (nn.Linear(d, d) for _ in range(4))
+        self.dropout = nn.Dropout(config.dropout)
+        self.ffn = nn.Sequential(
+            nn.LayerNorm(d, eps=1e-6),
+            nn.Linear(d, d),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(d, d),
+            nn.Dropout(config.dropout),
+        )
+
+    def forward(self, query: Tensor, key: Tensor, layout: Layout) -> Tensor:
+        """(N, d), (N, d) -> (N, d); queries attend to keys of their own dialogue."""
+        q, k, v = (
+            layout.pad(rows).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for rows in (self.query(query), self.key(key), self.value(key))
+        )  # (B, heads, U, d / heads)
+        mask = layout.valid[:, None, None, :]
+        drop = self.dropout.p if self.training else 0.0
+        context = scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=drop)
+        rows = self.out(context.transpose(1, 2).flatten(2)[layout.valid])
+        rows = self.dropout(rows) + query
+        return self.ffn(rows) + rows
+
+
+def sinusoids(positions: Tensor, size: int) -> Tensor:
+    """The Transformer's position code: (N,) -> (N, size)."""
+    steps = torch.arange(0, size, 2, device=positions.device)
+    angles = positions[:, None] * torch.exp(-math.log(10000.0) * steps / size)
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :size]
+
+
+class SDT(nn.Module):
+    """SDT (Ma et al. 2023) without its video: the paper's SDT*.
+
+    Reading R20: speaker embedding, sinusoidal positions, four Transformer paths with the query
+    naming the branch, bias-free input maps and gates, students ReLU, dropout, linear.
+    """
+
+    def __init__(self, config: SDTConfig, sizes: dict[str, int], classes: int, speakers: int = 0):
+        super().__init__()
+        d = config.hidden
+        self.encode = nn.ModuleDict({m: nn.Linear(f, d, bias=False) for m, f in sizes.items()})
+        self.speaker = nn.Embedding(speakers, d) if config.speakers else None
+        self.paths = nn.ModuleDict({q + k: Transformer(config) for q in "ta" for k in "ta"})
+        self.unimodal_gate = nn.ModuleDict({p: nn.Linear(d, d, bias=False) for p in self.paths})
+        self.merge = nn.ModuleDict({m: nn.Linear(2 * d, d) for m in sizes})
+        self.multimodal_gate = nn.Linear(d, d, bias=False)
+        self.classify = nn.Linear(d, classes)
+        self.student = nn.ModuleDict(
+            {
+                m: nn.Sequential(nn.ReLU(), nn.Dropout(config.dropout), nn.Linear(d, classes))
+                for m in sizes
+            }
+        )
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, batch: Batch) -> Output:
+        layout = batch.layouts["text"]
+        placed = {}
+        for m, encode in self.encode.items():
+            rows = encode(batch.rows[m])
+            rows = rows + sinusoids(layout.valid.nonzero()[:, 1], rows.shape[-1])
+            if self.speaker is not None:
+                rows = rows + self.speaker(batch.speaker)
+            placed[m] = rows
+        gated = {}
+        for path, transform in self.paths.items():
+            query, key = (self.dropout(placed[MODALITY[letter]]) for letter in path)
+            hidden = transform(query, query if path[0] == path[1] else key, layout)
+            gated[path] = self.unimodal_gate[path](hidden).sigmoid() * hidden
+        fused = {
+            MODALITY[q]: self.merge[MODALITY[q]](torch.cat([gated[q + k] for k in "ta"], dim=-1))
+            for q in "ta"
+        }
+        stacked = torch.stack(list(fused.values()))
+        alpha = self.multimodal_gate(stacked).softmax(dim=0)
+        students = {m: head(fused[m]) for m, head in self.student.items()}
+        weight = dict(zip(fused, alpha.mean(dim=-1), strict=True))
+        return Output(self.classify((alpha * stacked).sum(dim=0)), students, weight)

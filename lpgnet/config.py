@@ -1,0 +1,357 @@
+"""Every number the paper states, the readings where it leaves one open, and where things lie on disk.
+
+An experiment is a value of `RunConfig`; an ablation is a different value, never a branch.
+`Reading Rn:` marks each place where we decided for the paper (DESIGN section 3): the field's default is what
+we read, its other values are the alternatives.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from lpgnet.labels import PROTOCOLS
+
+ROOT = Path(__file__).resolve().parents[1]
+OUTPUT = Path(os.environ.get("LPGNET_OUTPUT", ROOT))  # results/ and paper_tables/<corpus>/ go here
+MODALITIES = ("text", "audio")
+PATHS = ("tt", "aa", "at", "ta")  # query modality, then key/value modality
+CORPORA = ("simulated", "iemocap")
+SPLITS = ("session5", "loso")
+
+
+@dataclass(frozen=True)
+class LPGNetConfig:
+    """The shape of LPGNet, sections 3.3 to 3.6.  Input sizes are read from the features."""
+
+    hidden: int = 768  # d, section 4.3
+    ffn: int = 2  # Reading R5: d_ff = 2d of "2d or 4d" (3.3); 4 is the alternative, 0 removes the FFN
+    dropout: float = 0.1  # section 4.3
+    paths: tuple[str, ...] = PATHS  # which attention paths of section 3.3 (2) exist
+    kernel: int = 1  # Reading R1: kernel 1, with bias, so no neighbours; 3 is the alternative
+    projections: bool = False  # Reading R2: Eq. (3) has no Q/K/V maps and one head
+    context: Literal["dialogue", "position"] = "dialogue"  # Reading R3: Mean(A) or every position
+    branch: Literal["key", "query"] = "key"  # Reading R7: literal Eqs. (10)-(12), or as SDT has it
+    softmax: Literal["modality", "feature"] = "modality"  # Reading R8: Eq. (13) across modalities
+    fusion: Literal["gated", "averaged", "concatenated"] = "gated"  # Reading R16: without the gates
+    shared: bool = False  # Reading R22: Eq. (9)'s gate and Eq. (7)'s FFN per path, or one for all
+    speakers: bool = False  # SDT's speaker embedding, for `full_speaker`; the paper has none
+    pool: Literal["none", "path", "position"] = "none"  # Reading R21: frame level; none: utterances
+
+    def __post_init__(self):
+        unknown = [p for p in self.paths if p not in PATHS]
+        if unknown or not self.paths:
+            raise ValueError(f"paths={self.paths!r}: each must be one of {PATHS}, at least one")
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel={self.kernel}: must be odd, so that Eq. (2) keeps the length")
+        if self.speakers and self.pool != "none":
+            raise ValueError("speakers=True: a frame sequence is one utterance, so has one speaker")
+
+
+@dataclass(frozen=True)
+class LinearConfig:
+    """One linear map of the concatenated features.
+
+    Reading R28: the paper's "simple linear classifier", with LPGNet's optimiser and epochs.
+    """
+
+    modalities: tuple[str, ...] = MODALITIES
+
+
+@dataclass(frozen=True)
+class BiGRUConfig:
+    """One bidirectional GRU over the concatenated features: the plain context baseline."""
+
+    hidden: int = 768  # both directions together
+    dropout: float = 0.1
+
+
+@dataclass(frozen=True)
+class SDTConfig:
+    """SDT with text and audio only.
+
+    Reading R20: its own published settings (here and in `SDT_TRAIN`, `SDT_LOSS`), not LPGNet's.
+    """
+
+    hidden: int = 1024
+    heads: int = 8
+    dropout: float = 0.5
+    speakers: bool = True
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of Eq. (22) and how its terms are read."""
+
+    task: float = 1.5
+    ce: float = 1.0
+    kl: float = 0.3
+    tau: float = 1.0  # section 4.3
+    first: Literal["student", "teacher"] = "student"  # Reading R10: Eq. (21) has the student first
+    detach: bool = True  # Reading R10: no gradient into the teacher through Eq. (21)
+    class_weights: bool = False  # Reading R11: plain means; True weighs by inverse class frequency
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Section 4.3."""
+
+    lr: float = 3e-4
+    l2: float = 1e-5
+    batch: int = 32  # Reading R12: 32 dialogues (utterances at frame level)
+    epochs: int = 150
+    optimizer: Literal["adam", "adamw"] = "adam"  # Reading R23: Adam with L2 on all, constant rate
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What a run reads."""
+
+    labels: str | None = None  # a protocol of labels.py; None: the place's own
+    validation: Literal["tenth", "session4", "none"] = "tenth"  # Reading R13: of the training part
+    standardise: bool = True  # Reading R24: features standardised on the training part
+    context: Literal["labelled", "all"] = "labelled"  # Reading R19: turns without a label of the task
+    order: Literal["time", "transcript"] = "time"  # Reading R27: of the utterances
+    frames: int = 512  # tokens and frames per utterance at most, section 4.4; frame level only
+
+
+Model = LPGNetConfig | LinearConfig | BiGRUConfig | SDTConfig
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run but its data, its fold and its seed."""
+
+    model: Model = field(default_factory=LPGNetConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+
+    def as_dict(self) -> dict:
+        """Plain JSON types, with the model's kind by name."""
+        values = asdict(self)
+        values["model"] = {"kind": type(self.model).__name__.removesuffix("Config")} | values["model"]
+        return values
+
+
+FULL = RunConfig()
+TASK_ONLY = LossConfig(task=1.0, ce=0.0, kl=0.0)
+SDT_LOSS = LossConfig(1.0, 1.0, 1.0, first="teacher", detach=False, class_weights=True)
+SDT_TRAIN = TrainConfig(lr=1e-4, batch=16)
+
+
+def _lpgnet(**changes) -> RunConfig:
+    return replace(FULL, model=replace(FULL.model, **changes))
+
+
+def _weights(task: float, ce: float, kl: float) -> RunConfig:
+    return replace(FULL, loss=LossConfig(task, ce, kl))
+
+
+def _single(path: str) -> RunConfig:
+    """Reading R17: one modality is one path (tt or aa) with the task loss only.
+
+    The alternative, the student heads of `full`, is in every record of `full`.
+    """
+    return replace(_lpgnet(paths=(path,)), loss=TASK_ONLY)
+
+
+def _baseline(model: Model) -> RunConfig:
+    return RunConfig(model=model, loss=TASK_ONLY)
+
+
+def _six(run: RunConfig) -> RunConfig:
+    """Reading R25: six classes are `majority-6`; `--labels erc-6` is the alternative."""
+    return replace(run, data=replace(run.data, labels="majority-6"))
+
+
+SDT = RunConfig(SDTConfig(), SDT_LOSS, SDT_TRAIN)
+
+EXPERIMENTS: dict[str, RunConfig] = {
+    "full": FULL,
+    "full_by_query": _lpgnet(branch="query"),
+    "linear": _baseline(LinearConfig()),
+    "bigru": _baseline(BiGRUConfig()),
+    "frame": _lpgnet(pool="path"),
+    "text_only": _single("tt"),
+    "audio_only": _single("aa"),
+    "linear_text": _baseline(LinearConfig(("text",))),
+    "linear_audio": _baseline(LinearConfig(("audio",))),
+    "no_inter": _lpgnet(paths=("tt", "aa")),
+    "no_intra": _lpgnet(paths=("at", "ta")),
+    "no_ffn": _lpgnet(ffn=0),
+    "no_gates": _lpgnet(fusion="averaged"),
+    "lambda_1_1_1": _weights(1.0, 1.0, 1.0),
+    "lambda_1_0_1": _weights(1.0, 0.0, 1.0),
+    "lambda_1_1_0": _weights(1.0, 1.0, 0.0),
+    "lambda_1p5_1_0": _weights(1.5, 1.0, 0.0),
+    "lambda_1_0_0": _weights(1.0, 0.0, 0.0),
+    "lambda_1p5_0_0": _weights(1.5, 0.0, 0.0),
+    "sdt": SDT,
+    "sdt_no_speaker": replace(SDT, model=replace(SDT.model, speakers=False)),
+    "full_speaker": _lpgnet(speakers=True),
+    "full_6": _six(FULL),
+    "sdt_6": _six(SDT),
+}
+
+
+def _quick(run: RunConfig) -> RunConfig:
+    """A laptop's size: narrow, short, small batches (the simulated corpus has 32 training dialogues).
+
+    LPGNet and SDT* get equal epochs.  Only sizes and rates change, no reading of the paper does.
+    """
+    frame = getattr(run.model, "pool", "none") != "none"
+    narrow = {"hidden": 64} if hasattr(run.model, "hidden") else {}
+    train = replace(run.train, lr=1e-3, epochs=10 if frame else 30, batch=32 if frame else 8)
+    data = replace(run.data, frames=128)
+    return replace(run, model=replace(run.model, **narrow), train=train, data=data)
+
+
+PROFILES = {"paper": lambda run: run, "quick": _quick}
+
+
+def experiment(name: str, profile: str = "paper", settings: Mapping[str, Any] | None = None) -> RunConfig:
+    """One experiment of DESIGN section 5 at a profile's size.
+
+    settings: changes by field name (`{"lr": 1e-3}`), each checked strictly against the field's type.
+    """
+    if name not in EXPERIMENTS:
+        raise ValueError(f"no experiment {name!r}; there are {', '.join(sorted(EXPERIMENTS))}")
+    if profile not in PROFILES:
+        raise ValueError(f"no profile {profile!r}; there are {', '.join(PROFILES)}")
+    return _changed(PROFILES[profile](EXPERIMENTS[name]), settings or {})
+
+
+def _changed(run: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
+    """`run` with some fields replaced; a name that it lacks or a value of another type stops it."""
+    parts = {part: getattr(run, part) for part in ("model", "loss", "train", "data")}
+    for name, value in settings.items():
+        owner = [p for p, part in parts.items() if name in {f.name for f in fields(part)}]
+        if not owner:
+            known = sorted(f.name for part in parts.values() for f in fields(part))
+            raise ValueError(f"no setting {name!r}; {type(run.model).__name__} has {', '.join(known)}")
+        part = parts[owner[0]]
+        try:
+            kind = type(part).__dataclass_fields__[name].type
+            checked = TypeAdapter(kind).validate_python(value, strict=not isinstance(value, list))
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise ValueError(f"setting {name}={value!r}: {reason}") from None
+        parts[owner[0]] = replace(part, **{name: checked})
+    return RunConfig(**parts)
+
+
+@dataclass(frozen=True)
+class Place:
+    """One kind of run and its folders: corpus, profile, split and labels share none (DESIGN 1)."""
+
+    corpus: str
+    profile: str
+    split: str
+    labels: str
+
+    @property
+    def name(self) -> str:
+        """The corpus alone where everything is its default, all four otherwise."""
+        if self == place(self.corpus):
+            return self.corpus
+        return "--".join((self.corpus, self.profile, self.split, self.labels))
+
+    @property
+    def results(self) -> Path:
+        return OUTPUT / "results" / self.name
+
+    @property
+    def features(self) -> Path:
+        """Features depend on the corpus only, so its other combinations read the same ones."""
+        return OUTPUT / "results" / self.corpus / "features"
+
+    @property
+    def runs(self) -> Path:
+        return self.results / "runs"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.results / "checkpoints"
+
+    @property
+    def figures(self) -> Path:
+        return self.results / "figures"
+
+    @property
+    def notebooks(self) -> Path:
+        return self.results / "notebooks"
+
+    @property
+    def tables(self) -> Path:
+        return OUTPUT / "paper_tables" / self.name
+
+
+def place(
+    corpus: str = "simulated",
+    profile: str | None = None,
+    split: str | None = None,
+    labels: str | None = None,
+) -> Place:
+    """The folders of one kind of run.  None takes the corpus's default."""
+    profile = profile or ("quick" if corpus == "simulated" else "paper")
+    split, labels = split or "session5", labels or "majority-4"
+    wanted = {
+        "corpus": (corpus, CORPORA),
+        "profile": (profile, PROFILES),
+        "split": (split, SPLITS),
+        "labels": (labels, PROTOCOLS),
+    }
+    for what, (value, known) in wanted.items():
+        if value not in known:
+            raise ValueError(f"no {what} {value!r}; there are {', '.join(known)}")
+    if labels == "erc-6" and corpus != "iemocap":
+        raise ValueError(f"labels 'erc-6' list utterances of IEMOCAP by id; the corpus is {corpus!r}")
+    return Place(corpus, profile, split, labels)
+
+
+class Parameters(BaseModel):
+    """What a notebook may be told; each declares the ones it uses.  Anything else is refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    CORPUS: str = "simulated"
+    ROOT: str | None = None
+    PROFILE: str | None = None
+    SPLIT: str | None = None
+    LABELS: str | None = None
+    DEVICE: Literal["auto", "cpu", "cuda"] = "auto"
+    SEEDS: int = 10
+    JOBS: int | None = None
+    EXPERIMENTS: list[str] = []
+    SETTINGS: dict[str, Any] = {}
+
+    @property
+    def place(self) -> Place:
+        return place(self.CORPUS, self.PROFILE, self.SPLIT, self.LABELS)
+
+
+def parameters(names: Mapping[str, Any]) -> Parameters:
+    """Check a notebook's parameters, given its `globals()`: every upper-case name is one.
+
+    papermill only warns of a name that it doesn't know and passes `lr: 3e-4` as a string; both stop here.
+    """
+    given = {name: value for name, value in names.items() if name.isupper() and name[0] != "_"}
+    try:
+        checked = Parameters(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        known = ", ".join(Parameters.model_fields)
+        raise ValueError(
+            f"parameter {name}={given.get(name)!r}: {first['msg']}; a notebook knows {known}"
+        ) from None
+    if checked.SEEDS < 1 or (checked.JOBS is not None and checked.JOBS < 1):
+        raise ValueError(f"SEEDS={checked.SEEDS}, JOBS={checked.JOBS}: both must be at least 1")
+    for name in checked.EXPERIMENTS:
+        experiment(name, settings=checked.SETTINGS)
+    checked.place  # noqa: B018  a misspelt corpus stops here
+    return checked

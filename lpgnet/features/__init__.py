@@ -1,0 +1,1 @@
+"""Utterance table -> feature store -> what a run reads."""

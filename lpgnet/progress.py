@@ -1,0 +1,33 @@
+"""One progress line, the same in a terminal, in JupyterLab and in a batch log."""
+
+import time
+
+
+def clock(seconds: float) -> str:
+    """75 -> '1:15', 3750 -> '1:02:30'."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class Progress:
+    """Counts finished pieces of work and prints done, total, time spent and time left.
+
+    The line is rewritten with a carriage return, at most every `every` seconds; who forwards it to a log
+    turns that into a line feed (see `lpgnet.notebooks`).
+    """
+
+    def __init__(self, what: str, total: int, every: float = 5.0):
+        self.what, self.total, self.every = what, total, every
+        self.done, self.start, self.printed = 0, time.monotonic(), 0.0
+
+    def step(self, detail: str = "") -> None:
+        self.done += 1
+        now = time.monotonic()
+        if now - self.printed < self.every and self.done < self.total:
+            return
+        self.printed, spent = now, now - self.start
+        left = spent / self.done * (self.total - self.done)
+        line = f"{self.what}: {self.done} of {self.total}, {clock(spent)} spent, {clock(left)} left"
+        end = "\n" if self.done == self.total else ""
+        print(f"\r{line}  {detail}".ljust(88), end=end, flush=True)
