@@ -31,9 +31,7 @@ class BiGRU(nn.Module):
 
     def __init__(self, config: BiGRUConfig, sizes: dict[str, int], classes: int, speakers: int = 0):
         super().__init__()
-        self.gru = nn.GRU(
-            sum(sizes.values()), config.hidden // 2, batch_first=True, bidirectional=True
-        )
+        self.gru = nn.GRU(sum(sizes.values()), config.hidden // 2, batch_first=True, bidirectional=True)
         self.dropout = nn.Dropout(config.dropout)
         self.classify = nn.Linear(2 * (config.hidden // 2), classes)
 
@@ -107,10 +105,7 @@ class SDT(nn.Module):
         self.multimodal_gate = nn.Linear(d, d, bias=False)
         self.classify = nn.Linear(d, classes)
         self.student = nn.ModuleDict(
-            {
-                m: nn.Sequential(nn.ReLU(), nn.Dropout(config.dropout), nn.Linear(d, classes))
-                for m in sizes
-            }
+            {m: nn.Sequential(nn.ReLU(), nn.Dropout(config.dropout), nn.Linear(d, classes)) for m in sizes}
         )
         self.dropout = nn.Dropout(config.dropout)
 

@@ -87,14 +87,18 @@ def folds(frame: pd.DataFrame, split: str, validation: str = "tenth") -> list[Fo
     Reading R13: validation is a tenth of the training dialogues, at least one per session.
     """
     dialogues = frame.drop_duplicates("dialogue").set_index("dialogue")["session"].sort_index()
-    sessions = sorted(dialogues.unique())
+    tested = test_sessions(split, sorted(dialogues.unique().tolist()))
+    return [_fold(dialogues, session, validation) for session in tested]
+
+
+def test_sessions(split: str, sessions: list[int]) -> list[int]:
+    """The sessions that are tested, one fold each."""
     tested = {"session5": [5], "loso": sessions}.get(split)
     if tested is None:
         raise ValueError(f"no split {split!r}; there are session5, loso")
-    missing = sorted(set(tested) - set(sessions))
-    if missing or len(sessions) < 2:
+    if not set(tested) <= set(sessions) or len(sessions) < 2:
         raise ValueError(f"split {split} tests session {tested}; the corpus has sessions {sessions}")
-    return [_fold(dialogues, session, validation) for session in tested]
+    return tested
 
 
 def _fold(dialogues: pd.Series, test: int, validation: str) -> Fold:

@@ -139,9 +139,7 @@ def global_compression(hidden: int) -> nn.Module:
     Reading R4: per path its own; rows are real sequences only, so padding never enters the batch
     statistics.  A 1x1 convolution of one position is a linear map; the norm would subtract its bias.
     """
-    return nn.Sequential(
-        nn.Linear(hidden, hidden, bias=False), nn.BatchNorm1d(hidden), nn.LeakyReLU()
-    )
+    return nn.Sequential(nn.Linear(hidden, hidden, bias=False), nn.BatchNorm1d(hidden), nn.LeakyReLU())
 
 
 def position_wise_ffn(hidden: int, ratio: int, dropout: float) -> nn.Module:
@@ -161,9 +159,7 @@ def position_wise_ffn(hidden: int, ratio: int, dropout: float) -> nn.Module:
 class LPGNet(nn.Module):
     """The whole model: LPIA (3.3), dual-gated fusion (3.4), classifier (3.5), students (3.6)."""
 
-    def __init__(
-        self, config: LPGNetConfig, sizes: dict[str, int], classes: int, speakers: int = 0
-    ):
+    def __init__(self, config: LPGNetConfig, sizes: dict[str, int], classes: int, speakers: int = 0):
         """sizes: F per modality.  speakers: how many there are; read only if the config wants them."""
         super().__init__()
         self.config, d = config, config.hidden
@@ -191,21 +187,13 @@ class LPGNet(nn.Module):
             for m in MODALITY
             if any(p[side] == m for p in config.paths)
         }
-        self.merge = nn.ModuleDict(
-            {m: nn.Linear(len(paths) * d, d) for m, paths in self.branches.items()}
-        )
+        self.merge = nn.ModuleDict({m: nn.Linear(len(paths) * d, d) for m, paths in self.branches.items()})
         both = len(self.branches) > 1
-        self.multimodal_gate = (
-            nn.Linear(d, d, bias=False) if both and config.fusion == "gated" else None
-        )
-        self.project = (
-            nn.Linear(2 * d, d) if both and config.fusion == "concatenated" else None
-        )
+        self.multimodal_gate = nn.Linear(d, d, bias=False) if both and config.fusion == "gated" else None
+        self.project = nn.Linear(2 * d, d) if both and config.fusion == "concatenated" else None
         self.classify = nn.Linear(d, classes)
         # A single modality would be its own teacher, so it has no student (Reading R17).
-        self.student = nn.ModuleDict(
-            {m: nn.Linear(d, classes) for m in (self.branches if both else ())}
-        )
+        self.student = nn.ModuleDict({m: nn.Linear(d, classes) for m in (self.branches if both else ())})
 
     def forward(self, batch: Batch) -> Output:
         """Logits, students' logits and modality weights, one row per utterance."""
@@ -250,9 +238,7 @@ class LPGNet(nn.Module):
             outputs = {p: layouts[MODALITY[p[0]]].mean(x) for p, x in outputs.items()}
         elif self.config.pool == "position":
             layout = Layout(torch.stack([x.lengths for x in layouts.values()]).amax(dim=0))
-            outputs = {
-                p: _moved(x, layouts[MODALITY[p[0]]], layout) for p, x in outputs.items()
-            }
+            outputs = {p: _moved(x, layouts[MODALITY[p[0]]], layout) for p, x in outputs.items()}
         if self.unimodal_gate:
             outputs = {p: self._gate(p, x) for p, x in outputs.items()}  # Eqs. (9)-(11)
         fused = {

@@ -99,9 +99,7 @@ def paired_dialogues(
     left, right = (f[same].drop_duplicates().set_index("id").sort_index() for f in (a, b))
     if not left.equals(right):
         found = f"{len(left)} and {len(right)} utterances, {len(left.index.union(right.index))}"
-        raise ValueError(
-            f"a and b hold {found} in all: want the same ids, dialogues and labels in both"
-        )
+        raise ValueError(f"a and b hold {found} in all: want the same ids, dialogues and labels in both")
     names = _names(pd.concat([a, b]))
     counts = [_per_dialogue(frame, names, classes) for frame in (a, b)]
     drawn = np.subtract(*_drawn(counts, metric, draws, seed))

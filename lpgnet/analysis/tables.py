@@ -10,12 +10,10 @@ of each line.
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from lpgnet.analysis.metrics import METRICS, per_class, scores
+from lpgnet.analysis.metrics import METRICS
 from lpgnet.analysis.rows import SIMULATOR, TABLES, Row
-from lpgnet.analysis.statistics import Summary, summary
 from lpgnet.analysis.typeset import write
 from lpgnet.config import ROOT
 
@@ -148,9 +146,7 @@ def _misprints(paper: pd.DataFrame, part: str) -> str:
 
 
 def _identity(data: dict, labels: str) -> dict:
-    return {"corpus": data["place"], "profile": data["profile"], "split": data["split"]} | {
-        "labels": labels
-    }
+    return {"corpus": data["place"], "profile": data["profile"], "split": data["split"]} | {"labels": labels}
 
 
 def _tested(data: dict, labels: str) -> list[str]:

@@ -38,9 +38,9 @@ class Prosody:
         """Columns: log2 F0, harmonicity, energy in dB, log2 centroid, tilt in dB, log-mels in dB."""
         power = np.abs(self.librosa.stft(wave, n_fft=WINDOW, hop_length=HOP)) ** 2  # (513, T)
         bands = self.librosa.feature.melspectrogram(S=power, sr=RATE, n_mels=MELS)
-        f0 = self.librosa.yin(
-            wave, fmin=LOWEST, fmax=HIGHEST, sr=RATE, frame_length=WINDOW, hop_length=HOP
-        )[: power.shape[1]]
+        f0 = self.librosa.yin(wave, fmin=LOWEST, fmax=HIGHEST, sr=RATE, frame_length=WINDOW, hop_length=HOP)[
+            : power.shape[1]
+        ]
         hertz = np.fft.rfftfreq(WINDOW, 1 / RATE)[:, None]
         total = power.sum(axis=0) + 1e-10
         centroid = (hertz * power).sum(axis=0) / total

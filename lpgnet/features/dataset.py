@@ -41,7 +41,9 @@ class Dataset:
     dialogue, or of one utterance at frame level.
     """
 
-    def __init__(self, folder: Path, config: DataConfig, protocol: str, corpus: str, fold: Fold, frames: bool):
+    def __init__(
+        self, folder: Path, config: DataConfig, protocol: str, corpus: str, fold: Fold, frames: bool
+    ):
         table = utterances(folder)
         table = table.assign(label=labelled(table, protocol, corpus))
         if config.context == "labelled":  # Reading R19

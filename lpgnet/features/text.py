@@ -44,9 +44,7 @@ class MiniLM:
     def encode(self, texts: list[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         import torch
 
-        tokens = self.tokenizer(
-            texts, padding=True, truncation=True, max_length=LONGEST, return_tensors="pt"
-        )
+        tokens = self.tokenizer(texts, padding=True, truncation=True, max_length=LONGEST, return_tensors="pt")
         with torch.no_grad():
             hidden = self.model(**tokens).last_hidden_state
         for row, mask in zip(hidden, tokens["attention_mask"].bool(), strict=True):
