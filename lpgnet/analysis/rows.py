@@ -6,6 +6,7 @@ Table 3 "LPGNet", Table 6 "1.5/1.0/0.3" and Table 7 "LPGNet" are all `full`.
 
 from dataclasses import dataclass
 
+SIMULATOR = "Best reachable (true generative state)"  # where the corpus knows its own truth
 BY_QUERY = "LPGNet, paths by query (R7)"
 BOTH = {"accuracy": "accuracy", "f1": "weighted_f1"}  # column -> score
 ACCURACY = {"accuracy": "accuracy"}
@@ -13,7 +14,7 @@ ACCURACY = {"accuracy": "accuracy"}
 
 @dataclass(frozen=True)
 class Row:
-    """One line: `key` names it in the paper's columns; quoted from others where no experiment."""
+    """One line: `key` names it in the paper's columns; quoted where it has no experiment."""
 
     key: tuple
     experiment: str | None = None

@@ -10,67 +10,70 @@ of each line.
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from lpgnet.analysis.metrics import METRICS
+from lpgnet.analysis.class_counts import class_counts, identity, tested
+from lpgnet.analysis.metrics import METRICS, per_class, scores
 from lpgnet.analysis.rows import SIMULATOR, TABLES, Row
+from lpgnet.analysis.statistics import summary
 from lpgnet.analysis.typeset import write
 from lpgnet.config import ROOT
 
 HEADLINE = "best_validation"  # Reading R14: the only selection rule that feeds a table
 REPORTED = ROOT / "paper_tables" / "reported"
+IDENTIFYING = ("model", "citation", "group", "upstream", "downstream", "upstream_audio", "upstream_text")
 POOLED = ["experiment", "seed", "labels", "classes", "confusion", "seconds", "config", "lacks"]
-Reported = dict[int, pd.DataFrame]
+WHOLE = ("citation", "classes", "n_seeds", "hidden", "epochs")  # whole, and empty in some rows
 
 
-def reported(folder: Path = REPORTED) -> Reported:
+def reported(folder: Path = REPORTED) -> dict[int, pd.DataFrame]:
     """Number -> the paper's printed table, percent; empty where it prints a dash."""
     paths = {number: Path(folder) / f"table{number}.csv" for number in range(1, 8)}
     missing = [path.name for path in paths.values() if not path.exists()]
     if missing:
-        raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}: want table1.csv to table7.csv")
-    whole = {"citation": "Int64"}
-    return {number: pd.read_csv(path, dtype=whole) for number, path in paths.items()}
+        raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}: want table1 to table7")
+    return {n: pd.read_csv(path, dtype={"citation": "Int64"}) for n, path in paths.items()}
 
 
 def build_all(runs: pd.DataFrame, data: dict, out: Path) -> list[Path]:
     """Write every table as csv, md and tex under `out`; rows without a run stay, empty."""
     printed = reported()
     made = {number: build(number, runs, data, printed) for number in printed}
-    return [path for number, frame in made.items() for path in write(frame, out, number)]
+    return [path for number, frame in made.items() for path in write(frame, Path(out), number)]
 
 
 def build(
-    number: int, runs: pd.DataFrame, data: dict, reported: Reported, class_metric: str = "recall"
+    number: int,
+    runs: pd.DataFrame,
+    data: dict,
+    reported: dict[int, pd.DataFrame],
+    class_metric: str = "recall",
 ) -> pd.DataFrame:
-    """One table, the paper's rows in its order, then ours.
+    """One table: the paper's rows in its order, then ours.
 
-    class_metric: what the class columns of Table 7 are, "recall", "precision" or "f1".
+    class_metric: what the class columns of Table 7 hold: recall, precision or f1.
     """
+    if number not in reported:
+        raise ValueError(f"no table {number}; there are {', '.join(map(str, reported))}")
     if number == 1:
         return class_counts(data, reported[1])
-    if number not in TABLES:
-        raise ValueError(f"no table {number}; there are 1 to 7")
-    printed = _printed_lines(number, reported[number])
-    seeds = seed_scores(runs, data, class_metric)
-    rows = TABLES[number].rows
-    if number == 2:
-        found = _oracle(data)
-        seeds = pd.concat([seeds, found], ignore_index=True) if len(found) else seeds
-        rows += (Row((SIMULATOR,), SIMULATOR, printed=False),) * len(found)
-    metrics = _metrics(number, reported[number], data)
-    lines = [_line(number, row, printed.get(row.key, {}), seeds, metrics, data) for row in rows]
-    frame = pd.DataFrame(lines)
-    whole = {"citation", "classes", "n_seeds", "hidden", "epochs"} & set(frame)
-    return frame.astype(dict.fromkeys(whole, "Int64"))
+    rows, seeds, printed = TABLES[number].rows, seed_scores(runs, data, class_metric), reported[number]
+    oracle = _oracle(data) if number == 2 else None
+    if oracle is not None:
+        rows += (Row((SIMULATOR,), SIMULATOR, printed=False),)
+        seeds = pd.concat([seeds, oracle], ignore_index=True) if len(seeds) else oracle
+    paper, metrics, pool = _printed(number, printed), _metrics(number, printed, data), pooled(runs, data)
+    lines = [_line(number, row, paper.get(row.key, {}), seeds, metrics, data) for row in rows]
+    frame = pd.DataFrame(lines).assign(note=[_left_out(pool, row.experiment) for row in rows])
+    return frame.astype({name: "Int64" for name in WHOLE if name in frame})
 
 
 def lacking(number: int, runs: pd.DataFrame, data: dict) -> list[str]:
     """What a table still waits for: experiments without a run, seeds without all their folds."""
-    if number == 1:
-        return []
     pool = pooled(runs, data)
-    names = list(dict.fromkeys(row.experiment for row in TABLES[number].rows if row.experiment))
+    rows = TABLES[number].rows if number in TABLES else ()  # Table 1 needs no run
+    names = list(dict.fromkeys(row.experiment for row in rows if row.experiment))
     absent = [f"{name}: no finished run" for name in names if name not in set(pool["experiment"])]
     part = pool[pool["lacks"].ne("") & pool["experiment"].isin(names)]
     return absent + [f"{r.experiment} seed {r.seed}: lacks {r.lacks}" for r in part.itertuples()]
@@ -86,72 +89,163 @@ def pooled(runs: pd.DataFrame, data: dict, rule: str = HEADLINE) -> pd.DataFrame
     double = runs[runs.duplicated(["experiment", "seed", "fold"])]
     if len(double):
         one = double.iloc[0]
-        raise ValueError(f"two runs of {one.experiment} seed {one.seed} {one.fold}: want one")
-    groups = runs.sort_values(["experiment", "seed", "fold"]).groupby(["experiment", "seed"])
-    wanted = _folds(runs, data)
-    return pd.DataFrame([_pool(*key, group, wanted, rule) for key, group in groups], columns=POOLED)
+        raise ValueError(f"two runs of {one.experiment}, seed {one.seed}, {one.fold}: want one")
+    folds = [f"session{session}" for session in tested(data, data["labels"])]
+    ordered = runs.sort_values(["experiment", "seed", "fold"])
+    groups = ordered.groupby(["experiment", "seed"])
+    return pd.DataFrame([_pool(*key, group, folds, rule) for key, group in groups])[POOLED]
 
 
 def seed_scores(runs: pd.DataFrame, data: dict, class_metric: str = "recall") -> pd.DataFrame:
-    """Every metric in fractions, and one column per class, per experiment and whole seed."""
+    """Per experiment and whole seed: every metric, and one column per class, in fractions."""
     pool = pooled(runs, data)
-    whole = pool[pool["lacks"] == ""].drop(columns="lacks")
-    return pd.DataFrame(
-        [line | _scored(line["confusion"], line["classes"], class_metric) for line in records(whole)],
-        columns=None if len(whole) else [*whole, *METRICS],
+    whole = pool[pool["lacks"] == ""]
+    lines = [_scored(line, class_metric) for line in whole.to_dict("records")]
+    return pd.DataFrame(lines) if lines else pd.DataFrame(columns=[*POOLED, *METRICS])
+
+
+def _pool(experiment: str, seed: int, group: pd.DataFrame, folds: list[str], rule: str) -> dict:
+    """The folds of one seed as one line."""
+    labels = {(line.labels, tuple(line.classes)) for line in group.itertuples()}
+    without = [line.fold for line in group.itertuples() if rule not in line.confusion]
+    if len(labels) > 1 or without:
+        problem = f"no {rule!r} confusion in {without}" if without else f"labels {sorted(labels)}"
+        raise ValueError(f"{experiment}, seed {seed}: {problem}; want one label set, all folds")
+    ((protocol, classes),) = labels
+    return {
+        "experiment": experiment,
+        "seed": seed,
+        "labels": protocol,
+        "classes": classes,
+        "confusion": np.sum([np.asarray(line[rule]) for line in group["confusion"]], axis=0),
+        "seconds": group["seconds"].mean(),
+        "config": group["config"].iloc[0],
+        "lacks": ", ".join(sorted(set(folds) - set(group["fold"]))),
+    }
+
+
+def _scored(line: dict, class_metric: str) -> dict:
+    each = per_class(line["confusion"])
+    if class_metric not in each:
+        raise ValueError(f"no class metric {class_metric!r}; there are {', '.join(each)}")
+    classes = dict(zip(line["classes"], each[class_metric], strict=True))
+    return line | scores(line["confusion"]) | classes
+
+
+def _oracle(data: dict) -> pd.DataFrame | None:
+    """The best reachable predictor of a corpus that knows how it was made, as one scored line."""
+    protocol = data["protocols"][data["labels"]]
+    known = protocol.get("oracle") or {}
+    matrices = [np.asarray(known[s]) for s in tested(data, data["labels"]) if s in known]
+    if not matrices:
+        return None
+    line = dict.fromkeys(POOLED) | {"experiment": SIMULATOR, "labels": data["labels"]}
+    line |= {"classes": tuple(protocol["classes"]), "confusion": np.sum(matrices, axis=0)}
+    return pd.DataFrame([_scored(line, "recall")])
+
+
+def _printed(number: int, paper: pd.DataFrame) -> dict[tuple, dict]:
+    """Row key -> the paper's line; stops where the two do not name the same rows in order."""
+    key = list(TABLES[number].key)
+    lines = {tuple(line[name] for name in key): line for line in paper.to_dict("records")}
+    rows = [row.key for row in TABLES[number].rows if row.printed]
+    if list(lines) != rows:
+        raise LookupError(f"table{number}.csv has rows {list(lines)}: want {rows}")
+    return lines
+
+
+def _metrics(number: int, paper: pd.DataFrame, data: dict) -> dict[str, str]:
+    """Column -> score; Table 7 has one per class before its own, the paper's classes first."""
+    table = TABLES[number]
+    if number != 7:
+        return table.metrics
+    # Reading R26: the class columns are recall; `class_metric="f1"` of `build` is the alternative.
+    names = [name for name in paper if name not in {*table.key, *table.metrics}]
+    names += [name for protocol in data["protocols"].values() for name in protocol["classes"]]
+    return {name: name for name in dict.fromkeys(names)} | table.metrics
+
+
+def _line(
+    number: int, row: Row, paper: dict, seeds: pd.DataFrame, metrics: dict[str, str], data: dict
+) -> dict:
+    """One line of the output, in the order of its columns."""
+    mine = seeds[seeds["experiment"] == row.experiment]
+    same = len(mine) > 0 and len(mine["classes"].iloc[0]) == _width(number, row)
+    others = [name for name in METRICS if name not in metrics.values()]
+    return (
+        _who(number, row, paper, mine, data)
+        | _headline(metrics, mine, paper, comparable=same)
+        | _cost(row, mine)
+        | _conventions(others, mine)
     )
 
 
-def records(frame: pd.DataFrame) -> list[dict]:
-    """A frame's lines as dicts."""
-    return frame.to_dict("records")
+def _who(number: int, row: Row, paper: dict, mine: pd.DataFrame, data: dict) -> dict:
+    """The identifying columns: the corpus and its kind of run, the paper's own, source, experiment."""
+    labels = mine["labels"].iloc[0] if len(mine) else _expected_labels(_width(number, row), data)
+    printed = {name: value for name, value in paper.items() if name in IDENTIFYING}
+    own = dict(zip(TABLES[number].key, row.key, strict=True))
+    source = {None: "reported", SIMULATOR: "simulator"}.get(row.experiment, "run")
+    encoders = {
+        f"encoder_{m}": data["features"][m]["encoder"] if source == "run" else None
+        for m in TABLES[number].shows
+        if "encoder" in data.get("features", {}).get(m, {})
+    }
+    experiment = row.experiment if source == "run" else None
+    who = identity(data, labels) | printed | own
+    return who | {"source": source, "experiment": experiment} | encoders
 
 
-def class_counts(data: dict, printed: pd.DataFrame) -> pd.DataFrame:
-    """Table 1: utterances per class in the training and test part, ours beside the printed ones."""
-    protocol = data["protocols"][data["labels"]]
-    sessions = pd.DataFrame(protocol["counts"]).T.reindex(columns=protocol["classes"]).fillna(0)
-    test = sessions.loc[_tested(data, data["labels"])].sum()
-    mine = pd.DataFrame({"train_val": sessions.sum() - test, "test": test, "total": sessions.sum()}).T
-    mine = mine.astype(int).assign(total=mine.sum(axis=1).astype(int))
-    paper = printed.set_index("split").astype(int)
-    classes = [*paper.columns[:-1], *(c for c in mine if c not in set(paper))]
-    lines = []
-    for part in paper.index:
-        line = _identity(data, data["labels"]) | {"part": part, "source": "labels"}
-        for name in [*classes, "total"]:
-            ours, theirs = (f.at[part, name] if name in f else pd.NA for f in (mine, paper))
-            delta = ours - theirs if len(protocol["classes"]) == paper.shape[1] - 1 else pd.NA
-            line |= {f"{name}_reported": theirs, f"{name}_ours": ours, f"{name}_delta": delta}
-        sums = paper.drop(columns="total").sum(axis=1)
-        lines.append(line | {"sum_of_printed": sums[part], "note": _misprints(paper, part)})
-    frame = pd.DataFrame(lines)
-    numbers = [c for c in frame if c.endswith(("_reported", "_ours", "_delta", "_printed"))]
-    return frame.astype(dict.fromkeys(numbers, "Int64"))
+def _width(number: int, row: Row) -> int:
+    """How many classes the paper's row has."""
+    return row.key[1] if number == 7 else 4
 
 
-def _misprints(paper: pd.DataFrame, part: str) -> str:
-    """Where the printed numbers of one row of Table 1 do not add up, along or down."""
-    across = paper.loc[part].drop("total").sum()
-    notes = []
-    if across != paper.at[part, "total"]:
-        notes.append(f"printed classes add up to {across}, printed total {paper.at[part, 'total']}")
-    if part == "total":
-        down = paper.drop(index="total").sum()
-        notes += [
-            f"printed {name} column adds up to {down[name]}, printed total {paper.at[part, name]}"
-            for name in paper.columns[down.ne(paper.loc["total"])]
-        ]
-    return "; ".join(notes)
+def _expected_labels(width: int, data: dict) -> str:
+    """The protocol of a row that nobody has run: the place's own if it has that many classes."""
+    names = [data["labels"], *sorted(data["protocols"])]
+    fitting = [name for name in names if len(data["protocols"][name]["classes"]) == width]
+    return (fitting or names)[0]
 
 
-def _identity(data: dict, labels: str) -> dict:
-    return {"corpus": data["place"], "profile": data["profile"], "split": data["split"]} | {"labels": labels}
+def _headline(metrics: dict[str, str], mine: pd.DataFrame, paper: dict, comparable: bool) -> dict:
+    """Per metric: the printed number, mean, std and 95 % interval over seeds, and mean − printed."""
+    cells = {}
+    for name, score in metrics.items():
+        values = mine[score].dropna() if score in mine else []  # NaN: not a class of these labels
+        found, printed = summary(values), paper.get(name, np.nan)
+        cells[f"{name}_reported"] = printed
+        if f"{name}_std" in paper:
+            cells[f"{name}_reported_std"] = paper[f"{name}_std"]
+        for what in ("mean", "std", "ci_low", "ci_high"):
+            cells[f"{name}_{what}"] = _percent(getattr(found, what))
+        delta = cells[f"{name}_mean"] - printed if comparable else np.nan
+        cells[f"{name}_delta"] = round(delta, 2) + 0.0
+    return cells
 
 
-def _tested(data: dict, labels: str) -> list[str]:
-    """The sessions that are tested: every one of them under leave-one-session-out."""
-    protocol = data["protocols"][labels]
-    if data["split"] == "loso":
-        return list(protocol["counts"])
-    return [str(session) for session in protocol["test_sessions"]]
+def _conventions(names: list[str], mine: pd.DataFrame) -> dict:
+    """Mean and std of every metric that is no headline of this table."""
+    found = {name: summary(mine[name]) for name in names}
+    return {f"{n}_{what}": _percent(getattr(s, what)) for n, s in found.items() for what in ("mean", "std")}
+
+
+def _cost(row: Row, mine: pd.DataFrame) -> dict:
+    """How many seeds stand behind a line, and the size and time of one run."""
+    config = mine["config"].iloc[0] if len(mine) else None
+    return {
+        "n_seeds": pd.NA if row.experiment in (None, SIMULATOR) else len(mine),
+        "hidden": config["model"].get("hidden", pd.NA) if config else pd.NA,
+        "epochs": config["train"]["epochs"] if config else pd.NA,
+        "seconds_per_run": round(mine["seconds"].mean(), 2) if config else np.nan,
+    }
+
+
+def _left_out(pool: pd.DataFrame, experiment: str | None) -> str:
+    """The seeds that a line leaves out, and why."""
+    part = pool[pool["experiment"].eq(experiment) & pool["lacks"].ne("")]
+    return "; ".join(f"seed {line.seed} left out: lacks {line.lacks}" for line in part.itertuples())
+
+
+def _percent(fraction: float) -> float:
+    return round(100 * fraction, 2) + 0.0  # no -0.0

@@ -48,12 +48,13 @@ def recipe(modality: str, name: str, table: pd.DataFrame, root: Path) -> str:
     return hashlib.sha256(identity.encode()).hexdigest()
 
 
-def extract(table: pd.DataFrame, root: Path, folder: Path, jobs: int) -> dict:
+def extract(table: pd.DataFrame, root: Path, folder: Path, jobs: int, oracle: dict | None = None) -> dict:
     """Make (or finish, or keep) the store of an utterance table; returns its index.
 
     jobs: worker processes, one thread each; the store's bytes don't depend on how many.
+    oracle: the best reachable score, protocol -> session -> confusion matrix, where a corpus knows it.
     """
-    index = {}
+    index = {"oracle": oracle or {}}
     for modality, name in DEFAULT.items():
         digest = recipe(modality, name, table, root)
         shards = folder / f"{modality}-{digest[:8]}"

@@ -1,0 +1,126 @@
+"""The command line: `python -m lpgnet COMMAND --help`."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lpgnet import config
+from lpgnet.labels import PROTOCOLS
+
+app = typer.Typer(
+    help="LPGNet (He & Xiao 2025), rerun: corpus -> features -> runs -> tables.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+corpus = typer.Typer(help="Look at, check or make a corpus.", no_args_is_help=True)
+app.add_typer(corpus, name="corpus")
+
+Corpus = StrEnum("Corpus", {c: c for c in config.CORPORA})
+Profile = StrEnum("Profile", {p: p for p in config.PROFILES})
+Split = StrEnum("Split", {s: s for s in config.SPLITS})
+Labels = StrEnum("Labels", {p: p for p in PROTOCOLS})
+Device = StrEnum("Device", {d: d for d in ("auto", "cpu", "cuda")})
+
+Root = Annotated[Path, typer.Option("--root", help="Folder of an IEMOCAP_full_release (or a simulated one).")]
+CorpusOption = Annotated[Corpus, typer.Option("--corpus", help="Which corpus.")]
+ProfileOption = Annotated[
+    Profile | None, typer.Option("--profile", help="Size of the models: quick (simulated) or paper (others).")
+]
+SplitOption = Annotated[Split | None, typer.Option("--split", help="The paper's session5, or all five.")]
+LabelsOption = Annotated[Labels | None, typer.Option("--labels", help="Label protocol (majority-4).")]
+
+
+@app.command()
+def reproduce(
+    corpus: CorpusOption = Corpus.simulated,
+    root: Annotated[Path | None, typer.Option("--root", help="Folder of the release (not simulated).")] = None,
+    profile: ProfileOption = None,
+    split: SplitOption = None,
+    labels: LabelsOption = None,
+    device: Annotated[Device, typer.Option("--device", help="auto: a GPU where there is one.")] = Device.auto,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds per experiment.")] = 10,
+    only: Annotated[str | None, typer.Option("--only", help="Notebooks by number, as 02,03.")] = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Worker processes (one per core).")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List runs to do, hours, disk; run none.")] = False,
+) -> None:
+    """Run the notebooks in sequence: features, all experiments, tables and figures.
+
+    What is recorded already is not run again; after a crash the same command goes on.
+    """
+    from lpgnet import notebooks
+
+    given = {
+        "CORPUS": corpus.value,
+        "ROOT": str(root.expanduser().resolve()) if root else None,
+        "PROFILE": profile and profile.value,
+        "SPLIT": split and split.value,
+        "LABELS": labels and labels.value,
+        "DEVICE": device.value,
+        "SEEDS": seeds,
+        "JOBS": jobs,
+    }
+    asked = config.parameters(given)
+    if dry_run:
+        typer.echo(notebooks.forecast(asked, only))
+    else:
+        notebooks.reproduce(asked, only)
+
+
+@app.command()
+def tables(
+    corpus: CorpusOption = Corpus.simulated,
+    profile: ProfileOption = None,
+    split: SplitOption = None,
+    labels: LabelsOption = None,
+) -> None:
+    """Rebuild Tables 1-7 and their figures from the records alone, without torch."""
+    from lpgnet.analysis import figures, records
+    from lpgnet.analysis import tables as paper
+
+    here = config.place(corpus.value, *(x and x.value for x in (profile, split, labels)))
+    data = records.read_data(here.runs)
+    runs = records.load(here, data)
+    for path in paper.build_all(runs, data, here.tables) + figures.save_all(runs, data, here):
+        typer.echo(path)
+    for line in [f"stale, not used: {path}" for path in runs.attrs["stale"]] + paper.lacking(runs, data):
+        typer.echo(line)
+
+
+@corpus.command()
+def check(root: Root) -> None:
+    """Counts beside the expected ones, every missing or faulty utterance, and a verdict (exit code 1)."""
+    from lpgnet.corpora import iemocap
+
+    report, clean = iemocap.check(root.expanduser())
+    typer.echo(report)
+    raise typer.Exit(0 if clean else 1)
+
+
+@corpus.command()
+def table(root: Root, out: Annotated[Path, typer.Option("--out", help="CSV file to write.")]) -> None:
+    """Write the utterance table: one row per turn, in order of speech."""
+    from lpgnet.corpora import iemocap
+    from lpgnet.files import whole
+
+    rows, problems = iemocap.read(iemocap.find(root.expanduser()))
+    with whole(out) as part:
+        rows.to_csv(part, index=False, lineterminator="\n")
+    typer.echo(f"{len(rows)} turns of {rows['dialogue'].nunique()} dialogues -> {out}")
+    for problem in problems:
+        typer.echo(f"problem: {problem}", err=True)
+
+
+@corpus.command()
+def simulate(
+    root: Annotated[Path, typer.Option("--root", help="New folder to write the simulated release to.")],
+    seed: Annotated[int, typer.Option("--seed", help="Another seed is another corpus.")] = 0,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Worker processes.")] = 2,
+) -> None:
+    """Write a simulated IEMOCAP_full_release with speech."""
+    from lpgnet.corpora.simulated import Knobs, generate
+
+    generate(root.expanduser(), Knobs(seed=seed), jobs)
+    typer.echo(f"simulated release with seed {seed} -> {root}")

@@ -1,0 +1,215 @@
+"""Running the numbered notebooks in sequence: papermill, an executed copy, and an HTML that opens offline.
+
+An executed copy is kept only when it ran to its end, and carries a stamp: a SHA-256 over its source, its
+parameters, the package and what it read.  A notebook whose stamp and outputs are all there is not run again.
+"""
+
+import hashlib
+import html
+import json
+import re
+import sys
+from pathlib import Path
+
+from lpgnet.analysis import records
+from lpgnet.config import ROOT, Parameters, Place, parameters
+from lpgnet.files import whole
+
+SOURCE = ROOT / "notebooks"
+NOTEBOOKS = tuple(sorted(path.stem for path in SOURCE.glob("0[1-6]_*.ipynb")))
+
+
+def chosen(only: str | None) -> list[str]:
+    """"02,03" -> the notebooks with these numbers, in order; None: all."""
+    if only is None:
+        return list(NOTEBOOKS)
+    numbers = {name[:2]: name for name in NOTEBOOKS}
+    unknown = sorted(set(only.split(",")) - set(numbers))
+    if unknown:
+        raise ValueError(f"--only {only}: no notebook {', '.join(unknown)}; there are {', '.join(numbers)}")
+    return [numbers[n] for n in sorted(only.split(","))]
+
+
+def declared(name: str) -> dict:
+    """The parameters of a notebook and their defaults, from its cell tagged `parameters`."""
+    cells = json.loads((SOURCE / f"{name}.ipynb").read_text())["cells"]
+    tagged = ["".join(c["source"]) for c in cells if "parameters" in c["metadata"].get("tags", [])]
+    if len(tagged) != 1:
+        raise ValueError(f"{name} has {len(tagged)} cells tagged `parameters`, want 1")
+    values: dict = {}
+    exec(tagged[0], values)  # literals only, a test holds
+    return {key: value for key, value in values.items() if key.isupper()}
+
+
+def stamp(name: str, place: Place, given: dict) -> str:
+    """SHA-256 of everything that an executed copy depends on."""
+    read = [SOURCE / f"{name}.ipynb", *sorted((ROOT / "lpgnet").rglob("*.py"))]
+    if name.startswith("06"):
+        read += sorted((ROOT / "paper_tables" / "reported").glob("*.csv"))
+        read += sorted(place.runs.rglob("*.json"))
+    sha = hashlib.sha256(json.dumps(given, sort_keys=True).encode())
+    for path in read:
+        sha.update(path.name.encode() + path.read_bytes())
+    return sha.hexdigest()
+
+
+def outputs(name: str, place: Place, given: dict) -> bool:
+    """Whether everything is there that a notebook writes, besides its own copy."""
+    index = place.features / "index.json"
+    if not index.exists():
+        return False
+    if name.startswith("01"):
+        about = json.loads(index.read_text())
+        return all(any((place.features / about[m]["folder"]).iterdir()) for m in ("text", "audio"))
+    if name.startswith("06"):
+        tables = [place.tables / f"table{n}.csv" for n in range(1, 8)]
+        return all(t.exists() for t in tables) and any(place.figures.glob("*.png"))
+    data = records.describe(place)
+    jobs = records.plan(place, data, given["EXPERIMENTS"], given["SEEDS"], given["SETTINGS"])
+    return all(job.path.exists() and records.done(job) for job in jobs)
+
+
+def fresh(name: str, place: Place, given: dict) -> bool:
+    """Whether a notebook has nothing left to do."""
+    copy = place.notebooks / f"{name}.ipynb"
+    if not copy.exists() or not copy.with_suffix(".html").exists():
+        return False
+    kept = json.loads(copy.read_text())["metadata"].get("lpgnet", {})
+    return kept.get("stamp") == stamp(name, place, given) and outputs(name, place, given)
+
+
+def run(name: str, asked: Parameters, **more) -> bool:
+    """Run one notebook unless it has nothing left to do; returns whether it ran.
+
+    asked: the common parameters; those that a notebook doesn't declare are left out.  `more` must be declared.
+    """
+    known = declared(name)
+    unknown = sorted(set(more) - set(known))
+    if unknown:
+        raise ValueError(f"{name} has no parameter {', '.join(unknown)}; it has {', '.join(known)}")
+    common = {key: value for key, value in asked.model_dump(exclude_unset=True).items() if key in known}
+    given = known | common | more
+    place = parameters(given).place
+    if fresh(name, place, given):
+        return False
+    print(f"-- {name}", flush=True)
+    copy = place.notebooks / f"{name}.ipynb"
+    with whole(copy) as part:
+        _execute(name, part, common | more)
+        _settle(part, stamp(name, place, given))
+    with whole(copy.with_suffix(".html")) as part:
+        part.write_text(page(copy), encoding="utf-8")
+    return True
+
+
+class _Log:
+    """Forwards a kernel's output; a progress line becomes a line of its own where this is no terminal."""
+
+    def write(self, text: str) -> None:
+        sys.stdout.write(text if sys.stdout.isatty() else text.replace("\r", "\n").lstrip("\n"))
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
+def _execute(name: str, executed: Path, given: dict) -> None:
+    """papermill, from the repository root, with the kernel's own words on our standard output."""
+    import papermill
+    from traitlets.config import Config
+
+    quiet = Config({"KernelManager": {"transport_encryption": "auto"}})  # ipykernel 7.3's warning
+    try:
+        papermill.execute_notebook(
+            SOURCE / f"{name}.ipynb",
+            executed,
+            given,
+            cwd=ROOT,
+            kernel_name="python3",
+            progress_bar=False,
+            stdout_file=_Log(),
+            config=quiet,
+        )
+    except papermill.PapermillExecutionError as error:
+        raise RuntimeError(f"{name}, cell {error.exec_count}: {error.ename}: {error.evalue}") from None
+
+
+def _settle(path: Path, mark: str) -> None:
+    """Leave of each progress line only its last state, and write the stamp."""
+    notebook = json.loads(path.read_text())
+    for cell in notebook["cells"]:
+        merged: list[dict] = []
+        for output in cell.get("outputs", []):
+            streams = output["output_type"] == "stream"
+            if streams and merged and merged[-1].get("name") == output["name"]:
+                merged[-1]["text"] += "".join(output["text"])
+            else:
+                merged.append(output | {"text": "".join(output["text"])} if streams else output)
+        for output in merged:
+            if output["output_type"] == "stream":
+                output["text"] = re.sub(r"[^\n]*\r(?!\n)", "", output["text"])
+        if cell["cell_type"] == "code":
+            cell["outputs"] = merged
+    notebook["metadata"]["lpgnet"] = {"stamp": mark}
+    path.write_text(json.dumps(notebook, indent=1) + "\n", encoding="utf-8")
+
+
+def page(copy: Path) -> str:
+    """An executed notebook as one HTML page that asks nothing of the network; formulas are MathML."""
+    from nbconvert import HTMLExporter
+
+    body, _ = HTMLExporter(template_name="lab").from_filename(str(copy))
+    body = re.sub(r"<script[^>]*\bsrc=[^>]*>\s*</script>", "", body)  # MathJax, require.js
+    body = re.sub(r"<script[^>]*>(?:(?!</script>).)*?(?:https?:)?//(?!www\.w3\.org)(?:(?!</script>).)*?</script>",
+                  "", body, flags=re.S)  # fmt: skip
+    markdown = re.compile(r'(<div[^>]*jp-RenderedMarkdown[^>]*>)(.*?)(</div>\s*</div>)', re.S)
+    return markdown.sub(lambda m: m[1] + mathml(m[2]) + m[3], body)
+
+
+def mathml(text: str) -> str:
+    """$…$ and $$…$$ in HTML text as MathML."""
+    from latex2mathml.converter import convert
+
+    def formula(match: re.Match) -> str:
+        display = "block" if match[1] is not None else "inline"
+        return convert(html.unescape(match[1] or match[2]), display=display)
+
+    return re.sub(r"\$\$(.+?)\$\$|\$([^$\n]+?)\$", formula, text, flags=re.S)
+
+
+def reproduce(asked: Parameters, only: str | None = None) -> None:
+    """Run the notebooks in sequence; two at once on one place don't start."""
+    from filelock import FileLock, Timeout
+
+    place, names = asked.place, chosen(only)
+    place.results.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(place.results / ".lock", timeout=0)
+    try:
+        with lock:
+            ran = [name for name in names if run(name, asked)]
+    except Timeout:
+        raise RuntimeError(f"another reproduce is at work on {place.results}; wait for it to end") from None
+    print(f"{len(ran)} notebooks run, {len(names) - len(ran)} had nothing left to do.")
+    print(f"Tables: {place.tables}\nFigures: {place.figures}\nNotebooks as HTML: {place.notebooks}")
+
+
+def forecast(asked: Parameters, only: str | None = None) -> str:
+    """What `reproduce` would still run: runs, hours and disk, without running anything."""
+    from lpgnet.cost import seconds_per_run
+
+    place = asked.place
+    listed = dict.fromkeys(e for name in chosen(only) for e in declared(name).get("EXPERIMENTS", []))
+    todo = {name: asked.SEEDS * (5 if place.split == "loso" else 1) for name in listed}
+    measured: dict[str, float] = {}
+    if (place.features / "index.json").exists():
+        data = records.describe(place)
+        for name in todo:
+            todo[name] = sum(not records.done(job) for job in records.plan(place, data, [name], asked.SEEDS))
+        measured = records.load(place, data).groupby("experiment")["seconds"].mean().to_dict()
+    seconds = {name: measured.get(name) or seconds_per_run(name, place) for name in todo}
+    lines = [f"{place.name}: what is left to run"]
+    for name, runs in todo.items():
+        source = "measured" if name in measured else "estimated"
+        lines.append(f"  {name:16} {runs:4} runs, about {seconds[name]:8.1f} s each ({source})")
+    runs, total = sum(todo.values()), sum(todo[name] * seconds[name] for name in todo)
+    lines.append(f"{runs} runs, about {total / 3600:.2f} hours of one core (or the GPU) and {runs * 0.1:.0f} MB")
+    return "\n".join(lines)
