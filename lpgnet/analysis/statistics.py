@@ -30,7 +30,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Comparison:
-    """a − b over n pairs.  `effect` is Cohen's d_z (NaN for a bootstrap)."""
+    """a minus b over n pairs.  `effect` is Cohen's d_z (NaN for a bootstrap)."""
 
     difference: float
     ci_low: float

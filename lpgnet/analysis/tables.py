@@ -209,7 +209,7 @@ def _expected_labels(width: int, data: dict) -> str:
 
 
 def _headline(metrics: dict[str, str], mine: pd.DataFrame, paper: dict, comparable: bool) -> dict:
-    """Per metric: the printed number, mean, std and 95 % interval over seeds, and mean − printed."""
+    """Per metric: the printed number, mean, std and 95 % interval over seeds, and mean minus printed."""
     cells = {}
     for name, score in metrics.items():
         values = mine[score].dropna() if score in mine else []  # NaN: not a class of these labels

@@ -42,8 +42,6 @@ LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "±": r"$\pm$",
-    "−": r"$-$",
-    "–": "--",
     "λ": r"$\lambda$",
 }
 
@@ -66,7 +64,7 @@ def write(frame: pd.DataFrame, folder: Path, number: int) -> list[Path]:
 def markdown(frame: pd.DataFrame, number: int) -> str:
     """The readable table under its caption."""
     table = readable(frame).to_markdown(index=False, disable_numparse=True)
-    return f"**{caption(frame, number)}**\n\n{table}\n"
+    return f"**Table {number}. {caption(frame, number)}**\n\n{table}\n"
 
 
 def latex(frame: pd.DataFrame, number: int) -> str:
@@ -92,7 +90,7 @@ def escaped(text: str) -> str:
 
 def caption(frame: pd.DataFrame, number: int) -> str:
     """Title, origin, what a cell shows, and which experiments are still to be run."""
-    parts = [f"Table {number}. {TITLES[number]}.", origin(frame)]
+    parts = [f"{TITLES[number]}.", origin(frame)]
     if "n_seeds" in frame:
         bracket = "" if _crowded(frame) else " [95 % t interval]"
         parts.append(f"Percent; mean ± standard deviation over seeds{bracket} (paper: printed number).")
@@ -108,7 +106,8 @@ def origin(frame: pd.DataFrame) -> str:
     one = frame.iloc[0]
     labels = " and ".join(dict.fromkeys(frame["labels"]))
     text = f"Corpus {one['corpus']}, profile {one['profile']}, split {one['split']}, labels {labels}"
-    seeds = frame["n_seeds"].dropna() if "n_seeds" in frame else []
+    seeds = frame["n_seeds"].dropna() if "n_seeds" in frame else pd.Series()
+    seeds = seeds[seeds > 0]
     if len(seeds):
         low, high = int(seeds.min()), int(seeds.max())
         text += f", {low} seeds" if low == high else f", {low} to {high} seeds"
@@ -163,7 +162,7 @@ def _pair(ours: int, printed: int) -> str:
 
 
 def _or_dash(value: int) -> str:
-    return "–" if pd.isna(value) else str(value)
+    return "-" if pd.isna(value) else str(value)
 
 
 def _named(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,44 @@
+# The README's commands.  Each sets up what it needs, and is quick when nothing changed.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export PYTHONHASHSEED := 0
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: env reproduce test lab bench lock clean
+
+reproduce: env  ## Tables 1-7 on the simulated corpus: data, features, all runs, tables, figures, HTML
+	$(BIN)/python -m lpgnet reproduce
+
+test: env  ## Lint, all tests, and a small run of every notebook
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest -n 2
+
+env: $(READY)  ## Only the virtual environment, from the lock
+
+$(READY): requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not here: install Python 3.11 (Debian: python3 python3-venv), or name it with PYTHON="; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "$(PYTHON) is not Python 3.11; name one with PYTHON="; exit 1; }
+	@echo "Setting up $(VENV) from requirements.lock: about 2 GB, some minutes"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "python3-venv is missing (Debian: apt install python3-venv)"; exit 1; }
+	$(BIN)/python -m pip install --quiet -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	$(BIN)/python -m pip check
+	@touch $@
+
+lab: env  ## JupyterLab on the notebooks
+	$(BIN)/jupyter lab notebooks
+
+lock: env  ## Pin anew what pyproject.toml asks for, here and in environment.yml
+	$(BIN)/python -m pip install --quiet pip-tools
+	$(BIN)/pip-compile --quiet --upgrade --all-extras --strip-extras --no-annotate --no-header \
+		--allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+		--output-file requirements.lock pyproject.toml
+	sed -i -e 's/+cpu//' -e '/^nvidia-/d' -e '/^triton/d' requirements.lock
+	{ sed '/- pip:/q' environment.yml; sed 's/^/      - /' requirements.lock; echo '      - -e .'; } > environment.new
+	mv environment.new environment.yml
+
+clean:  ## Everything that was made; the environment stays
+	rm -rf results data

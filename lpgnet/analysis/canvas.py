@@ -1,0 +1,131 @@
+"""The theme and the few marks that the figures are drawn with.  No pyplot: nothing stays open."""
+
+import functools
+import textwrap
+from collections.abc import Callable
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+OURS, OTHER, QUOTED, ORACLE = "#0173B2", "#DE8F05", "#8C8C8C", "#029E73"  # safe for colour-blind eyes
+LABELS = {"run": "our runs", "reported": "quoted in the paper", "simulator": "best reachable"}
+COLOURS = {"run": OURS, "reported": QUOTED, "simulator": ORACLE}
+MARKERS = {"run": "o", "reported": "o", "simulator": "D"}
+
+
+def themed(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """The one theme; the picture is laid out while it holds, and it ends with the drawing."""
+
+    @functools.wraps(draw)
+    def drawn(*args, **kwargs) -> Figure:
+        with mpl.rc_context():
+            sns.set_theme(context="notebook", style="whitegrid", font_scale=0.9, color_codes=False)
+            figure = draw(*args, **kwargs)
+            figure.draw_without_rendering()
+        return figure
+
+    return drawn
+
+
+def canvas(width: float, height: float, columns: int, rows: int = 1) -> tuple[Figure, list[Axes]]:
+    """An empty figure, in inches, and its axes from left to right and top to bottom."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.08, w_pad=0.08)
+    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
+
+
+def finish(figure: Figure, title: str, caption: str, legend: Axes | None = None) -> Figure:
+    """Title above, caption with the corpus below, and the legend of one panel beside the title."""
+    figure.suptitle(title, x=0.02, ha="left", fontweight="bold")
+    wide = int(figure.get_figwidth() * 14)
+    figure.supxlabel("\n".join(textwrap.wrap(caption, wide)), x=0.02, ha="left", fontsize=9, color="#404040")
+    if legend is not None:
+        handles, labels = legend.get_legend_handles_labels()
+        first = dict(zip(labels, handles, strict=True))
+        figure.legend(first.values(), first.keys(), loc="upper right", ncols=4, frameon=False, fontsize=9)
+    return figure
+
+
+def name_rows(axes: list[Axes], table: pd.DataFrame) -> None:
+    """The rows of a table down the first panel, first row on top."""
+    for axis in axes:
+        axis.set_ylim(len(table) - 0.4, -0.6)
+        axis.set_yticks(range(len(table)), [""] * len(table))
+        axis.grid(visible=False, axis="y")
+    axes[0].set_yticklabels([row_name(line) for line in table.to_dict("records")])
+
+
+def row_name(line: dict) -> str:
+    """What a row is called: its printed columns, and the citation."""
+    if "lambda_task" in line:
+        return "λ " + " / ".join(f"{line[f'lambda_{name}']:.1f}" for name in ("task", "ce", "kl"))
+    parts = [line.get(name) for name in ("upstream", "model", "downstream", "variant")]
+    citation = line.get("citation")
+    name = ", ".join(part for part in parts if isinstance(part, str))
+    return name if citation is None or pd.isna(citation) else f"{name} [{citation}]"
+
+
+def point(axis: Axes, place: int, line: dict, metric: str) -> None:
+    """A row as a point with its interval and the number at the right edge."""
+    source, printed = line["source"], line[f"{metric}_reported"]
+    value = printed if source == "reported" else line[f"{metric}_mean"]
+    low, high = line[f"{metric}_ci_low"], line[f"{metric}_ci_high"]
+    if not pd.isna(low):
+        axis.plot([low, high], [place, place], color=OURS, linewidth=2, alpha=0.6)
+    if source == "run" and not pd.isna(printed):
+        tick(axis, printed, place, "|")
+    if pd.isna(value):
+        return
+    colour = COLOURS[source]
+    axis.plot(value, place, MARKERS[source], color=colour, markersize=7, label=LABELS[source])
+    right = axis.get_yaxis_transform()
+    axis.text(1.02, place, f"{value:.1f}", transform=right, va="center", fontsize=9, color=colour)
+
+
+def bar(axis: Axes, place: int, line: dict, metric: str) -> None:
+    """A row as a bar from zero with one standard deviation and its number behind it."""
+    source, printed = line["source"], line[f"{metric}_reported"]
+    value = printed if source == "reported" else line[f"{metric}_mean"]
+    std = np.nan_to_num(line[f"{metric}_std"])
+    ends = [0]
+    if not pd.isna(value):
+        axis.barh(place, value, 0.62, color=COLOURS[source], alpha=0.85, label=LABELS[source])
+        ends.append(value + std)
+    if std:
+        axis.plot([value - std, value + std], [place, place], color="#202020", linewidth=1.6)
+    if source == "run" and not pd.isna(printed):
+        tick(axis, printed, place, "|")
+        ends.append(printed)
+    if not pd.isna(value):
+        axis.text(max(ends) + 2, place, f"{value:.1f}", va="center", fontsize=9)
+
+
+def class_points(axis: Axes, line: pd.Series, names: list[str], shift: float) -> None:
+    """One model of Table 7 across the classes, beside the others by `shift`."""
+    first = line["model"] == "LPGNet"
+    style = {"color": OURS if first else OTHER, "fmt": "o" if first else "s", "label": line["model"]}
+    places = np.arange(len(names)) + shift
+    mean, std, printed = (
+        line[[f"{name}_{what}" for name in names]].to_numpy(dtype=float)
+        for what in ("mean", "std", "reported")
+    )
+    axis.errorbar(places, mean, yerr=np.nan_to_num(std), markersize=8, elinewidth=2, capsize=0, **style)
+    tick(axis, places, printed, "_")
+
+
+def tick(axis: Axes, x, y, marker: str) -> None:
+    """The paper's number."""
+    axis.plot(x, y, marker, color="black", markersize=15, markeredgewidth=2, label="printed in the paper")
+
+
+def band(axis: Axes, values: np.ndarray, colour: str, label: str) -> None:
+    """Mean over runs by epoch, values (runs, epochs), with one standard deviation."""
+    epochs, mean = np.arange(1, values.shape[1] + 1), values.mean(0)
+    axis.plot(epochs, mean, color=colour, label=label)
+    if len(values) > 1:
+        std = values.std(0, ddof=1)
+        axis.fill_between(epochs, mean - std, mean + std, color=colour, alpha=0.2, linewidth=0)

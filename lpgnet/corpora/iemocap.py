@@ -1,0 +1,324 @@
+"""An IEMOCAP_full_release on disk -> the utterance table, and a check that it is whole.
+
+A turn is a transcript line or an EmoEvaluation block with an id like Ses01F_impro01_M003: the dialogue
+is the id less its last part, the speaker the session and the LAST letter (M); the first letter (F) says
+who wore the markers and tells nothing of who speaks.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from lpgnet import labels
+from lpgnet.corpora import wav
+
+COLUMNS = [
+    "id", "dialogue", "order", "speaker", "gender", "session", "scripted",
+    "text", "wav", "start", "end", "label", "votes", "line",
+]  # fmt: skip
+CODES = ("neu", "hap", "sad", "ang", "exc", "fru", "sur", "fea", "dis", "oth", "xxx")
+SESSIONS = ("1", "2", "3", "4", "5")
+OFFICIAL = {  # of the release, sessions 1 to 5
+    "neu": (384, 362, 320, 258, 384),
+    "hap": (135, 117, 135, 65, 143),
+    "sad": (194, 197, 305, 143, 245),
+    "ang": (229, 137, 240, 327, 170),
+    "exc": (143, 210, 151, 238, 299),
+    "fru": (280, 325, 382, 481, 381),
+}
+OFFICIAL_RARE = {"sur": 107, "fea": 40, "dis": 2, "oth": 3, "xxx": 2507}  # over all sessions
+OFFICIAL_DIALOGUES = (28, 30, 32, 30, 31)
+
+TURN = re.compile(r"Ses\d\d[FM]_\w+_[FM]\d+")
+LINE = re.compile(r"(\S+)\s*\[\s*([\d.]+)\s*-\s*([\d.]+)\s*\]\s*:?(.*)")
+NO_TURN = re.compile(r"Ses\w+_[FM]XX\d+\b|[FM]\s*:")
+BLOCK = re.compile(r"\[\s*([\d.]+)\s*-\s*([\d.]+)\s*\]\s+(\S+)\s+(\w+)\s+\[[-\d., ]+\]\s*")
+RATER = re.compile(r"([CA]-\w+)\s*:(.*)")
+
+
+@dataclass
+class _Turn:
+    text: str = ""
+    line: int = -1  # -1: not in the transcript
+    times: tuple[float, float] = (0.0, 0.0)
+    label: str = ""
+    votes: dict[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass
+class _Scan:
+    """A release as found: turns by id, wav paths by id, what is wrong, lines that are no turns."""
+
+    turns: dict[str, _Turn] = field(default_factory=dict)
+    wavs: dict[str, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    skipped: int = 0
+
+
+def read(root: Path) -> tuple[pd.DataFrame, list[str]]:
+    """The utterance table, one row per turn (columns `COLUMNS`), and one sentence per problem.
+
+    root: the release, or a folder whose child IEMOCAP_full_release is it; `wav` is relative to root.
+    Rows stand by session, dialogue, order.  A turn that lacks its text, wav or label keeps its row with
+    "" there (line -1: not in the transcript) and is named among the problems.
+    """
+    scan = _scan(Path(root))
+    return _table(scan), scan.problems
+
+
+def check(root: Path) -> tuple[str, bool]:
+    """A report on a release with the verdict as its last line, and whether it is complete and clean.
+
+    Reads every sample of every wav.  The counts are held against root/manifest.json where there is one
+    (the simulated corpus), else against the official release.
+    """
+    root = Path(root)
+    scan = _scan(root)
+    table = _table(scan)
+    paths = [root / scan.wavs[turn] for turn in sorted(scan.wavs)]
+    with ThreadPoolExecutor(4) as pool:
+        faults = list(pool.map(wav.fault, paths))
+        notes = list(pool.map(wav.note, paths))
+    problems = scan.problems + _named(paths, faults)
+    counted, differ, source = _counts(table, root)
+    report = [f"IEMOCAP release at {root}", "", *counted, ""]
+    report += [f"{scan.skipped} transcript lines are no turns (no id, or an XX id) and were skipped."]
+    report += _listed("notes", _named(paths, notes)) + _listed("problems", problems)
+    return "\n".join([*report, _verdict(len(problems), differ, source)]), not problems and not differ
+
+
+def _verdict(problems: int, differ: int, source: str) -> str:
+    if problems:
+        return f"Verdict: {problems} problem{'s' * (problems > 1)}."
+    if differ:
+        return f"Verdict: clean, but the counts differ from {source} ({differ} marked with *)."
+    return "Verdict: complete and clean."
+
+
+def _named(paths: list[Path], words: list[str | None]) -> list[str]:
+    return [f"{path.name} {word}" for path, word in zip(paths, words, strict=True) if word]
+
+
+def _listed(title: str, sentences: list[str]) -> list[str]:
+    return [f"{len(sentences)} {title}{':' if sentences else '.'}", *(f"  {s}" for s in sentences)]
+
+
+def _scan(root: Path) -> _Scan:
+    release, sessions = _release(root)
+    scan = _Scan()
+    for session in sessions:
+        for path in _visible(session / "dialog" / "transcriptions", "*.txt"):
+            _transcript(path, scan)
+        for path in _visible(session / "dialog" / "EmoEvaluation", "*.txt"):
+            _evaluation(path, scan)
+        for path in _visible(session / "sentences" / "wav", "*/*.wav"):
+            _claim(scan.wavs, path.stem, path.relative_to(root).as_posix(), "has two wavs", scan)
+    _incomplete(scan)
+    return scan
+
+
+def _release(root: Path) -> tuple[Path, list[Path]]:
+    """The release's folder and its sessions."""
+    if not root.is_dir():
+        raise FileNotFoundError(f"no folder {root}; give the path of an IEMOCAP_full_release")
+    for release in (root, root / "IEMOCAP_full_release"):
+        sessions = sorted(release.glob("Session[1-9]"))
+        if sessions:
+            break
+    else:
+        have = ", ".join(sorted(p.name for p in root.iterdir())[:8]) or "nothing"
+        raise FileNotFoundError(
+            f"{root} is no IEMOCAP release: want folders Session1 to Session5, it holds {have}; "
+            "give the folder that holds them (IEMOCAP_full_release)"
+        )
+    for session in sessions:
+        for part in ("dialog/transcriptions", "dialog/EmoEvaluation", "sentences/wav"):
+            if not (session / part).is_dir():
+                raise FileNotFoundError(
+                    f"{session} lacks {part}: want the release as distributed; unpack it again"
+                )
+    return release, sessions
+
+
+def _visible(folder: Path, pattern: str) -> list[Path]:
+    """Files straight under a pattern, without the ._* and .DS_Store that Macs leave everywhere."""
+    found = (p for p in folder.glob(pattern) if p.is_file())
+    return sorted(p for p in found if not any(q[0] == "." for q in p.relative_to(folder).parts))
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Number (from 1) and text of each line that is not blank, whatever ends it."""
+    data = path.read_bytes()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = data.decode("latin-1")
+    for number, line in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), 1):
+        if line.strip():
+            yield number, line.strip()
+
+
+def _claim(known: dict, key: str, value: object, complaint: str, scan: _Scan) -> None:
+    """The first one with an id stays; a second is a problem."""
+    if key in known:
+        scan.problems.append(f"{key} {complaint}; the first is kept")
+    known.setdefault(key, value)
+
+
+def _transcript(path: Path, scan: _Scan) -> None:
+    seen: dict[str, _Turn] = {}
+    for number, line in _lines(path):
+        match = LINE.fullmatch(line)
+        if NO_TURN.match(line):
+            scan.skipped += 1
+        elif match and TURN.fullmatch(match[1]):
+            times = _times(match[2], match[3])
+            turn = _Turn(text=" ".join(match[4].split()), line=len(seen), times=times)
+            _claim(seen, match[1], turn, f"occurs twice in the transcript {path.name}", scan)
+        else:
+            scan.problems.append(f"{path.name} line {number} is no transcript line: {line!r}")
+    for key, turn in seen.items():
+        _claim(scan.turns, key, turn, f"occurs in two transcripts, also in {path.name}", scan)
+
+
+def _evaluation(path: Path, scan: _Scan) -> None:
+    """Labels, times and votes of one EmoEvaluation file: all turns of F, then all of M."""
+    votes: dict[str, list[str]] = {}
+    for number, line in _lines(path):
+        block, rater = BLOCK.fullmatch(line), RATER.fullmatch(line)
+        if block and TURN.fullmatch(block[3]):
+            votes = {}
+            _label(block, votes, path, scan)
+        elif rater and rater[1].startswith("C-"):
+            votes.setdefault(rater[1], []).extend(_names(rater[2]))
+        elif not (rater or line.startswith("%") or (block and NO_TURN.match(block[3]))):
+            scan.problems.append(f"{path.name} line {number} can't be read: {line!r}")
+            votes = {}  # the raters below an unreadable block are nobody's
+
+
+def _label(block: re.Match, votes: dict[str, list[str]], path: Path, scan: _Scan) -> None:
+    key, code = block[3], block[4].lower()
+    turn = scan.turns.setdefault(key, _Turn())
+    if turn.label:
+        scan.problems.append(f"{key} has two labels, the second in {path.name}; the first is kept")
+        return
+    if code not in CODES:
+        scan.problems.append(f"{key} has the unknown label {code!r}; there are {', '.join(CODES)}")
+    turn.label, turn.votes, turn.times = code, votes, _times(block[1], block[2])
+
+
+def _times(start: str, end: str) -> tuple[float, float]:
+    return float(start), float(end)
+
+
+def _names(value: str) -> list[str]:
+    """'\tFrustration; Anger;\t()' -> both names; '\tOther;\t(disbelief)' -> 'Other (disbelief)'."""
+    named, _, comment = value.partition("(")
+    names = [name.strip() for name in named.split(";") if name.strip()]
+    comment = comment.rpartition(")")[0].strip(" ;\t")
+    if comment:
+        at = names.index("Other") if "Other" in names else len(names) - 1
+        names[at:] = [f"{names[at]} ({comment})", *names[at + 1 :]] if names else [f"({comment})"]
+    return names
+
+
+def _incomplete(scan: _Scan) -> None:
+    """Name every turn that lacks its text, label or wav, and every wav without a turn."""
+    for key, turn in scan.turns.items():
+        if turn.line < 0:
+            scan.problems.append(f"{key} has a label but no line in a transcript")
+        elif not turn.text:
+            scan.problems.append(f"{key} has no text in its transcript line")
+        if not turn.label:
+            scan.problems.append(f"{key} has no label: no EmoEvaluation block names it")
+        if key not in scan.wavs:
+            scan.problems.append(f"{key} has no wav under sentences/wav")
+    for key in scan.wavs.keys() - scan.turns.keys():
+        scan.problems.append(f"{key} has a wav but no transcript line and no label")
+    scan.problems.sort()
+
+
+def _table(scan: _Scan) -> pd.DataFrame:
+    rows, dialogue, order = [], "", 0
+    for key, turn in sorted(scan.turns.items(), key=_speech_order):
+        order = order + 1 if dialogue == key.rpartition("_")[0] else 0
+        dialogue, _, last = key.rpartition("_")
+        rows.append((
+            key, dialogue, order, key[:5] + last[0], last[0], int(key[3:5]), "script" in dialogue,
+            turn.text, scan.wavs.get(key, ""), *turn.times, turn.label, json.dumps(turn.votes),
+            turn.line,
+        ))  # fmt: skip
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _speech_order(item: tuple[str, _Turn]) -> tuple:
+    key, turn = item
+    # Reading R27: start time, then end time, then transcript line; the alternative is `line` alone.
+    return int(key[3:5]), key.rpartition("_")[0], *turn.times, turn.line, key
+
+
+def _counts(table: pd.DataFrame, root: Path) -> tuple[list[str], int, str]:
+    """Lines that show found/expected counts, how many differ, and where the expected are from."""
+    expected, source = _expected(root)
+    codes = Counter(zip(table["session"].astype(str), table["label"], strict=True))
+    firsts = table.drop_duplicates("dialogue")["session"].astype(str)
+    found = {"dialogues": {"dialogues": Counter(firsts)}, "codes": _by_session(codes, CODES)}
+    for name in ("majority-4", "majority-6"):
+        rule = labels.PROTOCOLS[name]
+        mapped = Counter()
+        for (session, code), count in codes.items():
+            mapped[session, rule.codes.get(code)] += count
+        found[name] = _by_session(mapped, rule.classes)
+    lines, differ = [f"Counts as found/expected ({source}); * where they differ."], 0
+    for name, table_of in found.items():
+        lines += ["", f"{name:12}" + "".join(f"{s:>12}" for s in (*SESSIONS, "all"))]
+        for kind, row in table_of.items():
+            cells = _cells(row, expected[name].get(kind, {}))
+            differ += sum(cell.endswith("*") for cell in cells)
+            lines.append(f"{kind:12}" + "".join(f"{cell:>12}" for cell in cells))
+    return lines, differ, source
+
+
+def _by_session(counted: Counter, kinds: tuple[str, ...]) -> dict[str, dict[str, int]]:
+    return {kind: {s: counted[s, kind] for s in SESSIONS} for kind in kinds}
+
+
+def _cells(found: dict[str, int], expected: dict[str, int]) -> list[str]:
+    total = {**found, "all": sum(found.values())}
+    return [
+        f"{total.get(s, 0)}/{expected[s]}{'*' * (total.get(s, 0) != expected[s])}"
+        if s in expected
+        else str(total.get(s, 0))
+        for s in (*SESSIONS, "all")
+    ]
+
+
+def _expected(root: Path) -> tuple[dict[str, dict[str, dict[str, int]]], str]:
+    """table -> kind -> session (and "all") -> count, and the source's name."""
+    path = root / "manifest.json"
+    if path.exists():
+        counts = json.loads(path.read_text())["expected"]
+        kinds = {name: sorted({k for row in by.values() for k in row}) for name, by in counts.items()}
+        source = {n: {k: _sum({s: counts[n].get(s, {}).get(k, 0) for s in SESSIONS}) for k in kinds[n]}
+                  for n in counts}  # fmt: skip
+        return source, "the simulated corpus's manifest.json"
+    by_code = {code: dict(zip(SESSIONS, row, strict=True)) for code, row in OFFICIAL.items()}
+    tables = {"codes": {c: _sum(row) for c, row in by_code.items()}}
+    tables["codes"] |= {code: {"all": count} for code, count in OFFICIAL_RARE.items()}
+    tables["dialogues"] = {"dialogues": _sum(dict(zip(SESSIONS, OFFICIAL_DIALOGUES, strict=True)))}
+    for name in ("majority-4", "majority-6"):
+        summed: dict[str, Counter] = {c: Counter() for c in labels.PROTOCOLS[name].classes}
+        for code, kind in labels.PROTOCOLS[name].codes.items():
+            summed[kind].update(by_code[code])
+        tables[name] = {kind: _sum(row) for kind, row in summed.items()}
+    return tables, "the official IEMOCAP counts"
+
+
+def _sum(row: dict[str, int]) -> dict[str, int]:
+    return {**row, "all": sum(row.values())}
