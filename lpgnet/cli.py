@@ -36,15 +36,21 @@ LabelsOption = Annotated[Labels | None, typer.Option("--labels", help="Label pro
 @app.command()
 def reproduce(
     corpus: CorpusOption = Corpus.simulated,
-    root: Annotated[Path | None, typer.Option("--root", help="Folder of the release (not simulated).")] = None,
+    root: Annotated[
+        Path | None, typer.Option("--root", help="Folder of the release (not simulated).")
+    ] = None,
     profile: ProfileOption = None,
     split: SplitOption = None,
     labels: LabelsOption = None,
     device: Annotated[Device, typer.Option("--device", help="auto: a GPU where there is one.")] = Device.auto,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds per experiment.")] = 10,
     only: Annotated[str | None, typer.Option("--only", help="Notebooks by number, as 02,03.")] = None,
-    jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Worker processes (one per core).")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List runs to do, hours, disk; run none.")] = False,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", min=1, help="Worker processes (one per core).")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List runs to do, hours, disk; run none.")
+    ] = False,
 ) -> None:
     """Run the notebooks in sequence: features, all experiments, tables and figures.
 

@@ -252,22 +252,23 @@ class Place:
     profile: str
     split: str
     labels: str
+    output: Path  # above results/ and paper_tables/
 
     @property
     def name(self) -> str:
         """The corpus alone where everything is its default, all four otherwise."""
-        if self == place(self.corpus):
-            return self.corpus
-        return "--".join((self.corpus, self.profile, self.split, self.labels))
+        default = replace(place(self.corpus), output=self.output)
+        parts = (self.corpus, self.profile, self.split, self.labels)
+        return self.corpus if self == default else "--".join(parts)
 
     @property
     def results(self) -> Path:
-        return OUTPUT / "results" / self.name
+        return self.output / "results" / self.name
 
     @property
     def features(self) -> Path:
         """Features depend on the corpus only, so its other combinations read the same ones."""
-        return OUTPUT / "results" / self.corpus / "features"
+        return self.output / "results" / self.corpus / "features"
 
     @property
     def runs(self) -> Path:
@@ -287,7 +288,7 @@ class Place:
 
     @property
     def tables(self) -> Path:
-        return OUTPUT / "paper_tables" / self.name
+        return self.output / "paper_tables" / self.name
 
 
 def place(
@@ -310,7 +311,7 @@ def place(
             raise ValueError(f"no {what} {value!r}; there are {', '.join(known)}")
     if labels == "erc-6" and corpus != "iemocap":
         raise ValueError(f"labels 'erc-6' list utterances of IEMOCAP by id; the corpus is {corpus!r}")
-    return Place(corpus, profile, split, labels)
+    return Place(corpus, profile, split, labels, OUTPUT)
 
 
 class Parameters(BaseModel):

@@ -20,7 +20,7 @@ NOTEBOOKS = tuple(sorted(path.stem for path in SOURCE.glob("0[1-6]_*.ipynb")))
 
 
 def chosen(only: str | None) -> list[str]:
-    """"02,03" -> the notebooks with these numbers, in order; None: all."""
+    """ "02,03" -> the notebooks with these numbers, in order; None: all."""
     if only is None:
         return list(NOTEBOOKS)
     numbers = {name[:2]: name for name in NOTEBOOKS}
@@ -161,7 +161,7 @@ def page(copy: Path) -> str:
     body = re.sub(r"<script[^>]*\bsrc=[^>]*>\s*</script>", "", body)  # MathJax, require.js
     body = re.sub(r"<script[^>]*>(?:(?!</script>).)*?(?:https?:)?//(?!www\.w3\.org)(?:(?!</script>).)*?</script>",
                   "", body, flags=re.S)  # fmt: skip
-    markdown = re.compile(r'(<div[^>]*jp-RenderedMarkdown[^>]*>)(.*?)(</div>\s*</div>)', re.S)
+    markdown = re.compile(r"(<div[^>]*jp-RenderedMarkdown[^>]*>)(.*?)(</div>\s*</div>)", re.S)
     return markdown.sub(lambda m: m[1] + mathml(m[2]) + m[3], body)
 
 
@@ -211,5 +211,7 @@ def forecast(asked: Parameters, only: str | None = None) -> str:
         source = "measured" if name in measured else "estimated"
         lines.append(f"  {name:16} {runs:4} runs, about {seconds[name]:8.1f} s each ({source})")
     runs, total = sum(todo.values()), sum(todo[name] * seconds[name] for name in todo)
-    lines.append(f"{runs} runs, about {total / 3600:.2f} hours of one core (or the GPU) and {runs * 0.1:.0f} MB")
+    lines.append(
+        f"{runs} runs, about {total / 3600:.2f} hours of one core (or the GPU) and {runs * 0.1:.0f} MB"
+    )
     return "\n".join(lines)

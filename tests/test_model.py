@@ -402,12 +402,17 @@ def test_frames_give_one_row_per_utterance_whatever_stands_beside_it(changes):
     assert together.logits.shape == (3, C)
     t, a = batch.rows["text"].split(text), batch.rows["audio"].split(audio)
     for i in range(3):
-        layouts = {"text": Layout(torch.tensor(text[i : i + 1])), "audio": Layout(torch.tensor(audio[i : i + 1]))}
+        layouts = {
+            "text": Layout(torch.tensor(text[i : i + 1])),
+            "audio": Layout(torch.tensor(audio[i : i + 1])),
+        }
         alone = model(Batch({"text": t[i], "audio": a[i]}, layouts, batch.speaker[:1], batch.labels[:1]))
         assert_close(together.logits[i : i + 1], alone.logits, atol=1e-5, rtol=1e-5)
         for m in SIZES:
             assert_close(together.students[m][i : i + 1], alone.students[m], atol=1e-5, rtol=1e-5)
-            assert_close(together.modality_weight[m][i : i + 1], alone.modality_weight[m], atol=1e-5, rtol=1e-5)
+            assert_close(
+                together.modality_weight[m][i : i + 1], alone.modality_weight[m], atol=1e-5, rtol=1e-5
+            )
 
 
 def test_frames_are_averaged_over_the_query_before_the_gates():
@@ -427,8 +432,12 @@ def test_literal_frames_pool_last_over_either_mask():
     zero = torch.zeros(1, D)
     at_two = {p: torch.cat([x, zero]) if p[0] == "t" else x for p, x in outputs.items()}
     fused = {
-        "text": model.merge["text"](torch.cat([model._gate("tt", at_two["tt"]), model._gate("at", at_two["at"])], -1)),
-        "audio": model.merge["audio"](torch.cat([model._gate("aa", at_two["aa"]), model._gate("ta", at_two["ta"])], -1)),
+        "text": model.merge["text"](
+            torch.cat([model._gate("tt", at_two["tt"]), model._gate("at", at_two["at"])], -1)
+        ),
+        "audio": model.merge["audio"](
+            torch.cat([model._gate("aa", at_two["aa"]), model._gate("ta", at_two["ta"])], -1)
+        ),
     }
     final, weight = model.fuse(fused)
     output = model(batch)

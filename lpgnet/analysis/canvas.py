@@ -23,7 +23,8 @@ def themed(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     @functools.wraps(draw)
     def drawn(*args, **kwargs) -> Figure:
         with mpl.rc_context():
-            sns.set_theme(context="notebook", style="whitegrid", font_scale=0.9, color_codes=False)
+            thin = {"grid.linewidth": 0.6, "axes.linewidth": 0.8}
+            sns.set_theme("notebook", "whitegrid", font_scale=0.9, color_codes=False, rc=thin)
             figure = draw(*args, **kwargs)
             figure.draw_without_rendering()
         return figure
@@ -56,14 +57,18 @@ def name_rows(axes: list[Axes], table: pd.DataFrame) -> None:
         axis.set_ylim(len(table) - 0.4, -0.6)
         axis.set_yticks(range(len(table)), [""] * len(table))
         axis.grid(visible=False, axis="y")
+    if "lambda_task" in table:
+        axes[0].set_ylabel("λ task / CE / KL")
     axes[0].set_yticklabels([row_name(line) for line in table.to_dict("records")])
 
 
 def row_name(line: dict) -> str:
-    """What a row is called: its printed columns, and the citation."""
+    """What a row is called: its printed columns and citation; a run shows the encoder it used."""
     if "lambda_task" in line:
-        return "λ " + " / ".join(f"{line[f'lambda_{name}']:.1f}" for name in ("task", "ce", "kl"))
-    parts = [line.get(name) for name in ("upstream", "model", "downstream", "variant")]
+        return " / ".join(f"{line[f'lambda_{name}']:.1f}" for name in ("task", "ce", "kl"))
+    encoder = line.get("encoder_audio") or line.get("encoder_text")
+    upstream = encoder if line["source"] == "run" and "downstream" in line else line.get("upstream")
+    parts = [upstream, *(line.get(name) for name in ("model", "downstream", "variant"))]
     citation = line.get("citation")
     name = ", ".join(part for part in parts if isinstance(part, str))
     return name if citation is None or pd.isna(citation) else f"{name} [{citation}]"
@@ -79,6 +84,7 @@ def point(axis: Axes, place: int, line: dict, metric: str) -> None:
     if source == "run" and not pd.isna(printed):
         tick(axis, printed, place, "|")
     if pd.isna(value):
+        not_run(axis, place, source)
         return
     colour = COLOURS[source]
     axis.plot(value, place, MARKERS[source], color=colour, markersize=7, label=LABELS[source])
@@ -87,21 +93,25 @@ def point(axis: Axes, place: int, line: dict, metric: str) -> None:
 
 
 def bar(axis: Axes, place: int, line: dict, metric: str) -> None:
-    """A row as a bar from zero with one standard deviation and its number behind it."""
+    """A row as a bar from zero with one standard deviation; the number stands at its foot."""
     source, printed = line["source"], line[f"{metric}_reported"]
-    value = printed if source == "reported" else line[f"{metric}_mean"]
-    std = np.nan_to_num(line[f"{metric}_std"])
-    ends = [0]
-    if not pd.isna(value):
-        axis.barh(place, value, 0.62, color=COLOURS[source], alpha=0.85, label=LABELS[source])
-        ends.append(value + std)
-    if std:
+    value, std = printed if source == "reported" else line[f"{metric}_mean"], line[f"{metric}_std"]
+    if pd.isna(value):
+        not_run(axis, place, source)
+    else:
+        axis.barh(place, value, 0.62, color=COLOURS[source], label=LABELS[source])
+        axis.text(2, place, f"{value:.1f}", va="center", fontsize=9, color="white", fontweight="bold")
+    if not pd.isna(std):
         axis.plot([value - std, value + std], [place, place], color="#202020", linewidth=1.6)
     if source == "run" and not pd.isna(printed):
         tick(axis, printed, place, "|")
-        ends.append(printed)
-    if not pd.isna(value):
-        axis.text(max(ends) + 2, place, f"{value:.1f}", va="center", fontsize=9)
+
+
+def not_run(axis: Axes, place: int, source: str) -> None:
+    """Say so where one of our rows has no number; a quoted row has none where the paper has a dash."""
+    if source == "run":
+        side = axis.get_yaxis_transform()
+        axis.text(0.02, place, "not run yet", transform=side, va="center", fontsize=9, color=QUOTED)
 
 
 def class_points(axis: Axes, line: pd.Series, names: list[str], shift: float) -> None:

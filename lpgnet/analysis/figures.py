@@ -46,7 +46,7 @@ def save_all(runs: pd.DataFrame, data: dict, tables: dict[int, pd.DataFrame], fo
         "table6_weights": lambda: comparison(tables[6], 6),
         "table7_by_class": lambda: by_class(tables[7]),
     }
-    if len(runs) and runs["experiment"].eq("full").any():
+    if _whole(runs, data, "full").size:
         figures["confusion_full"] = lambda: confusion_matrix(runs, data)
         figures["curves_full"] = lambda: training_curves(runs, data)
     paths = []
@@ -100,7 +100,7 @@ def ablation_bars(table: pd.DataFrame, number: int) -> Figure:
     for axis, metric in zip(axes, metrics, strict=True):
         for place, line in enumerate(table.to_dict("records")):
             bar(axis, place, line, metric)
-        axis.set(xlabel=AXIS[metric], xlim=(0, 118), xticks=range(0, 101, 20))
+        axis.set(xlabel=AXIS[metric], xlim=(0, 105), xticks=range(0, 101, 20))
     name_rows(axes, table)
     return finish(figure, _title(number), f"{origin(table)} {SPREAD} {TICK}", axes[0])
 
@@ -126,8 +126,8 @@ def by_class(table: pd.DataFrame) -> Figure:
 
 @themed
 def confusion_matrix(runs: pd.DataFrame, data: dict, experiment: str = "full") -> Figure:
-    """Share of each true class that was called what, all seeds of an experiment summed."""
-    pool = pooled(runs[runs["experiment"] == experiment], data)
+    """Share of each true class that was called what, all whole seeds of an experiment summed."""
+    pool = _whole(runs, data, experiment)
     counts, names = np.sum(list(pool["confusion"]), axis=0), list(pool["classes"].iloc[0])
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     words = [
@@ -160,6 +160,12 @@ def training_curves(runs: pd.DataFrame, data: dict, experiment: str = "full") ->
         f"{_runs_origin(mine, data)} Band: one standard deviation. The epoch is chosen on validation alone."
     )
     return finish(figure, f"Training of {experiment}", text, axes[1])
+
+
+def _whole(runs: pd.DataFrame, data: dict, experiment: str) -> pd.DataFrame:
+    """The seeds of an experiment that have run all their folds."""
+    pool = pooled(runs, data)
+    return pool[pool["experiment"].eq(experiment) & pool["lacks"].eq("")]
 
 
 def _title(number: int) -> str:

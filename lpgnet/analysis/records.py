@@ -79,7 +79,15 @@ def describe(place: Place) -> dict:
         if name in index.get("oracle", {}):
             protocols[name]["oracle"] = index["oracle"][name]
     features = {m: index[m] for m in ("text", "audio")}
-    data = asdict(place) | {"place": place.name, "protocols": protocols, "features": features}
+    data = {
+        "corpus": place.corpus,
+        "place": place.name,
+        "profile": place.profile,
+        "split": place.split,
+        "labels": place.labels,
+        "protocols": protocols,
+        "features": features,
+    }
     path = place.runs / "data.json"
     if not path.exists() or json.loads(path.read_text()) != data:
         write_json(path, data)

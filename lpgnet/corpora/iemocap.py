@@ -7,7 +7,6 @@ who wore the markers and tells nothing of who speaks.
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,26 +14,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from lpgnet import labels
-from lpgnet.corpora import wav
+from lpgnet.corpora import counts, wav
 
 COLUMNS = [
     "id", "dialogue", "order", "speaker", "gender", "session", "scripted",
     "text", "wav", "start", "end", "label", "votes", "line",
 ]  # fmt: skip
-CODES = ("neu", "hap", "sad", "ang", "exc", "fru", "sur", "fea", "dis", "oth", "xxx")
-SESSIONS = ("1", "2", "3", "4", "5")
-OFFICIAL = {  # of the release, sessions 1 to 5
-    "neu": (384, 362, 320, 258, 384),
-    "hap": (135, 117, 135, 65, 143),
-    "sad": (194, 197, 305, 143, 245),
-    "ang": (229, 137, 240, 327, 170),
-    "exc": (143, 210, 151, 238, 299),
-    "fru": (280, 325, 382, 481, 381),
-}
-OFFICIAL_RARE = {"sur": 107, "fea": 40, "dis": 2, "oth": 3, "xxx": 2507}  # over all sessions
-OFFICIAL_DIALOGUES = (28, 30, 32, 30, 31)
-
 TURN = re.compile(r"Ses\d\d[FM]_\w+_[FM]\d+")
 LINE = re.compile(r"(\S+)\s*\[\s*([\d.]+)\s*-\s*([\d.]+)\s*\]\s*:?(.*)")
 NO_TURN = re.compile(r"Ses\w+_[FM]XX\d+\b|[FM]\s*:")
@@ -86,7 +71,7 @@ def check(root: Path) -> tuple[str, bool]:
         faults = list(pool.map(wav.fault, paths))
         notes = list(pool.map(wav.note, paths))
     problems = scan.problems + _named(paths, faults)
-    counted, differ, source = _counts(table, root)
+    counted, differ, source = counts.compare(table, root)
     report = [f"IEMOCAP release at {root}", "", *counted, ""]
     report += [f"{scan.skipped} transcript lines are no turns (no id, or an XX id) and were skipped."]
     report += _listed("notes", _named(paths, notes)) + _listed("problems", problems)
@@ -110,9 +95,8 @@ def _listed(title: str, sentences: list[str]) -> list[str]:
 
 
 def _scan(root: Path) -> _Scan:
-    release, sessions = _release(root)
     scan = _Scan()
-    for session in sessions:
+    for session in _sessions(root):
         for path in _visible(session / "dialog" / "transcriptions", "*.txt"):
             _transcript(path, scan)
         for path in _visible(session / "dialog" / "EmoEvaluation", "*.txt"):
@@ -123,8 +107,8 @@ def _scan(root: Path) -> _Scan:
     return scan
 
 
-def _release(root: Path) -> tuple[Path, list[Path]]:
-    """The release's folder and its sessions."""
+def _sessions(root: Path) -> list[Path]:
+    """The session folders of the release at root or at its child IEMOCAP_full_release."""
     if not root.is_dir():
         raise FileNotFoundError(f"no folder {root}; give the path of an IEMOCAP_full_release")
     for release in (root, root / "IEMOCAP_full_release"):
@@ -143,7 +127,7 @@ def _release(root: Path) -> tuple[Path, list[Path]]:
                 raise FileNotFoundError(
                     f"{session} lacks {part}: want the release as distributed; unpack it again"
                 )
-    return release, sessions
+    return sessions
 
 
 def _visible(folder: Path, pattern: str) -> list[Path]:
@@ -208,8 +192,8 @@ def _label(block: re.Match, votes: dict[str, list[str]], path: Path, scan: _Scan
     if turn.label:
         scan.problems.append(f"{key} has two labels, the second in {path.name}; the first is kept")
         return
-    if code not in CODES:
-        scan.problems.append(f"{key} has the unknown label {code!r}; there are {', '.join(CODES)}")
+    if code not in counts.CODES:
+        scan.problems.append(f"{key} has the unknown label {code!r}; there are {', '.join(counts.CODES)}")
     turn.label, turn.votes, turn.times = code, votes, _times(block[1], block[2])
 
 
@@ -261,64 +245,3 @@ def _speech_order(item: tuple[str, _Turn]) -> tuple:
     key, turn = item
     # Reading R27: start time, then end time, then transcript line; the alternative is `line` alone.
     return int(key[3:5]), key.rpartition("_")[0], *turn.times, turn.line, key
-
-
-def _counts(table: pd.DataFrame, root: Path) -> tuple[list[str], int, str]:
-    """Lines that show found/expected counts, how many differ, and where the expected are from."""
-    expected, source = _expected(root)
-    codes = Counter(zip(table["session"].astype(str), table["label"], strict=True))
-    firsts = table.drop_duplicates("dialogue")["session"].astype(str)
-    found = {"dialogues": {"dialogues": Counter(firsts)}, "codes": _by_session(codes, CODES)}
-    for name in ("majority-4", "majority-6"):
-        rule = labels.PROTOCOLS[name]
-        mapped = Counter()
-        for (session, code), count in codes.items():
-            mapped[session, rule.codes.get(code)] += count
-        found[name] = _by_session(mapped, rule.classes)
-    lines, differ = [f"Counts as found/expected ({source}); * where they differ."], 0
-    for name, table_of in found.items():
-        lines += ["", f"{name:12}" + "".join(f"{s:>12}" for s in (*SESSIONS, "all"))]
-        for kind, row in table_of.items():
-            cells = _cells(row, expected[name].get(kind, {}))
-            differ += sum(cell.endswith("*") for cell in cells)
-            lines.append(f"{kind:12}" + "".join(f"{cell:>12}" for cell in cells))
-    return lines, differ, source
-
-
-def _by_session(counted: Counter, kinds: tuple[str, ...]) -> dict[str, dict[str, int]]:
-    return {kind: {s: counted[s, kind] for s in SESSIONS} for kind in kinds}
-
-
-def _cells(found: dict[str, int], expected: dict[str, int]) -> list[str]:
-    total = {**found, "all": sum(found.values())}
-    return [
-        f"{total.get(s, 0)}/{expected[s]}{'*' * (total.get(s, 0) != expected[s])}"
-        if s in expected
-        else str(total.get(s, 0))
-        for s in (*SESSIONS, "all")
-    ]
-
-
-def _expected(root: Path) -> tuple[dict[str, dict[str, dict[str, int]]], str]:
-    """table -> kind -> session (and "all") -> count, and the source's name."""
-    path = root / "manifest.json"
-    if path.exists():
-        counts = json.loads(path.read_text())["expected"]
-        kinds = {name: sorted({k for row in by.values() for k in row}) for name, by in counts.items()}
-        source = {n: {k: _sum({s: counts[n].get(s, {}).get(k, 0) for s in SESSIONS}) for k in kinds[n]}
-                  for n in counts}  # fmt: skip
-        return source, "the simulated corpus's manifest.json"
-    by_code = {code: dict(zip(SESSIONS, row, strict=True)) for code, row in OFFICIAL.items()}
-    tables = {"codes": {c: _sum(row) for c, row in by_code.items()}}
-    tables["codes"] |= {code: {"all": count} for code, count in OFFICIAL_RARE.items()}
-    tables["dialogues"] = {"dialogues": _sum(dict(zip(SESSIONS, OFFICIAL_DIALOGUES, strict=True)))}
-    for name in ("majority-4", "majority-6"):
-        summed: dict[str, Counter] = {c: Counter() for c in labels.PROTOCOLS[name].classes}
-        for code, kind in labels.PROTOCOLS[name].codes.items():
-            summed[kind].update(by_code[code])
-        tables[name] = {kind: _sum(row) for kind, row in summed.items()}
-    return tables, "the official IEMOCAP counts"
-
-
-def _sum(row: dict[str, int]) -> dict[str, int]:
-    return {**row, "all": sum(row.values())}

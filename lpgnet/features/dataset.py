@@ -76,7 +76,7 @@ class Dataset:
         return [row for dialogue in rows for row in dialogue.split(1) if self.labels[row] >= 0]
 
     def _vectors(self, features: Features) -> Tensor:
-        return features.vectors()[self.table["place"].to_numpy()]
+        return features.vectors()[self.table["place"].tolist()]
 
     def _frames(self, features: Features) -> list[Tensor]:
         return [features.frames(i, self.most).float() for i in self.table["place"]]

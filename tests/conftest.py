@@ -1,0 +1,86 @@
+"""A small made-up feature store: five sessions, text and audio that each carry half of the label."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.numpy import save_file
+
+from lpgnet import config
+from lpgnet.features import store
+from lpgnet.files import write_json
+
+CODES = ("hap", "sad", "neu", "ang", "exc", "fru", "xxx")
+TURNS = 7
+SIZES = {"text": 5, "audio": 3}
+
+
+def made_table() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    rows = []
+    for session in range(1, 6):
+        for number in range(4):
+            dialogue = f"Ses0{session}{'FM'[number % 2]}_impro0{number}"
+            for turn in range(TURNS):
+                letter = "FM"[turn % 2]
+                rows.append(
+                    {
+                        "id": f"{dialogue}_{letter}{turn:03d}",
+                        "dialogue": dialogue,
+                        "order": turn,
+                        "speaker": f"Ses0{session}{letter}",
+                        "gender": letter,
+                        "session": session,
+                        "scripted": False,
+                        "text": "well",
+                        "wav": "none.wav",
+                        "start": float(turn),
+                        "end": turn + 0.5,
+                        "label": CODES[rng.integers(len(CODES))],
+                        "votes": "{}",
+                        "line": TURNS - turn,  # the transcript is upside down
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def write_store(folder, table: pd.DataFrame, seed: int = 0) -> None:
+    rng = np.random.default_rng(100 + seed)
+    number = table["label"].map({c: i for i, c in enumerate(CODES)}).to_numpy()
+    index = {"oracle": {}}
+    for modality, size in SIZES.items():
+        centres = 2 * np.random.default_rng(len(modality)).normal(size=(len(CODES), size))
+        lengths = rng.integers(1, 5, len(table))
+        vectors = (centres[number] + rng.normal(size=(len(table), size))).astype(np.float32)
+        frames = np.repeat(vectors, lengths, axis=0) + rng.normal(size=(lengths.sum(), size))
+        shards = folder / f"{modality}-00000000"
+        shards.mkdir(parents=True, exist_ok=True)
+        ends = lengths.cumsum()
+        for start in range(0, len(table), store.SHARD):
+            stop = min(start + store.SHARD, len(table))
+            part = frames[ends[start] - lengths[start] : ends[stop - 1]].astype(np.float32)
+            tensors = {"vectors": vectors[start:stop], "frames": part, "lengths": lengths[start:stop]}
+            save_file(tensors, store._shard(shards, start))
+        index[modality] = {
+            "encoder": "made-up",
+            "version": "1",
+            "size": size,
+            "frame_size": size,
+            "recipe": f"{modality}{seed}",
+            "folder": shards.name,
+            "utterances": len(table),
+        }
+    table.to_csv(folder / "utterances.csv", index=False)
+    write_json(folder / "index.json", index)
+
+
+@pytest.fixture
+def here(tmp_path):
+    """A place of its own with the made-up store."""
+    place = dataclasses.replace(config.place(), output=tmp_path)
+    write_store(place.features, made_table())
+    return place
+
+
+TINY = {"epochs": 2, "hidden": 8}

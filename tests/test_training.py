@@ -1,0 +1,304 @@
+"""Runs: the same seed gives the same record, nothing of the test part is fitted or chosen on."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import SIZES, TINY, made_table, write_store
+from torch.testing import assert_close
+
+from lpgnet import config, training
+from lpgnet.analysis import metrics, records
+from lpgnet.config import EXPERIMENTS, DataConfig, experiment
+from lpgnet.features.dataset import Dataset, Scaler, utterances
+from lpgnet.labels import folds, manifest
+
+
+def dataset(here, frames=False, split="session5", number=0, labels="majority-4", **data):
+    table = utterances(here.features)
+    fold = folds(manifest(table, labels, "simulated"), split)[number]
+    return Dataset(here.features, DataConfig(**data), labels, "simulated", fold, frames)
+
+
+def tiny(name, **more):
+    run = experiment(name, "quick")
+    narrow = {"hidden": 8} if hasattr(run.model, "hidden") else {}
+    return dataclasses.replace(
+        run,
+        model=dataclasses.replace(run.model, **narrow),
+        train=dataclasses.replace(run.train, epochs=2, **more),
+    )
+
+
+# What a run reads
+
+
+def test_rows_are_the_table_s_in_order_of_speech(here):
+    data = dataset(here)
+    table = made_table()
+    assert (
+        data.table["id"].tolist()
+        == table[table["label"].isin(("hap", "sad", "neu", "ang", "exc"))]["id"].tolist()
+    )
+    assert [data.classes[i] for i in data.labels] == data.table["label"].tolist()
+    assert data.sizes == SIZES
+    for part in data.units.values():
+        for unit in part:
+            assert data.table.iloc[unit.numpy()]["dialogue"].nunique() == 1
+            assert data.table.iloc[unit.numpy()]["order"].is_monotonic_increasing
+
+
+def test_readings_r19_and_r27_change_the_sequence(here):
+    everyone = dataset(here, context="all")
+    assert len(everyone.table) == len(made_table()) and (everyone.labels == -1).any()
+    upside_down = dataset(here, order="transcript")
+    unit = upside_down.units["train"][0].numpy()
+    assert upside_down.table.iloc[unit]["order"].is_monotonic_decreasing
+
+
+def test_parts_share_no_dialogue_and_miss_none(here):
+    data = dataset(here)
+    parts = {p: {data.table["dialogue"][int(u[0])] for u in us} for p, us in data.units.items()}
+    assert set.union(*parts.values()) == set(data.table["dialogue"])
+    assert sum(len(p) for p in parts.values()) == data.table["dialogue"].nunique()
+    assert all(d.startswith("Ses05") for d in parts["test"])
+
+
+def test_scaling_is_fitted_on_the_training_part_alone(here):
+    """Reading R24: changing validation and test features changes no statistic."""
+    for frames in (False, True):
+        before = dataset(here, frames)
+        rows = torch.cat(before.units["train"])
+        picked = {
+            m: torch.cat([before.rows[m][i] for i in rows]) if frames else before.rows[m][rows] for m in SIZES
+        }
+        for m in SIZES:
+            assert_close(picked[m].mean(0), torch.zeros(SIZES[m]), atol=1e-5, rtol=0)
+            assert_close(picked[m].std(0, correction=0), torch.ones(SIZES[m]))
+    from safetensors.numpy import load_file, save_file
+
+    seen = set(before.table["place"].to_numpy()[torch.cat(dataset(here).units["train"]).numpy()])
+    for path in here.features.glob("*/*.safetensors"):
+        tensors = load_file(path)
+        start = int(path.stem) * 64
+        unseen = [i for i in range(len(tensors["lengths"])) if start + i not in seen]
+        tensors["vectors"][unseen] = 1e6
+        save_file(tensors, path)
+    after = dataset(here)
+    for m, scaler in dataset(here).scalers.items():
+        assert scaler.mean.abs().max() < 100
+        assert_close(scaler.mean, after.scalers[m].mean)
+
+
+def test_scaler_by_hand_and_a_constant_column_is_zero():
+    rows = torch.tensor([[1.0, 1e8], [3.0, 1e8], [5.0, 1e8]])
+    assert_close(Scaler.fit(rows)(rows)[:, 1], torch.zeros(3))
+    assert_close(Scaler.fit(rows)(rows)[:, 0], torch.tensor([-1.0, 0.0, 1.0]) * 1.5**0.5)
+
+
+def test_frames_are_cut_at_the_limit(here):
+    data = dataset(here, True)
+    short = Dataset(
+        here.features,
+        DataConfig(frames=2),
+        "majority-4",
+        "simulated",
+        folds(manifest(utterances(here.features), "majority-4", "simulated"), "session5")[0],
+        True,
+    )
+    longest = max(len(f) for f in data.rows["text"])
+    assert longest == 4 and max(len(f) for f in short.rows["text"]) == 2
+
+
+def test_class_weight_is_one_over_the_share_in_the_training_part(here):
+    data = dataset(here)
+    labels = data.labels[torch.cat(data.units["train"])].numpy()
+    assert_close(data.class_weight()[1].item(), len(labels) / (labels == 1).sum())
+
+
+# Training
+
+
+def test_batches_hold_every_unit_once_and_none_is_alone():
+    units = [torch.tensor([i]) for i in range(9)]
+    got = list(training.shuffled(units, 4, torch.Generator().manual_seed(0)))
+    assert [len(b) for b in got] == [4, 5]
+    assert sorted(int(u) for b in got for u in b) == list(range(9))
+    assert [len(b) for b in training.shuffled(units, 3, torch.Generator())] == [3, 3, 3]
+    again = list(training.shuffled(units, 4, torch.Generator().manual_seed(0)))
+    assert again == got
+    assert list(training.shuffled(units, 4, torch.Generator().manual_seed(1))) != got
+
+
+@pytest.mark.parametrize("name", sorted(EXPERIMENTS))
+def test_every_experiment_trains_and_repeats_itself(here, name):
+    run = tiny(name)
+    data = dataset(here, getattr(run.model, "pool", "none") != "none", labels=run.data.labels or "majority-4")
+    one, two = training.fit(run, data, seed=3), training.fit(run, data, seed=3)
+    assert one.curves == two.curves
+    assert all(np.array_equal(a, b) for a, b in zip(one.test_logits, two.test_logits, strict=True))
+    assert training.fit(run, data, seed=4).curves["loss"] != one.curves["loss"]
+    assert np.isfinite(one.test_logits).all()
+    assert one.test_logits[0].shape == (sum(len(u) for u in data.units["test"]), len(data.classes))
+
+
+def test_training_learns_what_is_there(here):
+    """Both modalities carry the label, so `full` must beat the largest class clearly."""
+    run = dataclasses.replace(tiny("full", lr=1e-2), model=experiment("full", "quick").model)
+    run = dataclasses.replace(run, train=dataclasses.replace(run.train, epochs=15))
+    fitted = training.fit(run, dataset(here), seed=0)
+    majority = np.bincount(fitted.labels).max() / len(fitted.labels)
+    assert (fitted.test_logits[-1].argmax(-1) == fitted.labels).mean() > majority + 0.2
+    assert fitted.curves["loss"][-1] < fitted.curves["loss"][0]
+
+
+def test_zeroed_or_mispaired_modality_costs(here):
+    run = dataclasses.replace(tiny("full", lr=1e-2), model=experiment("full", "quick").model)
+    run = dataclasses.replace(run, train=dataclasses.replace(run.train, epochs=15))
+
+    def accuracy(data):
+        fits = [training.fit(run, data, seed) for seed in range(2)]
+        return np.mean([(f.test_logits[-1].argmax(-1) == f.labels).mean() for f in fits])
+
+    clean, silent, paired = dataset(here), dataset(here), dataset(here)
+    silent.rows["text"] = torch.zeros_like(silent.rows["text"])
+    paired.rows["text"] = paired.rows["text"].roll(1, 0)
+    assert accuracy(clean) > accuracy(silent) + 0.05
+    assert accuracy(clean) > accuracy(paired) + 0.05
+
+
+def test_the_epoch_is_chosen_on_validation_alone(here):
+    """Garbled test labels change neither the chosen epoch nor its weights."""
+    run = dataclasses.replace(tiny("full"), train=dataclasses.replace(tiny("full").train, epochs=6))
+    clean, garbled = dataset(here), dataset(here)
+    index = torch.cat(garbled.units["test"])
+    garbled.labels[index] = (garbled.labels[index] + 1) % 4
+    garbled.rows["text"][index] = 7.0
+    one, two = training.fit(run, clean, 0), training.fit(run, garbled, 0)
+    assert one.best["epoch"] == two.best["epoch"] == 1 + int(np.argmax(one.curves["validation_f1"]))
+    assert one.curves["validation_f1"] == two.curves["validation_f1"]
+    for name, tensor in one.best["weights"].items():
+        assert torch.equal(tensor, two.best["weights"][name])
+    assert training.epochs(one)["best_test"] == 1 + int(np.argmax(one.curves["test_f1"]))
+    assert training.epochs(one)["last"] == 6
+
+
+def test_the_chosen_weights_are_those_of_the_chosen_epoch(here):
+    data, run = dataset(here), tiny("full")
+    fitted = training.fit(run, data, 0)
+    model = training.build(run, data)
+    model.load_state_dict(fitted.best["weights"])
+    logits = training.predict(model, [data.batch(data.units["test"])]).logits.numpy()
+    np.testing.assert_allclose(logits, fitted.test_logits[fitted.best["epoch"] - 1], rtol=1e-5, atol=1e-6)
+
+
+def test_without_validation_the_last_epoch_counts(here):
+    run = tiny("full")
+    table = utterances(here.features)
+    fold = folds(manifest(table, "majority-4", "simulated"), "session5", "none")[0]
+    data = Dataset(here.features, DataConfig(validation="none"), "majority-4", "simulated", fold, False)
+    assert training.epochs(training.fit(run, data, 0))["best_validation"] == 2
+
+
+# Records
+
+
+def settings_of(names):
+    return {"epochs": 2, "lr": 1e-3}
+
+
+def test_runs_are_recorded_once_whole_and_the_same_for_any_number_of_workers(here, tmp_path):
+    names = ["full", "linear"]
+    runs = training.run_missing(here, names, seeds=2, jobs=2, settings=settings_of(names))
+    assert runs.groupby("experiment")["seed"].apply(list).to_dict() == {"full": [0, 1], "linear": [0, 1]}
+    paths = sorted(here.runs.glob("*/*.json"))
+    before = {
+        p: (p.read_bytes(), p.with_suffix(".parquet").read_bytes(), p.stat().st_mtime_ns) for p in paths
+    }
+    training.run_missing(here, names, seeds=2, jobs=2, settings=settings_of(names))
+    assert {p: p.stat().st_mtime_ns for p in paths} == {p: b[2] for p, b in before.items()}
+    other = dataclasses.replace(here, output=tmp_path / "other")
+    write_store(other.features, made_table())
+    training.run_missing(other, names, seeds=2, jobs=1, settings=settings_of(names))
+    for path, (record, predictions, _) in before.items():
+        twin = other.runs / path.relative_to(here.runs)
+        assert twin.with_suffix(".parquet").read_bytes() == predictions
+        one, two = json.loads(record), json.loads(twin.read_text())
+        one.pop("made"), two.pop("made")
+        assert one == two
+    assert not list(here.results.rglob("*.part"))
+
+
+def test_a_record_holds_what_its_predictions_say(here):
+    runs = training.run_missing(here, ["full"], seeds=1, jobs=1, settings=settings_of([]))
+    row = runs.iloc[0]
+    said = pd.read_parquet(row["path"].replace(".json", ".parquet"))
+    classes = list(row["classes"])
+    number = {c: i for i, c in enumerate(classes)}
+    matrix = metrics.confusion(said["label"].map(number), said["predicted"].map(number), 4)
+    assert matrix.tolist() == row["confusion"]["best_validation"]
+    assert np.allclose(said[[f"p_{c}" for c in classes]].sum(axis=1), 1)
+    assert np.allclose(said["weight_text"] + said["weight_audio"], 1)
+    assert set(row["students"]) == {"text", "audio"}
+    assert all(np.sum(m) == len(said) for m in row["confusion"].values())
+    weights = list(here.checkpoints.glob("full/*.safetensors"))
+    assert [w.stem for w in weights] == [p.stem for p in here.runs.glob("full/*.json")]
+
+
+def test_changed_features_settings_or_labels_make_old_records_stale(here):
+    training.run_missing(here, ["linear"], seeds=1, jobs=1)
+    data = records.describe(here)
+    assert len(records.load(here, data)) == 1
+    assert len(records.load(here, data, {"lr": 1e-2})) == 0
+    write_store(here.features, made_table(), seed=1)
+    data = records.describe(here)
+    left = records.load(here, data)
+    assert len(left) == 0 and len(left.attrs["stale"]) == 1
+    assert not records.done(records.plan(here, data, ["linear"], 1)[0])
+    table = made_table()
+    table.loc[0, "label"] = "sad" if table.loc[0, "label"] != "sad" else "ang"
+    write_store(here.features, table)
+    assert len(records.load(here, records.describe(here))) == 0
+
+
+@pytest.mark.parametrize("suffix", [".json", ".parquet"])
+def test_a_damaged_record_is_named_and_made_again(here, capsys, suffix):
+    training.run_missing(here, ["linear"], seeds=1, jobs=1)
+    path = next(here.runs.glob("linear/*.json")).with_suffix(suffix)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"linear/0-.* is damaged.*; delete it"):
+        records.load(here)
+    training.run_missing(here, ["linear"], seeds=1, jobs=1)
+    assert "damaged" in capsys.readouterr().out
+    assert len(records.load(here)) == 1
+
+
+def test_loso_runs_a_fold_per_session(here):
+    loso = dataclasses.replace(here, split="loso")
+    runs = training.run_missing(loso, ["linear"], seeds=1, jobs=1)
+    assert sorted(runs["fold"]) == [f"session{s}" for s in range(1, 6)]
+    assert loso.runs != here.runs
+
+
+def test_an_asked_gpu_that_is_not_there_stops():
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(ValueError, match="sees no GPU"):
+        training.device_named("cuda")
+    assert training.device_named("auto").type == "cpu"
+
+
+def test_settings_are_checked():
+    for wrong, says in (
+        ({"lr": "3e-4"}, "lr='3e-4'"),
+        ({"learning_rate": 1e-3}, "no setting 'learning_rate'"),
+        ({"epochs": 2.5}, "epochs=2.5"),
+        ({"paths": ["tx"]}, "paths="),
+    ):
+        with pytest.raises(ValueError, match=says):
+            config.experiment("full", settings=wrong)
+    assert config.experiment("full", settings=TINY).train.epochs == 2
