@@ -17,6 +17,14 @@ from lpgnet.labels import PROTOCOLS
 PAPER = tables.reported()
 RULES = ("best_validation", "last", "best_test")
 EPOCHS = 5
+WITHOUT_TORCH = """
+import sys
+class NoTorch:  # as on a machine that lacks it; None in sys.modules would stop scipy, which looks there
+    def find_spec(name, path=None, target=None):
+        if name.partition(".")[0] == "torch":
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, NoTorch)
+"""
 
 
 def fake_data(split: str = "session5", place: str = "simulated") -> dict:
@@ -72,9 +80,8 @@ def line(frame: pd.DataFrame, experiment: str) -> pd.Series:
 
 def test_needs_no_torch():
     """A reviewer rebuilds tables and figures from the records on a laptop."""
-    modules = ["metrics", "statistics", "rows", "class_counts", "typeset", "tables", "canvas", "figures"]
-    block = "import sys; sys.modules['torch'] = None; "
-    block += "; ".join(f"import lpgnet.analysis.{name}" for name in modules)
+    modules = ("metrics", "statistics", "records", "tables", "figures")
+    block = "\n".join([WITHOUT_TORCH, *(f"import lpgnet.analysis.{name}" for name in modules)])
     subprocess.run([sys.executable, "-c", block], check=True, cwd=ROOT)
 
 
@@ -184,7 +191,7 @@ def test_only_the_validation_rule_feeds_tables():
 
 def test_the_order_of_records_changes_nothing():
     shuffled = RUNS.sample(frac=1, random_state=1)
-    for number in range(2, 8):
+    for number in (2, 7):
         pd.testing.assert_frame_equal(
             tables.build(number, shuffled, DATA, PAPER), tables.build(number, RUNS, DATA, PAPER)
         )
@@ -230,17 +237,11 @@ def test_rows_without_runs_stay_and_are_named(runs):
 
 def test_the_best_reachable_row_stands_where_the_corpus_knows_it():
     data = fake_data()
-    data["protocols"]["majority-4"]["oracle"] = {
-        "5": (np.eye(4, dtype=int) * 3 + 1).tolist(),
-        "1": [[0] * 4] * 4,
-    }
+    best = (4 * np.eye(4, dtype=int) + 1).tolist()  # 5 of 8 right
+    data["protocols"]["majority-4"]["oracle"] = {"5": best, "1": [[0] * 4] * 4}
     frame = tables.build(2, RUNS, data, PAPER)
     last = frame.iloc[-1]
-    assert (last["model"], last["source"], last["accuracy_mean"]) == (
-        SIMULATOR,
-        "simulator",
-        100 * 4 / 7 // 0.01 / 100,
-    )
+    assert (last["model"], last["source"], last["accuracy_mean"]) == (SIMULATOR, "simulator", 62.5)
     assert pd.isna(last["n_seeds"])
     assert "simulator" not in set(tables.build(2, RUNS, DATA, PAPER)["source"])
     assert tables.build(2, EMPTY, data, PAPER).iloc[-1]["accuracy_mean"] == last["accuracy_mean"]

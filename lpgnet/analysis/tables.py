@@ -8,6 +8,7 @@ Reading R15: the headline is plain accuracy and weighted F1; every other convent
 of each line.
 """
 
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -58,12 +59,14 @@ def build(
         raise ValueError(f"no table {number}; there are {', '.join(map(str, reported))}")
     if number == 1:
         return class_counts(data, reported[1])
-    rows, seeds, printed = TABLES[number].rows, seed_scores(runs, data, class_metric), reported[number]
+    rows, printed = TABLES[number].rows, reported[number]
+    pool = pooled(runs[runs["experiment"].isin(_experiments(number))] if len(runs) else runs, data)
+    seeds = seed_scores(pool, class_metric)
     oracle = _oracle(data) if number == 2 else None
     if oracle is not None:
         rows += (Row((SIMULATOR,), SIMULATOR, printed=False),)
         seeds = pd.concat([seeds, oracle], ignore_index=True) if len(seeds) else oracle
-    paper, metrics, pool = _printed(number, printed), _metrics(number, printed, data), pooled(runs, data)
+    paper, metrics = _printed(number, printed), _metrics(number, printed, data)
     lines = [_line(number, row, paper.get(row.key, {}), seeds, metrics, data) for row in rows]
     frame = pd.DataFrame(lines).assign(note=[_left_out(pool, row.experiment) for row in rows])
     return frame.astype({name: "Int64" for name in WHOLE if name in frame})
@@ -72,11 +75,16 @@ def build(
 def lacking(number: int, runs: pd.DataFrame, data: dict) -> list[str]:
     """What a table still waits for: experiments without a run, seeds without all their folds."""
     pool = pooled(runs, data)
-    rows = TABLES[number].rows if number in TABLES else ()  # Table 1 needs no run
-    names = list(dict.fromkeys(row.experiment for row in rows if row.experiment))
+    names = _experiments(number)
     absent = [f"{name}: no finished run" for name in names if name not in set(pool["experiment"])]
     part = pool[pool["lacks"].ne("") & pool["experiment"].isin(names)]
     return absent + [f"{r.experiment} seed {r.seed}: lacks {r.lacks}" for r in part.itertuples()]
+
+
+def _experiments(number: int) -> list[str]:
+    """The experiments that feed a table, in its order; Table 1 needs no run."""
+    rows = TABLES[number].rows if number in TABLES else ()
+    return list(dict.fromkeys(row.experiment for row in rows if row.experiment))
 
 
 def pooled(runs: pd.DataFrame, data: dict, rule: str = HEADLINE) -> pd.DataFrame:
@@ -91,36 +99,31 @@ def pooled(runs: pd.DataFrame, data: dict, rule: str = HEADLINE) -> pd.DataFrame
         one = double.iloc[0]
         raise ValueError(f"two runs of {one.experiment}, seed {one.seed}, {one.fold}: want one")
     folds = [f"session{session}" for session in tested(data, data["labels"])]
-    ordered = runs.sort_values(["experiment", "seed", "fold"])
-    groups = ordered.groupby(["experiment", "seed"])
-    return pd.DataFrame([_pool(*key, group, folds, rule) for key, group in groups])[POOLED]
+    ordered = runs.sort_values(["experiment", "seed", "fold"])[[*POOLED[:-1], "fold"]].to_dict("records")
+    groups = groupby(ordered, key=lambda line: (line["experiment"], line["seed"]))
+    return pd.DataFrame([_pool(list(group), folds, rule) for _, group in groups])[POOLED]
 
 
-def seed_scores(runs: pd.DataFrame, data: dict, class_metric: str = "recall") -> pd.DataFrame:
-    """Per experiment and whole seed: every metric, and one column per class, in fractions."""
-    pool = pooled(runs, data)
+def seed_scores(pool: pd.DataFrame, class_metric: str = "recall") -> pd.DataFrame:
+    """Per experiment and whole seed of `pooled`: every metric, and one column per class, in fractions."""
     whole = pool[pool["lacks"] == ""]
     lines = [_scored(line, class_metric) for line in whole.to_dict("records")]
     return pd.DataFrame(lines) if lines else pd.DataFrame(columns=[*POOLED, *METRICS])
 
 
-def _pool(experiment: str, seed: int, group: pd.DataFrame, folds: list[str], rule: str) -> dict:
+def _pool(group: list[dict], folds: list[str], rule: str) -> dict:
     """The folds of one seed as one line."""
-    labels = {(line.labels, tuple(line.classes)) for line in group.itertuples()}
-    without = [line.fold for line in group.itertuples() if rule not in line.confusion]
+    first, have = group[0], {line["fold"] for line in group}
+    labels = {(line["labels"], tuple(line["classes"])) for line in group}
+    without = [line["fold"] for line in group if rule not in line["confusion"]]
     if len(labels) > 1 or without:
         problem = f"no {rule!r} confusion in {without}" if without else f"labels {sorted(labels)}"
-        raise ValueError(f"{experiment}, seed {seed}: {problem}; want one label set, all folds")
-    ((protocol, classes),) = labels
-    return {
-        "experiment": experiment,
-        "seed": seed,
-        "labels": protocol,
-        "classes": classes,
-        "confusion": np.sum([np.asarray(line[rule]) for line in group["confusion"]], axis=0),
-        "seconds": group["seconds"].mean(),
-        "config": group["config"].iloc[0],
-        "lacks": ", ".join(sorted(set(folds) - set(group["fold"]))),
+        raise ValueError(f"{first['experiment']}, seed {first['seed']}: {problem}; want one set, all folds")
+    return first | {
+        "classes": tuple(first["classes"]),
+        "confusion": np.sum([np.asarray(line["confusion"][rule]) for line in group], axis=0),
+        "seconds": float(np.mean([line["seconds"] for line in group])),
+        "lacks": ", ".join(sorted(set(folds) - have)),
     }
 
 

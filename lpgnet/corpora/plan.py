@@ -1,6 +1,7 @@
 """The simulated corpus before it is spoken: who says what, in which emotion, and how it is labelled.
 
-An emotion is a hidden state of six.  Each dialogue draws its own mix of them; at each turn the speaker
+An emotion is a hidden state of six.  Each dialogue has a scene that leans to one of them, like IEMOCAP's
+scenarios, and draws its own mix around it, whoever plays; at each turn the speaker
 keeps the emotion of their own last turn, else takes the partner's, else draws from the mix.  The voice of
 a turn is a latent vector z (`DIMENSIONS`) around the speaker's own neutral one.
 """
@@ -22,7 +23,7 @@ SHIFT = np.array(  # where an emotion moves each dimension, in the order of STAT
         [-0.1, 0.2, -0.3, 0.3, 0.6, 0.5],  # fru
     ]
 )
-MIX = np.array([0.14, 0.17, 0.22, 0.17, 0.15, 0.15])  # mean of the dialogues' mixes
+MIX = np.array([0.14, 0.18, 0.22, 0.18, 0.12, 0.16])  # of a scene that leans nowhere
 RARE = ("sur", "fea", "dis", "oth")
 NAMES = (  # per session; the letter is the wearer of the markers, not the speaker
     "F_impro01",
@@ -59,7 +60,8 @@ class Knobs:
     expressiveness: float = 0.35  # its standard deviation over speakers, around 1
     stay: float = 0.62  # a speaker keeps the emotion of their own last turn
     contagion: float = 0.40  # else takes the partner's last
-    concentration: float = 4.0  # of the Dirichlet that the dialogues' mixes come from
+    lean: float = 0.4  # weight of the scene's emotion in the mean of the dialogue's mix
+    concentration: float = 6.0  # of the Dirichlet around that mean
     replaced: float = 0.09  # labels that are xxx or a rare code, whatever the emotion
 
     def __post_init__(self):
@@ -118,11 +120,21 @@ def plan(knobs: Knobs) -> list[Dialogue]:
     dialogues = []
     for session in range(1, knobs.sessions + 1):
         speakers = tuple(_speaker(knobs, session, sex) for sex in (0, 1))
+        scenes = _scenes(knobs, session)
         for at, name in enumerate(NAMES[: knobs.dialogues]):
             rng = np.random.default_rng([knobs.seed, session, at, 1])
             name = f"Ses{session:02}{name}"
-            dialogues.append(_dialogue(IRREGULAR.get(name, name), session, speakers, knobs, rng))
+            mix = rng.dirichlet(knobs.concentration * scenes[at])
+            dialogues.append(_dialogue(IRREGULAR.get(name, name), session, speakers, mix, knobs, rng))
     return _relabelled(dialogues, knobs)
+
+
+def _scenes(knobs: Knobs, session: int) -> np.ndarray:
+    """(dialogues, 6) mean mixes: each emotion leads one scene of a session, the rest lead at random."""
+    rng = np.random.default_rng([knobs.seed, session, 6])
+    more = rng.choice(len(STATES), p=MIX, size=len(NAMES) - len(STATES))
+    leads = rng.permutation(np.append(np.arange(len(STATES)), more))
+    return knobs.lean * np.eye(len(STATES))[leads] + (1 - knobs.lean) * MIX
 
 
 def _speaker(knobs: Knobs, session: int, sex: int) -> Speaker:
@@ -137,9 +149,13 @@ def _speaker(knobs: Knobs, session: int, sex: int) -> Speaker:
 
 
 def _dialogue(
-    name: str, session: int, speakers: tuple[Speaker, Speaker], knobs: Knobs, rng: np.random.Generator
+    name: str,
+    session: int,
+    speakers: tuple[Speaker, Speaker],
+    mix: np.ndarray,
+    knobs: Knobs,
+    rng: np.random.Generator,
 ) -> Dialogue:
-    mix = rng.dirichlet(knobs.concentration * MIX)
     last: list[str | None] = [None, None]
     spoken, who, turns = [0, 0], int(rng.integers(2)), []
     for _ in range(int(rng.integers(knobs.turns * 3 // 4, knobs.turns * 5 // 4 + 1))):
