@@ -14,7 +14,7 @@ reproduce: env  ## Tables 1-7 on the simulated corpus: data, features, all runs,
 test: env  ## Lint, all tests, and a small run of every notebook
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 env: $(READY)  ## Only the virtual environment, from the lock
 

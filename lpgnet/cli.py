@@ -111,7 +111,7 @@ def table(root: Root, out: Annotated[Path, typer.Option("--out", help="CSV file 
     from lpgnet.corpora import iemocap
     from lpgnet.files import whole
 
-    rows, problems = iemocap.read(iemocap.find(root.expanduser()))
+    rows, problems = iemocap.read(root.expanduser())
     with whole(out) as part:
         rows.to_csv(part, index=False, lineterminator="\n")
     typer.echo(f"{len(rows)} turns of {rows['dialogue'].nunique()} dialogues -> {out}")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lpgnet.analysis import records
 from lpgnet.config import ROOT, Parameters, Place, parameters
-from lpgnet.files import whole
+from lpgnet.files import sweep, whole
 
 SOURCE = ROOT / "notebooks"
 NOTEBOOKS = tuple(sorted(path.stem for path in SOURCE.glob("0[1-6]_*.ipynb")))
@@ -106,7 +106,7 @@ class _Log:
     """Forwards a kernel's output; a progress line becomes a line of its own where this is no terminal."""
 
     def write(self, text: str) -> None:
-        sys.stdout.write(text if sys.stdout.isatty() else text.replace("\r", "\n").lstrip("\n"))
+        sys.stdout.write(text if sys.stdout.isatty() else text.replace("\r", "\n"))
 
     def flush(self) -> None:
         sys.stdout.flush()
@@ -181,10 +181,13 @@ def reproduce(asked: Parameters, only: str | None = None) -> None:
     from filelock import FileLock, Timeout
 
     place, names = asked.place, chosen(only)
+    if asked.CORPUS != "simulated" and asked.ROOT is None and not (place.features / "index.json").exists():
+        raise ValueError(f"corpus {asked.CORPUS!r} needs the folder of its release: --root DIR")
     place.results.mkdir(parents=True, exist_ok=True)
     lock = FileLock(place.results / ".lock", timeout=0)
     try:
         with lock:
+            sweep(place.results), sweep(place.tables)
             ran = [name for name in names if run(name, asked)]
     except Timeout:
         raise RuntimeError(f"another reproduce is at work on {place.results}; wait for it to end") from None
@@ -198,7 +201,7 @@ def forecast(asked: Parameters, only: str | None = None) -> str:
 
     place = asked.place
     listed = dict.fromkeys(e for name in chosen(only) for e in declared(name).get("EXPERIMENTS", []))
-    todo = {name: asked.SEEDS * (5 if place.split == "loso" else 1) for name in listed}
+    todo = dict.fromkeys(listed, asked.SEEDS * (5 if place.split == "loso" else 1))
     measured: dict[str, float] = {}
     if (place.features / "index.json").exists():
         data = records.describe(place)

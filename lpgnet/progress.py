@@ -13,15 +13,15 @@ def clock(seconds: float) -> str:
 class Progress:
     """Counts finished pieces of work and prints done, total, time spent and time left.
 
-    The line is rewritten with a carriage return, at most every `every` seconds; who forwards it to a log
-    turns that into a line feed (see `lpgnet.notebooks`).
+    The line ends in a carriage return, so the next one overwrites it, at most every `every` seconds; who
+    forwards it to a log turns that into a line feed (see `lpgnet.notebooks`).
     """
 
     def __init__(self, what: str, total: int, every: float = 5.0):
         self.what, self.total, self.every = what, total, every
         self.done, self.start, self.printed = 0, time.monotonic(), 0.0
 
-    def step(self, detail: str = "") -> None:
+    def step(self) -> None:
         self.done += 1
         now = time.monotonic()
         if now - self.printed < self.every and self.done < self.total:
@@ -29,5 +29,4 @@ class Progress:
         self.printed, spent = now, now - self.start
         left = spent / self.done * (self.total - self.done)
         line = f"{self.what}: {self.done} of {self.total}, {clock(spent)} spent, {clock(left)} left"
-        end = "\n" if self.done == self.total else ""
-        print(f"\r{line}  {detail}".ljust(88), end=end, flush=True)
+        print(line.ljust(79), end="\n" if self.done == self.total else "\r", flush=True)

@@ -87,7 +87,31 @@ def test_needs_no_torch():
 
 def test_every_row_of_ours_is_an_experiment_that_exists():
     named = {row.experiment for table in TABLES.values() for row in table.rows if row.experiment}
-    assert named <= set(EXPERIMENTS)
+    assert named == set(EXPERIMENTS)
+
+
+def test_a_row_is_fed_by_the_experiment_it_names():
+    """DESIGN section 5, and Table 6 by the weights in each experiment's config."""
+    fed = {row.key: row.experiment for n in (2, 3, 4, 5, 7) for row in TABLES[n].rows if row.experiment}
+    want = {
+        "linear": ("Linear",),
+        "frame": ("LPGNet (Frame)",),
+        "text_only": ("Text",),
+        "audio_only": ("Audio",),
+        "no_inter": ("w/o inter attention",),
+        "no_intra": ("w/o intra attention",),
+        "no_ffn": ("w/o position-wise FFN",),
+        "no_gates": ("w/o dual-gated fusion",),
+        "sdt": ("SDT*", 4),
+        "sdt_6": ("SDT*", 6),
+        "full_6": ("LPGNet", 6),
+    }
+    assert {name: fed[key] for name, key in want.items()} == {name: name for name in want}
+    assert fed["LPGNet",] == fed["LPGNet (Utterance)",] == fed["LPGNet", 4] == "full"
+    assert (fed["emotion2vec", "LPGNet"], fed["BERT", "LPGNet"]) == ("audio_only", "text_only")
+    for row in TABLES[6].rows:
+        loss = EXPERIMENTS[row.experiment].loss
+        assert row.key == (loss.task, loss.ce, loss.kl)
 
 
 @pytest.mark.parametrize("number", range(2, 8))
@@ -190,11 +214,11 @@ def test_only_the_validation_rule_feeds_tables():
 
 
 def test_the_order_of_records_changes_nothing():
-    shuffled = RUNS.sample(frac=1, random_state=1)
-    for number in (2, 7):
-        pd.testing.assert_frame_equal(
-            tables.build(number, shuffled, DATA, PAPER), tables.build(number, RUNS, DATA, PAPER)
-        )
+    runs = fake_runs(3, tuple(f"session{s}" for s in range(1, 6)), ("full", "sdt"))
+    data, shuffled = fake_data("loso"), runs.sample(frac=1, random_state=1)
+    first, second = (tables.build(7, frame, data, PAPER) for frame in (runs, shuffled))
+    pd.testing.assert_frame_equal(first, second)
+    assert line(first, "sdt")["n_seeds"] == 3
 
 
 def test_folds_are_summed_and_a_seed_without_one_is_left_out_by_name():
@@ -238,7 +262,7 @@ def test_rows_without_runs_stay_and_are_named(runs):
 def test_the_best_reachable_row_stands_where_the_corpus_knows_it():
     data = fake_data()
     best = (4 * np.eye(4, dtype=int) + 1).tolist()  # 5 of 8 right
-    data["protocols"]["majority-4"]["oracle"] = {"5": best, "1": [[0] * 4] * 4}
+    data["protocols"]["majority-4"]["oracle"] = {"5": best, "1": [[1] * 4] * 4}  # session 1 is not tested
     frame = tables.build(2, RUNS, data, PAPER)
     last = frame.iloc[-1]
     assert (last["model"], last["source"], last["accuracy_mean"]) == (SIMULATOR, "simulator", 62.5)

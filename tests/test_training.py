@@ -229,7 +229,7 @@ def test_runs_are_recorded_once_whole_and_the_same_for_any_number_of_workers(her
         one, two = json.loads(record), json.loads(twin.read_text())
         one.pop("made"), two.pop("made")
         assert one == two
-    assert not list(here.results.rglob("*.part"))
+    assert not list(here.results.rglob(".part-*"))
 
 
 def test_a_record_holds_what_its_predictions_say(here):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtr, stdtrit  # scipy.stats looks for torch, these do not
 
 from lpgnet.analysis.metrics import METRICS, scores
 
@@ -47,7 +47,7 @@ def summary(values: Sequence[float]) -> Summary:
     if n < 2:
         return Summary(float(values[0]) if n else np.nan, np.nan, n, np.nan, np.nan)
     mean, std = float(values.mean()), float(values.std(ddof=1))
-    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * std / np.sqrt(n)
+    half = float(stdtrit(n - 1, (1 + LEVEL) / 2)) * std / np.sqrt(n)
     return Summary(mean, std, n, float(mean - half), float(mean + half))
 
 
@@ -64,7 +64,7 @@ def paired_seeds(a: Mapping[int, float], b: Mapping[int, float]) -> Comparison:
         p = 1.0 if same else 0.0
         return Comparison(found.mean, found.ci_low, found.ci_high, p, effect, found.n)
     effect = found.mean / found.std
-    p = 2 * float(stats.t.sf(abs(effect) * np.sqrt(found.n), found.n - 1))
+    p = 2 * float(stdtr(found.n - 1, -abs(effect) * np.sqrt(found.n)))
     return Comparison(found.mean, found.ci_low, found.ci_high, p, effect, found.n)
 
 

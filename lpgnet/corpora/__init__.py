@@ -1,1 +1,32 @@
 """Something on disk -> the utterance table: one row per turn, the same columns for every corpus."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from lpgnet.config import OUTPUT
+
+SIMULATED = OUTPUT / "data" / "simulated"
+
+
+def load(corpus: str, root: str | None, jobs: int) -> tuple[Path, pd.DataFrame, dict]:
+    """The root of a corpus, its utterance table, and the best reachable score where it is known.
+
+    The simulated corpus is made on first use; any other needs its root.  A table with a problem is refused.
+    """
+    from lpgnet.corpora import iemocap, simulated
+
+    if corpus == "simulated" and root is None:
+        simulated.generate(SIMULATED, jobs=jobs)
+    elif root is None:
+        raise ValueError(f"corpus {corpus!r} needs the folder of its release: --root DIR (ROOT in a notebook)")
+    root = Path(root).expanduser() if root else SIMULATED
+    table, problems = iemocap.read(root)
+    if problems:
+        shown = "\n  ".join(problems[:20])
+        command = "python -m lpgnet corpus check --root DIR"
+        raise ValueError(f"{len(problems)} problems in {root}; `{command}` lists all, with the wavs'\n  {shown}")
+    manifest = root / "manifest.json"
+    oracle = json.loads(manifest.read_text())["oracle"] if manifest.exists() else {}
+    return root, table, oracle

@@ -145,7 +145,7 @@ PAIRS = (
     (("exc", "fru"), "How much longer is this going to take, I can't wait anymore."),
     (("neu", "ang"), "You have to leave now, we're closing."),
     (("neu", "fru"), "They said to come back on {day} with another form."),
-    (("ang", "sad"), "You left, and you didn't even tell {person}."),
+    (("ang", "exc"), "Oh my God, you already told {person}!"),
 )
 
 SLOTS = {

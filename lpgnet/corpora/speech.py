@@ -2,8 +2,8 @@
 
 The engine keeps state from one utterance to the next and never loses it, so each dialogue is spoken by a
 process of its own, forked from a worker that has never spoken; the bytes then depend neither on the order
-nor on the number of workers.  `python -m lpgnet.corpora.speech` is such a worker: it knows nothing of
-the program that asked, so that threads there can't harm the forks.  eSpeak NG is GPL-3: it is loaded
+nor on the number of workers.  This file run as a program is such a worker: it imports nothing of the package and
+knows nothing of the program that asked, so that threads there can't harm the forks.  eSpeak NG is GPL-3: it is loaded
 here alone, in the dialogue's process.
 """
 
@@ -76,10 +76,8 @@ def speak(dialogues: list[list[dict]], folder: Path, jobs: int) -> str:
     `settings`.  Runs `jobs` worker processes and stops when one fails.
     """
     require()
-    command = [sys.executable, "-m", __name__, str(folder), str(os.getpid())]
+    command = [sys.executable, "-P", __file__, str(folder), str(os.getpid())]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    package = str(Path(__file__).resolve().parents[2])
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     workers = [
         subprocess.Popen(command, env=environment, text=True, **pipes)

@@ -1,0 +1,112 @@
+"""Protocols, manifests, splits."""
+
+import pandas as pd
+import pytest
+
+from lpgnet.labels import ERC6_EXTRA, PROTOCOLS, counts, digest, folds, manifest
+
+
+def table_of(*rows):
+    frame = pd.DataFrame(rows, columns=["id", "dialogue", "label"])
+    return frame.assign(order=range(len(frame)), speaker="Ses01F", session=1, scripted=False)
+
+
+ROWS = [
+    ("Ses01F_impro01_F000", "d", "hap"),
+    ("Ses01F_impro01_F001", "d", "exc"),
+    ("Ses01F_impro01_F002", "d", "fru"),
+    ("Ses01F_impro01_F003", "d", "xxx"),
+    ("Ses01F_impro01_F004", "d", ""),
+    ("Ses01F_impro03_F007", "d", "xxx"),  # one of the 53
+    ("Ses01F_impro03_F011", "d", "sad"),  # one of the 53 by id, but its label isn't xxx
+]
+
+
+def test_majority_4_merges_excited_and_drops_the_rest():
+    kept = manifest(table_of(*ROWS), "majority-4", "iemocap")
+    assert kept["label"].tolist() == ["happy", "happy", "sad"]
+    assert kept["order"].tolist() == [0, 1, 6]
+
+
+def test_majority_6_keeps_excited_and_frustrated():
+    kept = manifest(table_of(*ROWS), "majority-6", "iemocap")
+    assert kept["label"].tolist() == ["happy", "excited", "frustrated", "sad"]
+
+
+def test_erc_6_files_its_ids_as_happy_only_where_the_label_is_xxx():
+    kept = manifest(table_of(*ROWS), "erc-6", "iemocap")
+    assert kept["label"].tolist() == ["happy", "excited", "frustrated", "happy", "sad"]
+    assert len(ERC6_EXTRA) == 53
+
+
+def test_erc_6_is_refused_elsewhere_and_an_unknown_protocol_everywhere():
+    with pytest.raises(ValueError, match="'erc-6' lists utterances of IEMOCAP"):
+        manifest(table_of(*ROWS), "erc-6", "simulated")
+    with pytest.raises(ValueError, match="no label protocol 'majority-5'; there are"):
+        manifest(table_of(*ROWS), "majority-5", "iemocap")
+
+
+def test_the_hash_knows_every_label():
+    one, two = table_of(*ROWS), table_of(*ROWS)
+    two.loc[0, "label"] = "sad"
+    assert digest(manifest(one, "majority-4", "iemocap")) == digest(
+        manifest(one.copy(), "majority-4", "iemocap")
+    )
+    assert digest(manifest(one, "majority-4", "iemocap")) != digest(manifest(two, "majority-4", "iemocap"))
+
+
+def test_counts_by_session_and_class():
+    kept = manifest(table_of(*ROWS), "majority-4", "iemocap")
+    assert counts(kept, PROTOCOLS["majority-4"].classes) == {
+        "1": {"happy": 2, "sad": 1, "neutral": 0, "angry": 0}
+    }
+
+
+IEMOCAP_DIALOGUES = (28, 30, 32, 30, 31)
+
+
+def iemocap_shaped():
+    rows = [(f"Ses0{s}F_{i:02d}", s) for s, n in enumerate(IEMOCAP_DIALOGUES, 1) for i in range(n)]
+    return pd.DataFrame(rows, columns=["dialogue", "session"]).sample(frac=1, random_state=0)
+
+
+def test_session5_holds_out_12_of_120_dialogues_with_one_per_session_at_least():
+    (fold,) = folds(iemocap_shaped(), "session5")
+    assert (len(fold.train), len(fold.validation), len(fold.test)) == (108, 12, 31)
+    assert {d[:5] for d in fold.validation} == {"Ses01", "Ses02", "Ses03", "Ses04"}
+    assert all(d.startswith("Ses05") for d in fold.test)
+    assert not set(fold.train) & set(fold.validation) and not set(fold.train) & set(fold.test)
+
+
+def test_validation_is_drawn_once_whatever_the_order_of_rows():
+    assert folds(iemocap_shaped(), "session5") == folds(iemocap_shaped().sort_values("dialogue"), "session5")
+
+
+def test_loso_tests_each_dialogue_once_and_never_trains_on_its_session():
+    got = folds(iemocap_shaped(), "loso")
+    assert sorted(d for f in got for d in f.test) == sorted(iemocap_shaped()["dialogue"])
+    for fold in got:
+        held = {d[:5] for d in fold.test}
+        assert len(held) == 1 and not held & {d[:5] for d in fold.train + fold.validation}
+
+
+def test_reading_r13_alternatives():
+    (last,) = folds(iemocap_shaped(), "session5", "session4")
+    assert {d[:5] for d in last.validation} == {"Ses04"} and len(last.validation) == 30
+    (none,) = folds(iemocap_shaped(), "session5", "none")
+    assert none.validation == () and len(none.train) == 120
+
+
+def test_a_small_corpus_still_has_a_dialogue_per_session():
+    small = pd.DataFrame(
+        [(f"Ses0{s}_{i}", s) for s in range(1, 6) for i in range(3)], columns=["dialogue", "session"]
+    )
+    (fold,) = folds(small, "session5")
+    assert len(fold.validation) == 4
+
+
+def test_splits_that_cannot_be():
+    with pytest.raises(ValueError, match="no split 'session6'"):
+        folds(iemocap_shaped(), "session6")
+    with pytest.raises(ValueError, match=r"tests session \[5\]; the corpus has sessions \[1, 2\]"):
+        folds(iemocap_shaped().query("session < 3"), "session5")

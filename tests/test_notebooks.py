@@ -1,0 +1,216 @@
+"""The notebooks: clean, thin, checked, and run end to end on a small simulated corpus."""
+
+import ast
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from lpgnet import config, notebooks
+from lpgnet.config import ROOT
+
+SOURCES = sorted((ROOT / "notebooks").glob("*.ipynb"))
+LONGEST_CELL = 20
+
+
+def code(path):
+    return [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+
+
+@pytest.fixture(params=SOURCES, ids=lambda p: p.stem)
+def notebook(request):
+    return request.param
+
+
+def test_holds_no_output(notebook):
+    assert not any(cell.outputs or cell.execution_count for cell in code(notebook))
+    assert nbformat.read(notebook, 4).metadata.kernelspec.name == "python3"
+
+
+def test_defines_nothing_and_keeps_cells_short(notebook):
+    for cell in code(notebook):
+        body = ast.parse(cell.source).body
+        assert not any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in body)
+        assert len(cell.source.splitlines()) <= LONGEST_CELL, cell.source
+
+
+def test_first_cell_says_what_is_read_and_written(notebook):
+    first = nbformat.read(notebook, 4).cells[0].source
+    assert "**Reads**" in first and "**Writes**" in first and "**Question.**" in first
+
+
+def test_parameters_are_literals_that_a_notebook_may_be_told(notebook):
+    (tagged,) = [c for c in code(notebook) if "parameters" in c.metadata.get("tags", [])]
+    for node in ast.parse(tagged.source).body:
+        ast.literal_eval(node.value)
+    config.parameters(notebooks.declared(notebook.stem))
+
+
+def test_every_experiment_is_run_by_some_notebook():
+    named = {e for path in SOURCES for e in notebooks.declared(path.stem).get("EXPERIMENTS", [])}
+    assert named == set(config.EXPERIMENTS)
+
+
+def test_chosen_notebooks():
+    assert notebooks.chosen("03,02") == ["02_training", "03_ablations"]
+    assert len(notebooks.chosen(None)) == 6
+    with pytest.raises(ValueError, match="no notebook 9; there are 01, 02"):
+        notebooks.chosen("02,9")
+
+
+def test_an_undeclared_parameter_is_refused():
+    with pytest.raises(ValueError, match="02_training has no parameter LR; it has"):
+        notebooks.run("02_training", config.parameters({}), LR=0.1)
+
+
+def test_formulas_become_mathml_and_nothing_is_fetched():
+    got = notebooks.mathml("<p>with $d_{ff} = 2d$ &amp; $$a &lt; b \\tag{3}$$ costs</p>")
+    assert got.count("<math") == 2 and "$" not in got
+
+
+# End to end.  One small simulated corpus; each call is the command a user types.
+
+SMALL = {"dialogues": 3, "turns": 9}
+
+
+def lpgnet(output: Path, *arguments: str, **more):
+    return subprocess.run(
+        [sys.executable, "-m", "lpgnet", *arguments],
+        env=environment(output),
+        capture_output=True,
+        text=True,
+        timeout=900,
+        **more,
+    )
+
+
+def environment(output: Path) -> dict:
+    return os.environ | {"LPGNET_OUTPUT": str(output), "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="session")
+def small_tree(tmp_path_factory):
+    from lpgnet.corpora.simulated import Knobs, generate
+
+    root = tmp_path_factory.mktemp("tree") / "release"
+    generate(root, Knobs(**SMALL), jobs=2)
+    return root
+
+
+def reproduce(output: Path, root: Path, *more: str):
+    arguments = ("--root", str(root), "--seeds", "2", "--jobs", "2", *more)
+    return lpgnet(output, "reproduce", *arguments)
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(tmp_path_factory, small_tree):
+    output = tmp_path_factory.mktemp("whole")
+    done = reproduce(output, small_tree)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return output, done.stdout
+
+
+def tables(output: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in sorted((output / "paper_tables" / "simulated").glob("*"))}
+
+
+def test_reproduce_writes_everything(uninterrupted):
+    output, said = uninterrupted
+    assert "6 notebooks run" in said and "left" in said
+    results = output / "results" / "simulated"
+    assert {f"table{n}.{e}" for n in range(1, 8) for e in ("csv", "md", "tex")} <= set(tables(output))
+    assert len(list((results / "figures").glob("*.png"))) >= 7
+    for source in SOURCES:
+        page = (results / "notebooks" / f"{source.stem}.html").read_text()
+        assert "$$" not in page
+        outside = r"<(?:script|link|img|iframe)[^>]*(?:src|href)=[\"']?(?:https?:)?//"
+        assert not re.search(outside, page)
+        copy = json.loads((results / "notebooks" / f"{source.stem}.ipynb").read_text())
+        assert all(c["execution_count"] for c in copy["cells"] if c["cell_type"] == "code")
+    assert not list(output.rglob(".part-*"))
+
+
+def test_a_second_call_does_nothing_and_says_so(uninterrupted, small_tree):
+    output, _ = uninterrupted
+    before = {p: p.stat().st_mtime_ns for p in output.rglob("*") if p.is_file() and p.name != ".lock"}
+    again = reproduce(output, small_tree)
+    assert "0 notebooks run, 6 had nothing left to do" in again.stdout
+    assert {p: p.stat().st_mtime_ns for p in output.rglob("*") if p.is_file() and p.name != ".lock"} == before
+
+
+def test_tables_come_from_records_alone(uninterrupted, tmp_path):
+    output, _ = uninterrupted
+    shutil.copytree(output / "results" / "simulated" / "runs", tmp_path / "results" / "simulated" / "runs")
+    block = "import sys; sys.modules['torch'] = None; from lpgnet.cli import app; app(['tables'])"
+    subprocess.run([sys.executable, "-c", block], env=environment(tmp_path), check=True, cwd=ROOT)
+    assert tables(tmp_path) == tables(output)
+
+
+def test_a_killed_run_goes_on_to_equal_tables(uninterrupted, small_tree, tmp_path):
+    whole, _ = uninterrupted
+    command = [
+        sys.executable,
+        "-m",
+        "lpgnet",
+        "reproduce",
+        "--root",
+        str(small_tree),
+        "--seeds",
+        "2",
+        "--jobs",
+        "2",
+    ]
+    for wanted in (3, 12):  # records on disk when the power goes
+        process = subprocess.Popen(
+            command, env=environment(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )  # fmt: skip
+        while process.poll() is None and len(list(tmp_path.glob("results/*/runs/*/*.json"))) < wanted:
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    kept = {p: p.stat().st_mtime_ns for p in tmp_path.glob("results/*/runs/*/*.json")}
+    assert len(kept) >= 12
+    assert reproduce(tmp_path, small_tree).returncode == 0
+    assert {p: p.stat().st_mtime_ns for p in kept} == kept
+    assert tables(tmp_path) == tables(whole)
+
+
+def test_a_dry_run_lists_and_runs_nothing(small_tree, tmp_path):
+    said = lpgnet(tmp_path, "reproduce", "--dry-run", "--seeds", "3").stdout
+    assert "full " in said and "hours" in said and "72 runs" in said
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_two_at_once_do_not_start(uninterrupted, small_tree):
+    from filelock import FileLock
+
+    output, _ = uninterrupted
+    with FileLock(output / "results" / "simulated" / ".lock"):
+        refused = reproduce(output, small_tree)
+    assert refused.returncode != 0 and "another reproduce is at work" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("reproduce", "--corpus", "simulatd"), "simulatd"),
+        (("reproduce", "--corpus", "iemocap"), "--root"),
+        (("reproduce", "--only", "77"), "no notebook 77"),
+        (("reproduce", "--labels", "erc-6"), "IEMOCAP"),
+        (("tables",), "run notebooks 01 to 05 first"),
+        (("corpus", "check", "--root", "nowhere"), "nowhere"),
+    ],
+)
+def test_a_wrong_call_gets_one_clear_error(tmp_path, arguments, says):
+    done = lpgnet(tmp_path, *arguments)
+    assert done.returncode not in (0, None)
+    assert says in done.stderr and "Traceback" not in done.stderr

@@ -1,0 +1,70 @@
+"""One list of pins, and a README whose every path and command is real."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import distributions
+
+import pytest
+import torch
+
+from lpgnet.config import ROOT
+
+LOCK = (ROOT / "requirements.lock").read_text().split()
+CARD = ("torch", "jupyterlab", "papermill", "nbconvert", "matplotlib", "seaborn", "pandas", "transformers", "funasr")
+
+
+def test_environment_and_lock_are_one_list():
+    lines = (ROOT / "environment.yml").read_text().splitlines()
+    pins = [line.strip().removeprefix("- ") for line in lines[lines.index("  - pip:") + 1 :]]
+    assert pins == [*LOCK, "-e ."]
+    assert "name: lpgnet" in lines and "  - conda-forge" in lines and "  - python=3.11" in lines
+
+
+def test_lock_pins_exactly_and_names_no_address():
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[\w.]+", pin) for pin in LOCK)
+    names = {pin.split("==")[0].lower() for pin in LOCK}
+    assert set(CARD) <= names
+    assert not [n for n in names if n.startswith(("nvidia", "triton"))]
+
+
+def test_lock_covers_what_pyproject_asks_for():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = project["dependencies"] + sum(project["optional-dependencies"].values(), [])
+    names = {pin.split("==")[0].lower() for pin in LOCK}
+    assert {re.split(r"[<>=]", a)[0].lower() for a in asked} <= names
+
+
+def test_a_cpu_torch_brought_no_gpu_packages():
+    if torch.version.cuda is not None:
+        pytest.skip("this torch is the CUDA build")
+    assert not [d.name for d in distributions() if d.name.startswith("nvidia-")]
+
+
+def test_ci_calls_make_test_only():
+    lines = (ROOT / ".ci" / "run").read_text().splitlines()
+    assert [line for line in lines if line.startswith("make")] == ["make test"]
+
+
+def test_every_path_the_readme_names_exists():
+    pattern = r"[`(]((?:lpgnet|notebooks|paper_tables|tests|docs)/[\w./]+)[`)]"
+    named = re.findall(pattern, (ROOT / "README.md").read_text())
+    assert named and [p for p in named if not (ROOT / p).exists()] == []
+
+
+def test_every_command_the_readme_names_is_known():
+    text = (ROOT / "README.md").read_text()
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert set(re.findall(r"`?make ([a-z]+)", text)) <= targets
+    commands = {tuple(c.split()) for c in re.findall(r"-m lpgnet ((?:corpus )?[a-z]+)", text)}
+    assert len(commands) > 2
+    for command in commands:
+        subprocess.run([sys.executable, "-m", "lpgnet", *command, "--help"], check=True, cwd=ROOT, capture_output=True)
+
+
+def test_no_machine_path_or_index_address_is_committed():
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split()
+    wrong = re.compile(r"/(?:home|root|work|opt/pypi)/\w|--(?:extra-)?index-url +\S|pypi\.org/simple")
+    texts = {p: (ROOT / p).read_text(errors="ignore") for p in tracked if (ROOT / p).suffix != ".png" and (ROOT / p).exists()}
+    assert [p for p, text in texts.items() if wrong.search(text) and p != "tests/test_setup.py"] == []
