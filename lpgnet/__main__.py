@@ -1,4 +1,7 @@
-"""`python -m lpgnet`: the one command line.  An error that we raise is one line; a fault of ours is shown whole."""
+"""`python -m lpgnet`: the one command line.
+
+An error that this package raises is told in one line; any other comes with its traceback.
+"""
 
 import sys
 import traceback

@@ -83,16 +83,20 @@ def tables(
     labels: LabelsOption = None,
 ) -> None:
     """Rebuild Tables 1-7 and their figures from the records alone, without torch."""
-    from lpgnet.analysis import figures, records
+    from lpgnet.analysis import records
     from lpgnet.analysis import tables as paper
 
     here = config.place(corpus.value, *(x and x.value for x in (profile, split, labels)))
     data = records.read_data(here.runs)
     runs = records.load(here, data)
-    for path in paper.build_all(runs, data, here.tables) + figures.save_all(runs, data, here):
-        typer.echo(path)
-    for line in [f"stale, not used: {path}" for path in runs.attrs["stale"]] + paper.lacking(runs, data):
-        typer.echo(line)
+    made = paper.build_all(runs, data)
+    paths = paper.write_all(made, here.tables)
+    from lpgnet.analysis import figures  # after the tables: it takes seconds to import
+
+    paths += figures.save_all(runs, data, made, here.figures)
+    lines = [f"stale, not used: {path}" for path in runs.attrs["stale"]]
+    lines += [f"table {n}: {line}" for n in made for line in paper.lacking(n, runs, data)]
+    typer.echo("\n".join([*map(str, paths), *lines]))
 
 
 @corpus.command()

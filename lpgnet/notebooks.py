@@ -81,7 +81,7 @@ def fresh(name: str, place: Place, given: dict) -> bool:
 def run(name: str, asked: Parameters, **more) -> bool:
     """Run one notebook unless it has nothing left to do; returns whether it ran.
 
-    asked: the common parameters; those that a notebook doesn't declare are left out.  `more` must be declared.
+    asked: common parameters; a notebook gets those that it declares.  more: each must be declared.
     """
     known = declared(name)
     unknown = sorted(set(more) - set(known))
@@ -159,8 +159,6 @@ def page(copy: Path) -> str:
 
     body, _ = HTMLExporter(template_name="lab").from_filename(str(copy))
     body = re.sub(r"<script[^>]*\bsrc=[^>]*>\s*</script>", "", body)  # MathJax, require.js
-    body = re.sub(r"<script[^>]*>(?:(?!</script>).)*?(?:https?:)?//(?!www\.w3\.org)(?:(?!</script>).)*?</script>",
-                  "", body, flags=re.S)  # fmt: skip
     markdown = re.compile(r"(<div[^>]*jp-RenderedMarkdown[^>]*>)(.*?)(</div>\s*</div>)", re.S)
     return markdown.sub(lambda m: m[1] + mathml(m[2]) + m[3], body)
 

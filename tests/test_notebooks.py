@@ -13,6 +13,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from test_tables import WITHOUT_TORCH
 
 from lpgnet import config, notebooks
 from lpgnet.config import ROOT
@@ -149,7 +150,7 @@ def test_a_second_call_does_nothing_and_says_so(uninterrupted, small_tree):
 def test_tables_come_from_records_alone(uninterrupted, tmp_path):
     output, _ = uninterrupted
     shutil.copytree(output / "results" / "simulated" / "runs", tmp_path / "results" / "simulated" / "runs")
-    block = "import sys; sys.modules['torch'] = None; from lpgnet.cli import app; app(['tables'])"
+    block = WITHOUT_TORCH + "from lpgnet.cli import app; app(['tables'])"
     subprocess.run([sys.executable, "-c", block], env=environment(tmp_path), check=True, cwd=ROOT)
     assert tables(tmp_path) == tables(output)
 

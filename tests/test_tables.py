@@ -284,7 +284,7 @@ def test_a_changed_transcription_stops_it():
 
 
 def test_writes_three_forms_of_each_table_the_same_bytes_each_time(tmp_path):
-    first, second = (tables.build_all(RUNS, DATA, tmp_path / name) for name in "ab")
+    first, second = (tables.write_all(tables.build_all(RUNS, DATA), tmp_path / name) for name in "ab")
     assert [p.name for p in first] == [f"table{n}.{s}" for n in range(1, 8) for s in ("csv", "md", "tex")]
     assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == sorted(p.name for p in first)

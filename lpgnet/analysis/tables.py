@@ -37,11 +37,15 @@ def reported(folder: Path = REPORTED) -> dict[int, pd.DataFrame]:
     return {n: pd.read_csv(path, dtype={"citation": "Int64"}) for n, path in paths.items()}
 
 
-def build_all(runs: pd.DataFrame, data: dict, out: Path) -> list[Path]:
-    """Write every table as csv, md and tex under `out`; rows without a run stay, empty."""
+def build_all(runs: pd.DataFrame, data: dict) -> dict[int, pd.DataFrame]:
+    """Every table by its number; rows without a run stay, empty."""
     printed = reported()
-    made = {number: build(number, runs, data, printed) for number in printed}
-    return [path for number, frame in made.items() for path in write(frame, Path(out), number)]
+    return {number: build(number, runs, data, printed) for number in printed}
+
+
+def write_all(tables: dict[int, pd.DataFrame], out: Path) -> list[Path]:
+    """Write every table as csv, md and tex under `out`."""
+    return [path for number, frame in tables.items() for path in write(frame, out, number)]
 
 
 def build(

@@ -20,13 +20,13 @@ def load(corpus: str, root: str | None, jobs: int) -> tuple[Path, pd.DataFrame, 
     if corpus == "simulated" and root is None:
         simulated.generate(SIMULATED, jobs=jobs)
     elif root is None:
-        raise ValueError(f"corpus {corpus!r} needs the folder of its release: --root DIR (ROOT in a notebook)")
+        raise ValueError(f"corpus {corpus!r} needs the folder of its release (ROOT, --root)")
     root = Path(root).expanduser() if root else SIMULATED
     table, problems = iemocap.read(root)
     if problems:
         shown = "\n  ".join(problems[:20])
         command = "python -m lpgnet corpus check --root DIR"
-        raise ValueError(f"{len(problems)} problems in {root}; `{command}` lists all, with the wavs'\n  {shown}")
+        raise ValueError(f"{len(problems)} problems in {root}; `{command}` lists all:\n  {shown}")
     manifest = root / "manifest.json"
     oracle = json.loads(manifest.read_text())["oracle"] if manifest.exists() else {}
     return root, table, oracle

@@ -23,7 +23,7 @@ SHIFT = np.array(  # where an emotion moves each dimension, in the order of STAT
         [-0.1, 0.2, -0.3, 0.3, 0.6, 0.5],  # fru
     ]
 )
-MIX = np.array([0.14, 0.18, 0.22, 0.18, 0.12, 0.16])  # of a scene that leans nowhere
+MIX = np.array([0.16, 0.17, 0.20, 0.17, 0.14, 0.16])  # of a scene that leans nowhere
 RARE = ("sur", "fea", "dis", "oth")
 NAMES = (  # per session; the letter is the wearer of the markers, not the speaker
     "F_impro01",
@@ -50,18 +50,18 @@ class Knobs:
     sessions: int = 5  # of two speakers each
     dialogues: int = 8  # per session
     turns: int = 26  # per dialogue, on average
-    p_ambiguous: float = 0.30  # kinds of line; the rest is explicit
+    p_ambiguous: float = 0.32  # kinds of line; the rest is explicit
     p_pair: float = 0.10
     p_misleading: float = 0.03
     p_flat: float = 0.10  # the voice shows nothing of the emotion
     gain: float = 1.35  # how far an emotion moves the voice, times the speaker's expressiveness
-    noise: float = 0.85  # standard deviation of a turn's voice around that
+    noise: float = 0.80  # standard deviation of a turn's voice around that
     spread: float = 1.2  # standard deviation of the speakers' neutral voices
     expressiveness: float = 0.35  # its standard deviation over speakers, around 1
     stay: float = 0.62  # a speaker keeps the emotion of their own last turn
     contagion: float = 0.40  # else takes the partner's last
-    lean: float = 0.4  # weight of the scene's emotion in the mean of the dialogue's mix
-    concentration: float = 6.0  # of the Dirichlet around that mean
+    lean: float = 0.35  # weight of the scene's emotion in the mean of the dialogue's mix
+    concentration: float = 9.0  # of the Dirichlet around that mean
     replaced: float = 0.09  # labels that are xxx or a rare code, whatever the emotion
 
     def __post_init__(self):

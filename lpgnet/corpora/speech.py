@@ -1,10 +1,10 @@
 """eSpeak NG driven through ctypes: latent voices to 16 kHz wavs.
 
 The engine keeps state from one utterance to the next and never loses it, so each dialogue is spoken by a
-process of its own, forked from a worker that has never spoken; the bytes then depend neither on the order
-nor on the number of workers.  This file run as a program is such a worker: it imports nothing of the package and
-knows nothing of the program that asked, so that threads there can't harm the forks.  eSpeak NG is GPL-3: it is loaded
-here alone, in the dialogue's process.
+process of its own, forked from a worker that has never spoken; the bytes then depend neither on the
+order nor on the number of workers.  This file run as a program is such a worker: it imports nothing of
+the package and knows nothing of the program that asked, so that threads there can't harm the forks.
+eSpeak NG is GPL-3: it is loaded here alone, in the worker and its forks.
 """
 
 import ctypes
