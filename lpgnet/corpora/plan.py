@@ -54,11 +54,11 @@ class Knobs:
     p_pair: float = 0.10
     p_misleading: float = 0.03
     p_flat: float = 0.10  # the voice shows nothing of the emotion
-    gain: float = 1.35  # how far an emotion moves the voice, times the speaker's expressiveness
+    gain: float = 1.40  # how far an emotion moves the voice, times the speaker's expressiveness
     noise: float = 0.80  # standard deviation of a turn's voice around that
-    spread: float = 1.2  # standard deviation of the speakers' neutral voices
+    spread: float = 1.0  # standard deviation of the speakers' neutral voices
     expressiveness: float = 0.35  # its standard deviation over speakers, around 1
-    stay: float = 0.62  # a speaker keeps the emotion of their own last turn
+    stay: float = 0.66  # a speaker keeps the emotion of their own last turn
     contagion: float = 0.40  # else takes the partner's last
     lean: float = 0.35  # weight of the scene's emotion in the mean of the dialogue's mix
     concentration: float = 9.0  # of the Dirichlet around that mean
