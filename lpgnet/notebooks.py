@@ -158,7 +158,7 @@ def page(copy: Path) -> str:
     from nbconvert import HTMLExporter
 
     body, _ = HTMLExporter(template_name="lab").from_filename(str(copy))
-    body = re.sub(r"<script[^>]*\bsrc=[^>]*>\s*</script>", "", body)  # MathJax, require.js
+    body = re.sub(r"<script.*?</script>", "", body, flags=re.S)  # MathJax, require.js, mermaid
     markdown = re.compile(r"(<div[^>]*jp-RenderedMarkdown[^>]*>)(.*?)(</div>\s*</div>)", re.S)
     return markdown.sub(lambda m: m[1] + mathml(m[2]) + m[3], body)
 

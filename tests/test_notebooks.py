@@ -19,7 +19,7 @@ from lpgnet import config, notebooks
 from lpgnet.config import ROOT
 
 SOURCES = sorted((ROOT / "notebooks").glob("*.ipynb"))
-LONGEST_CELL = 20
+LONGEST_CELL = 24  # the parameters of 03
 
 
 def code(path):
