@@ -1,6 +1,7 @@
 """The theme and the few marks that the figures are drawn with.  No pyplot: nothing stays open."""
 
 import functools
+import io
 import textwrap
 from collections.abc import Callable
 
@@ -15,6 +16,15 @@ OURS, OTHER, QUOTED, ORACLE = "#0173B2", "#DE8F05", "#8C8C8C", "#029E73"  # safe
 LABELS = {"run": "our runs", "reported": "quoted in the paper", "simulator": "best reachable"}
 COLOURS = {"run": OURS, "reported": QUOTED, "simulator": ORACLE}
 MARKERS = {"run": "o", "reported": "o", "simulator": "D"}
+
+
+class Picture(Figure):
+    """A figure that a notebook shows without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        out = io.BytesIO()
+        self.savefig(out, format="png", dpi=110)
+        return out.getvalue()
 
 
 def themed(draw: Callable[..., Figure]) -> Callable[..., Figure]:
@@ -34,7 +44,7 @@ def themed(draw: Callable[..., Figure]) -> Callable[..., Figure]:
 
 def canvas(width: float, height: float, columns: int, rows: int = 1) -> tuple[Figure, list[Axes]]:
     """An empty figure, in inches, and its axes from left to right and top to bottom."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Picture(figsize=(width, height), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.08, w_pad=0.08)
     return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
 

@@ -73,7 +73,6 @@ def _heard(turn, dialogue: Dialogue, knobs: Knobs) -> np.ndarray:
 def _transition(mix: np.ndarray, knobs: Knobs) -> np.ndarray:
     """(own last, partner's last, new) chances; index 6 is: has not spoken, and is never new."""
     same = np.eye(NONE + 1)
-    same[NONE] = 0.0
     drawn = np.append(mix, 0.0)
     partner = np.where(np.arange(NONE + 1) < NONE, knobs.contagion, 0.0)[:, None]
     other = partner * same + (1 - partner) * drawn  # (partner's, new)
