@@ -36,7 +36,7 @@ lock: env  ## Pin anew what pyproject.toml asks for, here and in environment.yml
 	$(BIN)/pip-compile --quiet --upgrade --all-extras --strip-extras --no-annotate --no-header \
 		--allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 		--output-file requirements.lock pyproject.toml
-	sed -i -e 's/+cpu//' -e '/^nvidia-/d' -e '/^triton/d' -e '/^ *#/d' requirements.lock
+	sed -i -e 's/+cpu//' -e '/^nvidia-/d' -e '/^triton/d' -e '/^ *#/d' -e '/^$$/d' requirements.lock
 	{ sed '/- pip:/q' environment.yml; sed 's/^/      - /' requirements.lock; echo '      - -e .'; } > environment.new
 	mv environment.new environment.yml
 

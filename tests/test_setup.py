@@ -11,7 +11,7 @@ import torch
 
 from lpgnet.config import ROOT
 
-LOCK = (ROOT / "requirements.lock").read_text().split()
+LOCK = (ROOT / "requirements.lock").read_text().splitlines()
 CARD = {"torch", "jupyterlab", "papermill", "nbconvert", "matplotlib", "seaborn", "pandas"}
 CARD |= {"transformers", "funasr"}
 
