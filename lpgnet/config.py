@@ -199,14 +199,15 @@ EXPERIMENTS: dict[str, RunConfig] = {
 
 
 def _quick(run: RunConfig) -> RunConfig:
-    """A laptop's size: narrow, short, small batches (the simulated corpus has 32 training dialogues).
+    """A laptop's size: narrow, short, small batches (the simulated corpus has 28 training dialogues).
 
-    LPGNet and SDT* get equal epochs.  Only sizes and rates change, no reading of the paper does.
+    LPGNet and SDT* get equal epochs.  Only sizes and rates change, no reading of the paper does.  The rate
+    is the best of 3e-4, 1e-3, 3e-3 for all of `full`, `text_only`, `audio_only` and `sdt` on validation.
     """
     frame = getattr(run.model, "pool", "none") != "none"
     narrow = {"hidden": 64} if hasattr(run.model, "hidden") else {}
-    train = replace(run.train, lr=1e-3, epochs=10 if frame else 30, batch=32 if frame else 8)
-    data = replace(run.data, frames=128)
+    sizes = {"lr": 1e-3, "epochs": 10, "batch": 32} if frame else {"lr": 3e-3, "epochs": 30, "batch": 8}
+    train, data = replace(run.train, **sizes), replace(run.data, frames=128)
     return replace(run, model=replace(run.model, **narrow), train=train, data=data)
 
 

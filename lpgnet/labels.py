@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lpgnet.files import whole
+
 ERC6_EXTRA = frozenset((Path(__file__).parent / "corpora" / "erc6_extra_ids.txt").read_text().split())
 MANIFEST = ["id", "dialogue", "order", "speaker", "session", "scripted", "label"]
 VALIDATION_SEED = 0  # Reading R13: drawn once, the same for every run
@@ -62,6 +64,18 @@ def manifest(table: pd.DataFrame, protocol: str, corpus: str) -> pd.DataFrame:
 def digest(frame: pd.DataFrame) -> str:
     """SHA-256 over a frame's CSV form (LF, no index)."""
     return hashlib.sha256(frame.to_csv(index=False, lineterminator="\n").encode()).hexdigest()
+
+
+def write_manifests(table: pd.DataFrame, corpus: str, folder: Path) -> dict[str, str]:
+    """One CSV per protocol that the corpus can carry; returns protocol -> SHA-256 of its file."""
+    allowed = [name for name, rule in PROTOCOLS.items() if corpus == "iemocap" or not rule.extra]
+    digests = {}
+    for name in allowed:
+        frame = manifest(table, name, corpus)
+        with whole(folder / f"{name}.csv") as part:
+            frame.to_csv(part, index=False, lineterminator="\n")
+        digests[name] = digest(frame)
+    return digests
 
 
 def counts(frame: pd.DataFrame, classes: tuple[str, ...]) -> dict[str, dict[str, int]]:

@@ -48,14 +48,14 @@ def made_table() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def write_store(folder, table: pd.DataFrame, seed: int = 0) -> None:
+def write_store(folder, table: pd.DataFrame, seed: int = 0, blur: float = 1.0) -> None:
     rng = np.random.default_rng(100 + seed)
     number = table["label"].map({c: i for i, c in enumerate(CODES)}).to_numpy()
     index = {"oracle": {}}
     for modality, size in SIZES.items():
         centres = 2 * np.random.default_rng(len(modality)).normal(size=(len(CODES), size))
         lengths = rng.integers(1, 5, len(table))
-        vectors = (centres[number] + rng.normal(size=(len(table), size))).astype(np.float32)
+        vectors = (centres[number] + blur * rng.normal(size=(len(table), size))).astype(np.float32)
         frames = np.repeat(vectors, lengths, axis=0) + rng.normal(size=(lengths.sum(), size))
         shards = folder / f"{modality}-00000000"
         shards.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,11 @@
 """Protocols, manifests, splits."""
 
+import hashlib
+
 import pandas as pd
 import pytest
 
-from lpgnet.labels import ERC6_EXTRA, PROTOCOLS, counts, digest, folds, manifest
+from lpgnet.labels import ERC6_EXTRA, PROTOCOLS, counts, digest, folds, manifest, write_manifests
 
 
 def table_of(*rows):
@@ -53,6 +55,15 @@ def test_the_hash_knows_every_label():
         manifest(one.copy(), "majority-4", "iemocap")
     )
     assert digest(manifest(one, "majority-4", "iemocap")) != digest(manifest(two, "majority-4", "iemocap"))
+
+
+def test_a_manifest_s_hash_is_that_of_its_file(tmp_path):
+    table = table_of(*ROWS)
+    for corpus, protocols in (("iemocap", 3), ("simulated", 2)):
+        digests = write_manifests(table, corpus, tmp_path / corpus)
+        assert len(digests) == protocols
+        for name, sha in digests.items():
+            assert hashlib.sha256((tmp_path / corpus / f"{name}.csv").read_bytes()).hexdigest() == sha
 
 
 def test_counts_by_session_and_class():

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import SIZES, TINY, made_table, write_store
+from conftest import CODES, SIZES, TINY, made_table, write_store
 from torch.testing import assert_close
 
 from lpgnet import config, training
@@ -168,6 +168,28 @@ def test_zeroed_or_mispaired_modality_costs(here):
     paired.rows["text"] = paired.rows["text"].roll(1, 0)
     assert accuracy(clean) > accuracy(silent) + 0.05
     assert accuracy(clean) > accuracy(paired) + 0.05
+
+
+def test_dealing_turns_into_random_dialogues_takes_the_gain_of_context(here):
+    """Each dialogue has a mood and its turns are blurred; the mood is lost when the turns are dealt."""
+    rng = np.random.default_rng(0)
+    table = made_table()
+    mood = {d: rng.integers(4) for d in table["dialogue"].unique()}
+    table["label"] = [CODES[mood[d]] for d in table["dialogue"]]
+    write_store(here.features, table, blur=6.0)
+    true, dealt = dataset(here), dataset(here)
+    for part, units in dealt.units.items():
+        rows = torch.cat(units)
+        order = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))]
+        dealt.units[part] = list(order.split([len(u) for u in units]))
+    run = dataclasses.replace(tiny("full", lr=1e-2), model=experiment("full", "quick").model)
+    run = dataclasses.replace(run, train=dataclasses.replace(run.train, epochs=15))
+
+    def accuracy(data):
+        fits = [training.fit(run, data, seed) for seed in range(3)]
+        return np.mean([(f.test_logits[-1].argmax(-1) == f.labels).mean() for f in fits])
+
+    assert accuracy(true) > accuracy(dealt) + 0.1
 
 
 def test_the_epoch_is_chosen_on_validation_alone(here):
