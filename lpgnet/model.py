@@ -119,18 +119,16 @@ class Attention(nn.Module):
         self.averaged = context == "dialogue"
 
     def forward(self, query: Tensor, key: Tensor, asks: Layout, answers: Layout) -> Tensor:
-        """query (Nq, d), key (Nk, d) -> (B, d), or (Nq, d) without the mean."""
-        query, key, value = (
-            [project(rows) for project, rows in zip(self.maps, (query, key, key), strict=True)]
-            if self.maps
-            else (query, key, key)
-        )
-        weights = attention_weights(asks.pad(query), answers.pad(key), answers.valid)
+        """query (B, Uq, d), key (B, Uk, d), padded -> (B, d), or (Nq, d) without the mean."""
+        value = key
+        if self.maps:
+            query, key, value = (project(x) for project, x in zip(self.maps, (query, key, key), strict=True))
+        weights = attention_weights(query, key, answers.valid)
         if not self.averaged:
-            return (weights @ answers.pad(value))[asks.valid]
+            return (weights @ value)[asks.valid]
         weights = weights * asks.valid[:, :, None]
         mean = weights.sum(dim=1) / asks.lengths[:, None].to(weights.dtype)  # (B, Uk)
-        return (mean[:, None, :] @ answers.pad(value))[:, 0]  # Mean(A) of Eq. (6)
+        return (mean[:, None, :] @ value)[:, 0]  # Mean(A) of Eq. (6)
 
 
 def global_compression(hidden: int) -> nn.Module:
@@ -213,11 +211,12 @@ class LPGNet(nn.Module):
         x = {m: encode(batch.rows[m], batch.layouts[m]) for m, encode in self.encode.items()}
         if self.speaker is not None:
             x = {m: rows + self.speaker(batch.speaker) for m, rows in x.items()}
+        padded = {m: batch.layouts[m].pad(rows) for m, rows in x.items()}
         outputs = {}
         for path, attend in self.attend.items():
             query, key = MODALITY[path[0]], MODALITY[path[1]]
             asks, answers = batch.layouts[query], batch.layouts[key]
-            context = self.compress[path](attend(x[query], x[key], asks, answers))  # Eq. (6)
+            context = self.compress[path](attend(padded[query], padded[key], asks, answers))  # Eq. (6)
             if self.ffn:
                 context = context + self.ffn["all" if self.config.shared else path](context)  # (7)
             if self.config.context == "dialogue":

@@ -56,7 +56,7 @@ def build(run: RunConfig, data: Dataset) -> nn.Module:
 def optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """Reading R23: Adam with L2 on every parameter, at a constant rate."""
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
-    return kind(model.parameters(), lr=config.lr, weight_decay=config.l2, foreach=True)
+    return kind(model.parameters(), lr=config.lr, weight_decay=config.l2, fused=True)
 
 
 def shuffled(units: list[Tensor], size: int, generator: torch.Generator) -> Iterator[list[Tensor]]:

@@ -148,13 +148,13 @@ def test_attention_refuses_a_mask_of_another_shape():
 def test_eq6_mean_is_that_of_the_attended_rows(projections):
     """mean_i sum_j A_ij v_j by torch's attention; queries and keys of different lengths."""
     torch.manual_seed(1)
-    asks, answers = Layout(torch.tensor(LENGTHS)), Layout(torch.tensor([2, 5, 1]))
-    query, key = torch.randn(sum(LENGTHS), D), torch.randn(8, D)
+    asks, answers = Layout(torch.tensor(LENGTHS)), Layout(torch.tensor([2, 4, 1]))
+    query, key = asks.pad(torch.randn(sum(LENGTHS), D)), answers.pad(torch.randn(7, D))
     averaged = Attention(D, projections, "dialogue")
     every = Attention(D, projections, "position")
     every.load_state_dict(averaged.state_dict())
     maps = list(averaged.maps) or [torch.nn.Identity()] * 3
-    q, k, v = asks.pad(maps[0](query)), answers.pad(maps[1](key)), answers.pad(maps[2](key))
+    q, k, v = maps[0](query), maps[1](key), maps[2](key)
     mask = answers.valid[:, None, :].expand(-1, 5, -1)
     rows = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)[asks.valid]
     assert_close(every(query, key, asks, answers), rows)
@@ -206,7 +206,7 @@ def test_eq8_adds_query_context_and_ffn():
     assert list(outputs) == ["tt", "aa", "at", "ta"]
     for path, out in outputs.items():
         q, k = x[names[path[0]]], x[names[path[1]]]
-        mean = model.attend[path](q, k, layout, layout)
+        mean = model.attend[path](layout.pad(q), layout.pad(k), layout, layout)
         context = model.compress[path](mean)
         want = q + (context + model.ffn[path](context))[layout.sequence]
         assert_close(out, want)
