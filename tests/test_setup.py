@@ -6,6 +6,7 @@ import sys
 import tomllib
 from importlib.metadata import distributions
 
+import pandas as pd
 import pytest
 import torch
 
@@ -73,3 +74,19 @@ def test_no_machine_path_or_index_address_is_committed():
     paths = [ROOT / p for p in tracked if p != "tests/test_setup.py" and not p.endswith(".png")]
     texts = {p: p.read_text(errors="ignore") for p in paths if p.exists()}
     assert [p for p, text in texts.items() if wrong.search(text)] == []
+
+
+def test_the_readme_s_numbers_are_those_of_the_dated_tables():
+    text = (ROOT / "README.md").read_text()
+    rows = re.findall(r"^\|[^|]*\| `(\w+)` \| ([\d.]+) ± ([\d.]+) \| ([\d.]+) to ([\d.]+) \|", text, re.M)
+    tables = [pd.read_csv(path) for path in sorted((ROOT / "docs").glob("simulated_*_table*.csv"))]
+    known = {}
+    for table in tables:
+        assert set(table["corpus"]) == {"simulated"}
+        name = "overall" if "overall_mean" in table else "accuracy"
+        columns = [f"{name}_{what}" for what in ("mean", "std", "ci_low", "ci_high")]
+        ours = table[table["experiment"].notna()]
+        known |= {e: v for e, *v in ours[["experiment", *columns]].itertuples(index=False)}
+    assert len(rows) > 10
+    for experiment, *numbers in rows:
+        assert [f"{value:.1f}" for value in known[experiment]] == numbers

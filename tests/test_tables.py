@@ -57,6 +57,7 @@ def fake_run(experiment: str, seed: int, fold: str = "session5") -> dict:
         "confusion": {rule: counts.tolist() for rule, counts in confusion.items()},
         "curves": curves,
         "seconds": 7.0,
+        "parameters": 7,
         "config": {"model": {"hidden": 11}, "train": {"epochs": EPOCHS}},
     }
 
@@ -164,7 +165,7 @@ def test_numbers_by_hand():
     assert row["macro_f1_mean"] == round(100 * np.mean([s["macro_f1"] for s in found]), 2)
     half = 4.302652729911275 * np.std(accuracy, ddof=1) / np.sqrt(3)
     assert (row["accuracy_ci_high"] - row["accuracy_ci_low"]) / 2 == pytest.approx(half, abs=0.01)
-    assert (row["n_seeds"], row["hidden"], row["epochs"], row["seconds_per_run"]) == (3, 11, EPOCHS, 7.0)
+    assert (row["n_seeds"], row["hidden"], row["epochs"], row["parameters"]) == (3, 11, EPOCHS, 7)
     assert (row["source"], row["encoder_text"]) == ("run", "letters")
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from lpgnet.analysis.canvas import (
     OTHER,
@@ -154,6 +155,8 @@ def training_curves(runs: pd.DataFrame, data: dict, experiment: str = "full") ->
     band(axes[0], loss, QUOTED, "loss")
     band(axes[1], 100 * validation, OURS, "validation part")
     band(axes[1], 100 * test, OTHER, "test part")
+    for axis in axes:
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].set(xlabel="Epoch", ylabel="Training loss")
     axes[1].set(xlabel="Epoch", ylabel="Weighted F1 (%)")
     text = (

@@ -1,7 +1,7 @@
 """Finished runs -> the paper's seven tables, each printed number beside ours.
 
 `runs` holds one line per finished run: experiment, seed, fold, labels, classes, confusion (selection
-rule -> matrix), seconds, config.  `data` says what the corpus is (runs/data.json).  `reported` maps a
+rule -> matrix), parameters, config.  `data` says what the corpus is (runs/data.json).  `reported` maps a
 table's number to what the paper prints.  Fractions inside, percent in what comes out.
 
 Reading R15: the headline is plain accuracy and weighted F1; every other convention stands at the end
@@ -24,8 +24,8 @@ from lpgnet.config import ROOT
 HEADLINE = "best_validation"  # Reading R14: the only selection rule that feeds a table
 REPORTED = ROOT / "paper_tables" / "reported"
 IDENTIFYING = ("model", "citation", "group", "upstream", "downstream", "upstream_audio", "upstream_text")
-POOLED = ["experiment", "seed", "labels", "classes", "confusion", "seconds", "config", "lacks"]
-WHOLE = ("citation", "classes", "n_seeds", "hidden", "epochs")  # whole, and empty in some rows
+POOLED = ["experiment", "seed", "labels", "classes", "confusion", "parameters", "config", "lacks"]
+WHOLE = ("citation", "classes", "n_seeds", "hidden", "epochs", "parameters")  # whole, and empty in some rows
 
 
 def reported(folder: Path = REPORTED) -> dict[int, pd.DataFrame]:
@@ -94,7 +94,7 @@ def _experiments(number: int) -> list[str]:
 def pooled(runs: pd.DataFrame, data: dict, rule: str = HEADLINE) -> pd.DataFrame:
     """One line per experiment and seed, the confusion matrices of its folds summed.
 
-    `lacks` names the folds that a seed has not run yet ("" when it is whole); seconds are per run.
+    `lacks` names the folds that a seed has not run yet ("" when it is whole).
     """
     if runs.empty:
         return pd.DataFrame(columns=POOLED)
@@ -126,7 +126,6 @@ def _pool(group: list[dict], folds: list[str], rule: str) -> dict:
     return first | {
         "classes": tuple(first["classes"]),
         "confusion": np.sum([np.asarray(line["confusion"][rule]) for line in group], axis=0),
-        "seconds": float(np.mean([line["seconds"] for line in group])),
         "lacks": ", ".join(sorted(set(folds) - have)),
     }
 
@@ -238,13 +237,13 @@ def _conventions(names: list[str], mine: pd.DataFrame) -> dict:
 
 
 def _cost(row: Row, mine: pd.DataFrame) -> dict:
-    """How many seeds stand behind a line, and the size and time of one run."""
+    """How many seeds stand behind a line, and the size of its model and training."""
     config = mine["config"].iloc[0] if len(mine) else None
     return {
         "n_seeds": pd.NA if row.experiment in (None, SIMULATOR) else len(mine),
         "hidden": config["model"].get("hidden", pd.NA) if config else pd.NA,
         "epochs": config["train"]["epochs"] if config else pd.NA,
-        "seconds_per_run": round(mine["seconds"].mean(), 2) if config else np.nan,
+        "parameters": mine["parameters"].iloc[0] if config else pd.NA,
     }
 
 
