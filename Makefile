@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PYTHONHASHSEED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: env reproduce test lab lock clean
+.PHONY: env reproduce test lab mutants lock clean
 
 reproduce: env  ## Tables 1-7 on the simulated corpus: data, features, all runs, tables, figures, HTML
 	$(BIN)/python -m lpgnet reproduce
@@ -30,6 +30,9 @@ $(READY): requirements.lock pyproject.toml
 
 lab: env  ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab notebooks
+
+mutants: env  ## Delete each statement of model.py and losses.py; a test must notice
+	$(BIN)/python tests/mutants.py
 
 lock: env  ## Pin anew what pyproject.toml asks for, here and in environment.yml
 	$(BIN)/python -m pip install --quiet pip-tools

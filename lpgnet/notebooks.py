@@ -179,8 +179,10 @@ def reproduce(asked: Parameters, only: str | None = None) -> None:
     from filelock import FileLock, Timeout
 
     place, names = asked.place, chosen(only)
-    if asked.CORPUS != "simulated" and asked.ROOT is None and not (place.features / "index.json").exists():
+    if asked.CORPUS != "simulated" and asked.ROOT is None and NOTEBOOKS[0] in names:
         raise ValueError(f"corpus {asked.CORPUS!r} needs the folder of its release: --root DIR")
+    if asked.ROOT is not None and not Path(asked.ROOT).is_dir():
+        raise ValueError(f"--root {asked.ROOT}: no such folder; give that of an IEMOCAP_full_release")
     place.results.mkdir(parents=True, exist_ok=True)
     lock = FileLock(place.results / ".lock", timeout=0)
     try:

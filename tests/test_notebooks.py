@@ -205,6 +205,7 @@ def test_two_at_once_do_not_start(uninterrupted, small_tree):
     [
         (("reproduce", "--corpus", "simulatd"), "simulatd"),
         (("reproduce", "--corpus", "iemocap"), "--root"),
+        (("reproduce", "--corpus", "iemocap", "--root", "nowhere"), "no such folder"),
         (("reproduce", "--only", "77"), "no notebook 77"),
         (("reproduce", "--labels", "erc-6"), "IEMOCAP"),
         (("tables",), "run notebooks 01 to 05 first"),

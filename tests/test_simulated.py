@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lpgnet import corpora
 from lpgnet.corpora import iemocap, layout, oracle, simulated, speech
 from lpgnet.corpora.lines import KINDS, STATES, TEMPLATES, choices, likelihoods
 from lpgnet.corpora.plan import Dialogue, Knobs, plan
@@ -207,3 +208,15 @@ def _chance(states: tuple[int, ...], dialogue: Dialogue, knobs: Knobs) -> float:
 def test_knobs_refuse_what_they_cannot_do(wrong):
     with pytest.raises(ValueError, match=r"want|must be"):
         Knobs(**wrong)
+
+
+def test_simulated_and_real_trees_are_never_taken_for_each_other(tmp_path):
+    """No number made on one corpus can land in another's table."""
+    (tmp_path / "Session1").mkdir()
+    with pytest.raises(ValueError, match=r"is not simulated .* asked for is 'simulated'"):
+        corpora.load("simulated", str(tmp_path), jobs=1)
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(ValueError, match="is simulated, the corpus asked for is 'iemocap'"):
+        corpora.load("iemocap", str(tmp_path), jobs=1)
+    with pytest.raises(ValueError, match="'iemocap' needs the folder of its release"):
+        corpora.load("iemocap", None, jobs=1)

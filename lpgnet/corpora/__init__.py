@@ -22,11 +22,13 @@ def load(corpus: str, root: str | None, jobs: int) -> tuple[Path, pd.DataFrame, 
     elif root is None:
         raise ValueError(f"corpus {corpus!r} needs the folder of its release (ROOT, --root)")
     root = Path(root).expanduser() if root else SIMULATED
+    made = root / "manifest.json"
+    if root.is_dir() and made.exists() != (corpus == "simulated"):
+        found = "simulated" if made.exists() else "not simulated (no manifest.json)"
+        raise ValueError(f"{root} is {found}, the corpus asked for is {corpus!r}: their numbers don't mix")
     table, problems = iemocap.read(root)
     if problems:
         shown = "\n  ".join(problems[:20])
         command = "python -m lpgnet corpus check --root DIR"
         raise ValueError(f"{len(problems)} problems in {root}; `{command}` lists all:\n  {shown}")
-    manifest = root / "manifest.json"
-    oracle = json.loads(manifest.read_text())["oracle"] if manifest.exists() else {}
-    return root, table, oracle
+    return root, table, json.loads(made.read_text())["oracle"] if made.exists() else {}
