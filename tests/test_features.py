@@ -100,14 +100,21 @@ def test_store_gives_back_what_the_encoders_made(corpus, monkeypatch, prosody, m
         np.testing.assert_allclose(text.frames(i, 512), tokens, atol=1e-5)
 
 
-def test_recipe_knows_text_audio_and_order(corpus):
+def test_recipe_knows_what_its_encoder_reads(corpus):
     table, root = corpus
-    first = store.recipe("audio", "prosody", table, root)
-    assert first == store.recipe("audio", "prosody", table.copy(), root)
-    assert first != store.recipe("audio", "prosody", table.assign(text="other"), root)
-    assert first != store.recipe("audio", "prosody", table[::-1], root)
-    soundfile.write(root / "0.wav", tone(100, 0.5), RATE)
-    assert first != store.recipe("audio", "prosody", table, root)
+
+    def recipes(table):
+        return [
+            store.recipe(modality, store.DEFAULT[modality], table, root) for modality in ("text", "audio")
+        ]
+
+    text, audio = recipes(table)
+    assert recipes(table.copy()) == [text, audio]
+    assert recipes(table.assign(text="other"))[0] != text
+    assert recipes(table.assign(text="other"))[1] == audio
+    assert not {*recipes(table[::-1])} & {text, audio}
+    soundfile.write(root / "0.wav", tone(101, 0.2), RATE)  # as long as before
+    assert recipes(table)[0] == text and recipes(table)[1] != audio
 
 
 def test_a_missing_or_broken_shard_is_one_clear_error(here):

@@ -6,7 +6,7 @@ results/<corpus>/features/
     <modality>-<recipe8>/0000.safetensors, ...   vectors (n, F), frames (sum T, F), lengths (n,)
 
 A shard holds `SHARD` utterances in the table's order and is written whole, so a killed extraction goes on
-where it was.  The recipe covers the encoder, its version and every utterance's id, text and wav size.
+where it was.  The recipe covers the encoder, its version and every utterance's id and text, or wav bytes.
 """
 
 import hashlib
@@ -40,9 +40,12 @@ def encoder(modality: str, name: str):
 
 
 def recipe(modality: str, name: str, table: pd.DataFrame, root: Path) -> str:
-    """SHA-256 of what decides the features: encoder, version, and the utterances it read."""
-    sizes = [(root / wav).stat().st_size for wav in table["wav"]]
-    source = table[["id", "text"]].assign(bytes=sizes).to_csv(index=False, lineterminator="\n")
+    """SHA-256 of what decides the features: encoder, version, and what it read of each utterance."""
+    if modality == "audio":
+        read = [hashlib.sha256((root / wav).read_bytes()).hexdigest() for wav in table["wav"]]
+    else:
+        read = table["text"].tolist()
+    source = json.dumps(list(zip(table["id"], read, strict=True)))
     made = encoder(modality, name)
     identity = f"{modality}\n{name}\n{made.version}\n{made.size} {made.frame_size}\n{source}"
     return hashlib.sha256(identity.encode()).hexdigest()
