@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from lpgnet import config
+from lpgnet import places
+from lpgnet.config import PROFILES
 from lpgnet.labels import PROTOCOLS
 
 app = typer.Typer(
@@ -18,9 +19,9 @@ app = typer.Typer(
 corpus = typer.Typer(help="Look at, check or make a corpus.", no_args_is_help=True)
 app.add_typer(corpus, name="corpus")
 
-Corpus = StrEnum("Corpus", {c: c for c in config.CORPORA})
-Profile = StrEnum("Profile", {p: p for p in config.PROFILES})
-Split = StrEnum("Split", {s: s for s in config.SPLITS})
+Corpus = StrEnum("Corpus", {c: c for c in places.CORPORA})
+Profile = StrEnum("Profile", {p: p for p in PROFILES})
+Split = StrEnum("Split", {s: s for s in places.SPLITS})
 Labels = StrEnum("Labels", {p: p for p in PROTOCOLS})
 Device = StrEnum("Device", {d: d for d in ("auto", "cpu", "cuda")})
 
@@ -68,7 +69,7 @@ def reproduce(
         "SEEDS": seeds,
         "JOBS": jobs,
     }
-    asked = config.parameters(given)
+    asked = places.parameters(given)
     if dry_run:
         typer.echo(notebooks.forecast(asked, only))
     else:
@@ -86,7 +87,7 @@ def tables(
     from lpgnet.analysis import records
     from lpgnet.analysis import tables as paper
 
-    here = config.place(corpus.value, *(x and x.value for x in (profile, split, labels)))
+    here = places.place(corpus.value, *(x and x.value for x in (profile, split, labels)))
     data = records.read_data(here.runs)
     runs = records.load(here, data)
     made = paper.build_all(runs, data)

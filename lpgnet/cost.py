@@ -5,7 +5,8 @@ from functools import lru_cache
 
 import torch
 
-from lpgnet.config import Place, RunConfig, experiment
+from lpgnet.config import RunConfig, experiment
+from lpgnet.places import Place
 from lpgnet.training import MODELS
 
 TYPICAL = {"simulated": (800, 230), "iemocap": (4290, 1241)}  # training and test utterances, 4 classes

@@ -12,8 +12,9 @@ import sys
 from pathlib import Path
 
 from lpgnet.analysis import records
-from lpgnet.config import ROOT, Parameters, Place, parameters
+from lpgnet.config import ROOT
 from lpgnet.files import sweep, whole
+from lpgnet.places import Parameters, Place, parameters
 
 SOURCE = ROOT / "notebooks"
 NOTEBOOKS = tuple(sorted(path.stem for path in SOURCE.glob("0[1-6]_*.ipynb")))

@@ -18,7 +18,6 @@ from lpgnet.config import (
     BiGRUConfig,
     LinearConfig,
     LPGNetConfig,
-    Place,
     RunConfig,
     SDTConfig,
     TrainConfig,
@@ -27,6 +26,7 @@ from lpgnet.features.dataset import Dataset, utterances
 from lpgnet.files import whole
 from lpgnet.labels import folds, manifest
 from lpgnet.model import Batch, LPGNet, Output
+from lpgnet.places import Place
 from lpgnet.progress import Progress
 
 MODELS = {

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from safetensors.numpy import save_file
 
-from lpgnet import config
+from lpgnet import places
 from lpgnet.features import store
 from lpgnet.files import write_json
 
@@ -81,7 +81,7 @@ def write_store(folder, table: pd.DataFrame, seed: int = 0, blur: float = 1.0) -
 @pytest.fixture
 def here(tmp_path):
     """A place of its own with the made-up store."""
-    place = dataclasses.replace(config.place(), output=tmp_path)
+    place = dataclasses.replace(places.place(), output=tmp_path)
     write_store(place.features, made_table())
     return place
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from lpgnet import config
-from lpgnet.config import EXPERIMENTS, FULL, ROOT, experiment, parameters, place
+from lpgnet import places
+from lpgnet.config import EXPERIMENTS, FULL, ROOT, experiment
+from lpgnet.places import parameters, place
 
 MODULES = {".".join(p.relative_to(ROOT).with_suffix("").parts): p for p in (ROOT / "lpgnet").rglob("*.py")}
-TORCH_FREE = ["config", "labels", "files", "cli", "analysis.records", "analysis.metrics"]
+TORCH_FREE = ["config", "places", "labels", "files", "cli", "analysis.records", "analysis.metrics"]
 TORCH_FREE += ["analysis.statistics", "analysis.tables"]  # figures: see test_tables
 
 
@@ -95,7 +96,7 @@ def test_quick_changes_sizes_and_rates_only():
 
 def test_places_share_no_folder():
     corpora = [("simulated", "quick"), ("simulated", "paper"), ("iemocap", "paper"), ("iemocap", "quick")]
-    places = [place(c, p, s) for c, p in corpora for s in config.SPLITS]
+    places = [place(c, p, s) for c, p in corpora for s in places.SPLITS]
     assert len({p.results for p in places}) == len({p.tables for p in places}) == len(places)
     assert place().name == "simulated" and place("iemocap").name == "iemocap"
     assert place(split="loso").name == "simulated--quick--loso--majority-4"

@@ -15,7 +15,7 @@ import nbformat
 import pytest
 from test_tables import WITHOUT_TORCH
 
-from lpgnet import config, notebooks
+from lpgnet import config, notebooks, places
 from lpgnet.config import ROOT
 
 SOURCES = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -52,7 +52,7 @@ def test_parameters_are_literals_that_a_notebook_may_be_told(notebook):
     (tagged,) = [c for c in code(notebook) if "parameters" in c.metadata.get("tags", [])]
     for node in ast.parse(tagged.source).body:
         ast.literal_eval(node.value)
-    config.parameters(notebooks.declared(notebook.stem))
+    places.parameters(notebooks.declared(notebook.stem))
 
 
 def test_every_experiment_is_run_by_some_notebook():
@@ -69,7 +69,7 @@ def test_chosen_notebooks():
 
 def test_an_undeclared_parameter_is_refused():
     with pytest.raises(ValueError, match="02_training has no parameter LR; it has"):
-        notebooks.run("02_training", config.parameters({}), LR=0.1)
+        notebooks.run("02_training", places.parameters({}), LR=0.1)
 
 
 def test_formulas_become_mathml_and_nothing_is_fetched():

@@ -18,9 +18,10 @@ from typing import Any
 import pandas as pd
 
 from lpgnet import __version__
-from lpgnet.config import EXPERIMENTS, Place, RunConfig, experiment
+from lpgnet.config import EXPERIMENTS, RunConfig, experiment
 from lpgnet.files import whole, write_json
 from lpgnet.labels import PROTOCOLS, counts, digest, manifest, test_sessions
+from lpgnet.places import Place
 
 RULES = ("best_validation", "last", "best_test")  # Reading R14: the first is the headline's
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lpgnet.config import OUTPUT
+from lpgnet.places import OUTPUT
 
 SIMULATED = OUTPUT / "data" / "simulated"
 
