@@ -96,8 +96,8 @@ def test_quick_changes_sizes_and_rates_only():
 
 def test_places_share_no_folder():
     corpora = [("simulated", "quick"), ("simulated", "paper"), ("iemocap", "paper"), ("iemocap", "quick")]
-    places = [place(c, p, s) for c, p in corpora for s in places.SPLITS]
-    assert len({p.results for p in places}) == len({p.tables for p in places}) == len(places)
+    made = [place(c, p, s) for c, p in corpora for s in places.SPLITS]
+    assert len({p.results for p in made}) == len({p.tables for p in made}) == len(made)
     assert place().name == "simulated" and place("iemocap").name == "iemocap"
     assert place(split="loso").name == "simulated--quick--loso--majority-4"
 
