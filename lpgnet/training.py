@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lpgnet import baselines, losses
+from lpgnet import __version__, baselines, losses
 from lpgnet.analysis import metrics, records
 from lpgnet.config import (
     BiGRUConfig,
@@ -35,6 +35,7 @@ MODELS = {
     BiGRUConfig: baselines.BiGRU,
     SDTConfig: baselines.SDT,
 }
+SLICES = ["id", "dialogue", "order", "speaker", "session", "scripted", "start", "end", "label"]
 KEEP_WEIGHTS = ("full", "full_6")  # experiments whose best-validation weights are kept
 
 
@@ -222,6 +223,10 @@ def _record(job: records.Job, dataset: Dataset, fitted: Fit, data: dict, made: d
 
     epoch = epochs(fitted)
     return records.Record(
+        corpus=data["corpus"],
+        profile=data["profile"],
+        split=data["split"],
+        version=__version__,
         experiment=job.experiment,
         seed=job.seed,
         fold=job.fold,
@@ -245,7 +250,7 @@ def _predictions(dataset: Dataset, fitted: Fit) -> pd.DataFrame:
     """One row per scored test utterance, at the best validation epoch."""
     index = torch.cat(dataset.units["test"]).numpy()
     output = fitted.best["output"]
-    rows = dataset.table.iloc[index][["id", "dialogue", "order", "session", "scripted", "label"]]
+    rows = dataset.table.iloc[index][SLICES]
     rows = rows.reset_index(drop=True)
     probability = output.logits.softmax(-1).cpu().numpy()
     for i, name in enumerate(dataset.classes):

@@ -30,11 +30,15 @@ RULES = ("best_validation", "last", "best_test")  # Reading R14: the first is th
 class Record:
     """One finished run, in plain JSON types.  Only `made` may differ when the run is made again."""
 
+    corpus: str
+    profile: str
+    split: str
     experiment: str
     seed: int
     fold: str
     labels: str  # the protocol
     classes: list[str]
+    version: str  # of this package
     key: str
     config: dict
     manifest: str
