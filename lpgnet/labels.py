@@ -41,13 +41,18 @@ PROTOCOLS: dict[str, Protocol] = {
 }
 
 
-def labelled(table: pd.DataFrame, protocol: str, corpus: str) -> pd.Series:
-    """The class of each row of an utterance table, None where the protocol gives it none."""
+def allowed(protocol: str, corpus: str) -> Protocol:
+    """A protocol that a corpus may carry; one that files utterances by id is IEMOCAP's alone."""
     if protocol not in PROTOCOLS:
         raise ValueError(f"no label protocol {protocol!r}; there are {', '.join(PROTOCOLS)}")
-    rule = PROTOCOLS[protocol]
-    if rule.extra and corpus != "iemocap":
+    if PROTOCOLS[protocol].extra and corpus != "iemocap":
         raise ValueError(f"{protocol!r} lists utterances of IEMOCAP by id; the corpus is {corpus!r}")
+    return PROTOCOLS[protocol]
+
+
+def labelled(table: pd.DataFrame, protocol: str, corpus: str) -> pd.Series:
+    """The class of each row of an utterance table, None where the protocol gives it none."""
+    rule = allowed(protocol, corpus)
     by_code = table["label"].map(rule.codes)
     by_id = table["id"].map(rule.extra).where(table["label"] == "xxx")
     merged = by_code.where(by_code.notna(), by_id).astype(object)

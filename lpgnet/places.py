@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lpgnet.config import PROFILES, ROOT, experiment
-from lpgnet.labels import PROTOCOLS
+from lpgnet.labels import PROTOCOLS, allowed
 
 OUTPUT = Path(os.environ.get("LPGNET_OUTPUT", ROOT))  # results/ and paper_tables/<corpus>/ go here
 CORPORA = ("simulated", "iemocap")
@@ -81,8 +81,7 @@ def place(
     for what, (value, known) in wanted.items():
         if value not in known:
             raise ValueError(f"no {what} {value!r}; there are {', '.join(known)}")
-    if labels == "erc-6" and corpus != "iemocap":
-        raise ValueError(f"labels 'erc-6' list utterances of IEMOCAP by id; the corpus is {corpus!r}")
+    allowed(labels, corpus)
     return Place(corpus, profile, split, labels, OUTPUT)
 
 

@@ -22,7 +22,8 @@ from lpgnet.config import (
     SDTConfig,
     TrainConfig,
 )
-from lpgnet.features.dataset import Dataset, utterances
+from lpgnet.features.dataset import Dataset
+from lpgnet.features.store import utterances
 from lpgnet.files import whole
 from lpgnet.labels import folds, manifest
 from lpgnet.model import Batch, LPGNet, Output
@@ -73,9 +74,11 @@ def shuffled(units: list[Tensor], size: int, generator: torch.Generator) -> Iter
         yield order[start:end]
 
 
-def f1(labels: np.ndarray, logits: np.ndarray, classes: int) -> float:
-    """Weighted F1, by which the epoch is chosen (Reading R14)."""
-    return metrics.scores(metrics.confusion(labels, logits.argmax(-1), classes))["weighted_f1"]
+def f1(labels: np.ndarray, logits: np.ndarray) -> float:
+    """Weighted F1 of the scored utterances, by which the epoch is chosen (Reading R14)."""
+    scored = labels >= 0
+    matrix = metrics.confusion(labels[scored], logits[scored].argmax(-1), logits.shape[-1])
+    return metrics.scores(matrix)["weighted_f1"]
 
 
 @dataclass
@@ -109,12 +112,12 @@ def fit(run: RunConfig, data: Dataset, seed: int) -> Fit:
         test = predict(model, held["test"])
         logits = test.logits.cpu().numpy()
         result.test_logits.append(logits)
-        result.curves["test_f1"].append(_scored_f1(golds["test"], logits))
+        result.curves["test_f1"].append(f1(golds["test"], logits))
         if not held["validation"]:  # R13's "none": the last epoch is the one
             result.best = _snapshot(epoch, test, model)
             continue
         logits = predict(model, held["validation"]).logits.cpu().numpy()
-        score = _scored_f1(golds["validation"], logits)
+        score = f1(golds["validation"], logits)
         if score > max(result.curves["validation_f1"], default=-1.0):  # ties to the earliest
             result.best = _snapshot(epoch, test, model)
         result.curves["validation_f1"].append(score)
@@ -153,11 +156,6 @@ def predict(model: nn.Module, batches: list[Batch]) -> Output:
         {m: torch.cat([o.students[m] for o in outputs]) for m in outputs[0].students},
         {m: torch.cat([o.modality_weight[m] for o in outputs]) for m in outputs[0].modality_weight},
     )
-
-
-def _scored_f1(labels: np.ndarray, logits: np.ndarray) -> float:
-    scored = labels >= 0
-    return f1(labels[scored], logits[scored], logits.shape[-1])
 
 
 def _snapshot(epoch: int, output: Output, model: nn.Module) -> dict:

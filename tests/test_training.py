@@ -13,7 +13,8 @@ from torch.testing import assert_close
 from lpgnet import config, training
 from lpgnet.analysis import metrics, records
 from lpgnet.config import EXPERIMENTS, DataConfig, experiment
-from lpgnet.features.dataset import Dataset, Scaler, utterances
+from lpgnet.features.dataset import Dataset, Scaler
+from lpgnet.features.store import utterances
 from lpgnet.labels import folds, manifest
 
 

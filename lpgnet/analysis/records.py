@@ -23,8 +23,6 @@ from lpgnet.files import whole, write_json
 from lpgnet.labels import PROTOCOLS, counts, digest, manifest, test_sessions
 from lpgnet.places import Place
 
-RULES = ("best_validation", "last", "best_test")  # Reading R14: the first is the headline's
-
 
 @dataclass(frozen=True)
 class Record:
@@ -43,7 +41,7 @@ class Record:
     config: dict
     manifest: str
     features: dict[str, str]  # modality -> recipe
-    epoch: dict[str, int]  # rule -> epoch, counted from 1
+    epoch: dict[str, int]  # rule of R14 (best_validation, last, best_test) -> epoch, counted from 1
     confusion: dict[str, list[list[int]]]  # rule -> rows gold, columns predicted, test counts
     students: dict[str, list[list[int]]]  # modality -> the same, at the best validation epoch
     curves: dict[str, list[float]]  # loss, validation_f1, test_f1, one number per epoch
@@ -67,10 +65,10 @@ class Job:
 
 def describe(place: Place) -> dict:
     """What the runs of a place are made from; also written to its data.json."""
-    from lpgnet.features.store import read_index
+    from lpgnet.features.store import read_index, utterances
 
     index = read_index(place.features)
-    table = pd.read_csv(place.features / "utterances.csv", keep_default_na=False)
+    table = utterances(place.features)
     protocols = {}
     for name in {place.labels} | {r.data.labels for r in EXPERIMENTS.values()} - {None}:
         kept = manifest(table, name, place.corpus)

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-RATE = 16_000  # samples per second
+from lpgnet.corpora.wav import RATE
+
 HOP = 320  # 20 ms: 50 frames a second, as emotion2vec has
 WINDOW = 1024  # 64 ms: two periods of the lowest F0
 MELS = 26

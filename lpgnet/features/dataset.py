@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
 import torch
 from torch import Tensor
 
 from lpgnet.config import MODALITIES, DataConfig
-from lpgnet.features.store import Features
+from lpgnet.features.store import Features, utterances
 from lpgnet.labels import PROTOCOLS, Fold, labelled
 from lpgnet.model import Batch, Layout
 
@@ -117,8 +116,3 @@ class Dataset:
         labels = self.labels[torch.cat(self.units["train"])]
         counts = torch.bincount(labels[labels >= 0], minlength=len(self.classes)).clamp(min=1)
         return counts.sum() / counts.float()
-
-
-def utterances(folder: Path) -> pd.DataFrame:
-    """The utterance table that a feature store belongs to."""
-    return pd.read_csv(folder / "utterances.csv", keep_default_na=False)

@@ -118,6 +118,11 @@ def read_index(folder: Path) -> dict:
     return json.loads(path.read_text())
 
 
+def utterances(folder: Path) -> pd.DataFrame:
+    """The utterance table that a feature store belongs to."""
+    return pd.read_csv(folder / "utterances.csv", keep_default_na=False)
+
+
 class Features:
     """One modality of a store.  vectors: (N, F) float32.  frames[i]: (T_i, F), memory-mapped."""
 
