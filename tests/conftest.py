@@ -33,7 +33,7 @@ def made_table() -> pd.DataFrame:
                         "dialogue": dialogue,
                         "order": turn,
                         "speaker": f"Ses0{session}{letter}",
-                        "gender": letter,
+                        "party": letter,
                         "session": session,
                         "scripted": False,
                         "text": "well",
@@ -43,6 +43,7 @@ def made_table() -> pd.DataFrame:
                         "label": CODES[rng.integers(len(CODES))],
                         "votes": "{}",
                         "line": TURNS - turn,  # the transcript is upside down
+                        "part": "",
                     }
                 )
     return pd.DataFrame(rows)

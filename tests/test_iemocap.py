@@ -66,7 +66,7 @@ def test_a_row_holds_the_turn(tmp_path):
         "dialogue": D,
         "order": 0,
         "speaker": "Ses01F",
-        "gender": "F",
+        "party": "F",
         "session": 1,
         "scripted": False,
         "text": "Excuse me.",
@@ -76,6 +76,7 @@ def test_a_row_holds_the_turn(tmp_path):
         "label": "neu",
         "votes": '{"C-E2": ["Neutral"]}',
         "line": 0,
+        "part": "",
     }
     assert list(table["label"]) == ["neu", "xxx"]  # turns without a majority stay
 
@@ -85,8 +86,8 @@ def test_the_speaker_is_the_turns_letter_not_the_dialogues(tmp_path):
     other = "Ses01M_script01_1"
     add(tmp_path, other, [(f"{other}_F000", 1, 2), (f"{other}_M000", 2, 3)])
     table = rows(tmp_path)
-    assert table.loc[f"{D}_M000", ["speaker", "gender"]].tolist() == ["Ses01M", "M"]
-    assert table.loc[f"{other}_F000", ["speaker", "gender"]].tolist() == ["Ses01F", "F"]
+    assert table.loc[f"{D}_M000", ["speaker", "party"]].tolist() == ["Ses01M", "M"]
+    assert table.loc[f"{other}_F000", ["speaker", "party"]].tolist() == ["Ses01F", "F"]
     assert table.loc[f"{other}_F000", "scripted"]
 
 

@@ -1,4 +1,14 @@
-"""Something on disk -> the utterance table: one row per turn, the same columns for every corpus."""
+"""Something on disk -> the utterance table: one row per turn, the same columns for every corpus.
+
+id          unique; an IEMOCAP turn id where there is one
+dialogue    id of the conversation; order: 0, 1, ... within it, in order of speech
+speaker     who speaks, "" where it isn't known; party: what a speaker embedding tells apart (IEMOCAP: F, M)
+session     1 to 5 for IEMOCAP, 0 where a corpus has none; part: "train", "validation" or "test" where
+            the corpus ships a split of its own, else ""
+scripted    bool; text, wav: "" where missing (wav is relative to the corpus's root)
+start, end  seconds, NaN where not known; line: place in the transcript, -1 where not in it
+label       the corpus's own code ("hap", "xxx", "joy"), "" where there is none; votes: JSON
+"""
 
 import json
 from pathlib import Path
@@ -7,6 +17,10 @@ import pandas as pd
 
 from lpgnet.places import OUTPUT
 
+COLUMNS = [
+    "id", "dialogue", "order", "speaker", "party", "session", "scripted",
+    "text", "wav", "start", "end", "label", "votes", "line", "part",
+]  # fmt: skip
 SIMULATED = OUTPUT / "data" / "simulated"
 
 

@@ -14,12 +14,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from lpgnet.corpora import counts, wav
+from lpgnet.corpora import COLUMNS, counts, wav
 
-COLUMNS = [
-    "id", "dialogue", "order", "speaker", "gender", "session", "scripted",
-    "text", "wav", "start", "end", "label", "votes", "line",
-]  # fmt: skip
 TURN = re.compile(r"Ses\d\d[FM]_\w+_[FM]\d+")
 LINE = re.compile(r"(\S+)\s*\[\s*([\d.]+)\s*-\s*([\d.]+)\s*\]\s*:?(.*)")
 NO_TURN = re.compile(r"Ses\w+_[FM]XX\d+\b|[FM]\s*:")
@@ -236,7 +232,7 @@ def _table(scan: _Scan) -> pd.DataFrame:
         rows.append((
             key, dialogue, order, key[:5] + last[0], last[0], int(key[3:5]), "script" in dialogue,
             turn.text, scan.wavs.get(key, ""), *turn.times, turn.label, json.dumps(turn.votes),
-            turn.line,
+            turn.line, "",
         ))  # fmt: skip
     return pd.DataFrame(rows, columns=COLUMNS)
 

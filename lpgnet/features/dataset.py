@@ -53,8 +53,8 @@ class Dataset:
         self.classes = PROTOCOLS[protocol].classes
         number = {name: i for i, name in enumerate(self.classes)}
         self.labels = torch.tensor([number.get(label, -1) for label in self.table["label"]])
-        self.speaker_names = sorted(self.table["gender"].unique())
-        self.speaker = torch.tensor([self.speaker_names.index(g) for g in self.table["gender"]])
+        self.speaker_names = sorted(self.table["party"].unique())
+        self.speaker = torch.tensor([self.speaker_names.index(g) for g in self.table["party"]])
         self.at_frames, self.most = frames, config.frames
         self.units = {part: self._units(getattr(fold, part)) for part in ("train", "validation", "test")}
         features = {m: Features(folder, m) for m in MODALITIES}
