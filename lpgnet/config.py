@@ -106,11 +106,35 @@ class DataConfig:
 
     labels: str | None = None  # a protocol of labels.py; None: the place's own
     validation: Literal["tenth", "session4", "none"] = "tenth"  # Reading R13: of the training part
+    text: Literal["frozen", "finetuned"] | None = None  # Reading R18; None: the place's own
     standardise: bool = True  # Reading R24: features standardised on the training part
     context: Literal["labelled", "all"] = "labelled"  # Reading R19: turns without a label of the task
     order: Literal["time", "transcript"] = "time"  # Reading R27: of the utterances
     frames: int = 512  # tokens and frames per utterance at most, section 4.4; frame level only
 
+
+@dataclass(frozen=True)
+class FineTuneConfig:
+    """How a text encoder is fitted to a fold; section 4.2 says only that it was.
+
+    Reading R18: AdamW, the rate warmed up over a tenth of the steps and let down to zero, on single
+    utterances; a linear classifier on [CLS], dropped afterwards.
+    """
+
+    lr: float = 2e-5
+    epochs: int = 3
+    batch: int = 32  # utterances
+    longest: int = 128  # tokens
+    dropout: float = 0.1  # before the classifier
+    l2: float = 0.01
+    fixed: int = 0  # layers that stay as published, the embeddings with them
+    seed: int = 0
+
+
+FINETUNE = {
+    "paper": FineTuneConfig(),
+    "quick": FineTuneConfig(lr=2e-4, epochs=4, fixed=4),  # a small encoder and few utterances
+}
 
 Model = LPGNetConfig | LinearConfig | BiGRUConfig | SDTConfig
 
@@ -157,6 +181,11 @@ def _baseline(model: Model) -> RunConfig:
     return RunConfig(model=model, loss=TASK_ONLY)
 
 
+def _frozen(run: RunConfig) -> RunConfig:
+    """Reading R18's alternative beside it: the text encoder as published."""
+    return replace(run, data=replace(run.data, text="frozen"))
+
+
 def _six(run: RunConfig) -> RunConfig:
     """Reading R25: six classes are `majority-6`; `--labels erc-6` is the alternative."""
     return replace(run, data=replace(run.data, labels="majority-6"))
@@ -187,6 +216,8 @@ EXPERIMENTS: dict[str, RunConfig] = {
     "sdt": SDT,
     "sdt_no_speaker": replace(SDT, model=replace(SDT.model, speakers=False)),
     "full_speaker": _lpgnet(speakers=True),
+    "full_frozen": _frozen(FULL),
+    "text_only_frozen": _frozen(_single("tt")),
     "full_6": _six(FULL),
     "sdt_6": _six(SDT),
 }

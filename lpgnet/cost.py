@@ -9,7 +9,7 @@ from lpgnet.config import RunConfig, experiment
 from lpgnet.places import Place
 from lpgnet.training import MODELS
 
-TYPICAL = {"simulated": (800, 230), "iemocap": (4290, 1241)}  # training and test utterances, 4 classes
+TYPICAL = {"simulated": (800, 230), "iemocap": (4290, 1241), "meld": (9989, 2610)}  # training and test
 PER_STEP = 0.008  # seconds of overhead of one optimiser step
 
 
@@ -39,7 +39,7 @@ def seconds_per_run(name: str, place: Place) -> float:
     """A forecast, good to a factor of a few: six operations per parameter and row, and the steps."""
     run = experiment(name, place.profile)
     frames = getattr(run.model, "pool", "none") != "none"
-    train, test = TYPICAL[place.corpus]
+    train, test = TYPICAL.get(place.corpus, TYPICAL["iemocap"])
     weights = parameters(run, {"text": 768, "audio": 768}, 4)
     rows = (train + test / 3) * (min(run.data.frames, 200) if frames else 1)
     steps = train / run.train.batch / (1 if frames else 30)

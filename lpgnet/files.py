@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,23 @@ def whole(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """The same for a folder; one that is there already is replaced."""
+    part = path.with_name(f"{PART}{os.getpid()}-{path.name}")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        for file in (p for p in part.rglob("*") if p.is_file()):
+            with file.open("rb+") as opened:
+                os.fsync(opened.fileno())
+        shutil.rmtree(path, ignore_errors=True)
+        part.rename(path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
 def write_json(path: Path, value) -> None:
     """JSON with sorted keys and a line feed at the end, so that equal values are equal bytes."""
     with whole(path) as part:
@@ -30,6 +48,17 @@ def write_json(path: Path, value) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what a killed process left half-written below a folder."""
-    for part in folder.rglob(f"{PART}*"):
-        part.unlink(missing_ok=True)
+    """Remove what a killed process left half-written below a folder; a living one's is left alone."""
+    for part in list(folder.rglob(f"{PART}*")):
+        if not _alive(part.name.removeprefix(PART).partition("-")[0]):
+            shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink(missing_ok=True)
+
+
+def _alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return int(pid) != os.getpid()

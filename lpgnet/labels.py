@@ -14,7 +14,7 @@ import pandas as pd
 from lpgnet.files import whole
 
 ERC6_EXTRA = frozenset((Path(__file__).parent / "corpora" / "erc6_extra_ids.txt").read_text().split())
-MANIFEST = ["id", "dialogue", "order", "speaker", "session", "scripted", "label"]
+MANIFEST = ["id", "dialogue", "order", "speaker", "session", "scripted", "part", "label"]
 VALIDATION_SEED = 0  # Reading R13: drawn once, the same for every run
 
 
@@ -29,39 +29,45 @@ class Protocol:
 
 FOUR = {"hap": "happy", "exc": "happy", "sad": "sad", "neu": "neutral", "ang": "angry"}
 SIX = FOUR | {"exc": "excited", "fru": "frustrated"}
+SIX_CLASSES = ("happy", "sad", "neutral", "angry", "excited", "frustrated")
+MELD = ("neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger")
+OWN = "own"  # an import's labels as they are
 
 PROTOCOLS: dict[str, Protocol] = {
     "majority-4": Protocol(("happy", "sad", "neutral", "angry"), FOUR),
-    "majority-6": Protocol(("happy", "sad", "neutral", "angry", "excited", "frustrated"), SIX),
-    "erc-6": Protocol(
-        ("happy", "sad", "neutral", "angry", "excited", "frustrated"),
-        SIX,
-        dict.fromkeys(ERC6_EXTRA, "happy"),
-    ),
+    "majority-6": Protocol(SIX_CLASSES, SIX),
+    "erc-6": Protocol(SIX_CLASSES, SIX, dict.fromkeys(ERC6_EXTRA, "happy")),
+    "meld-7": Protocol(MELD, {name: name for name in MELD}),
+}
+CARRIES = {  # corpus -> the protocols that its labels allow, the default first
+    "simulated": ("majority-4", "majority-6"),
+    "iemocap": ("majority-4", "majority-6", "erc-6"),
+    "meld": ("meld-7",),
 }
 
 
-def allowed(protocol: str, corpus: str) -> Protocol:
-    """A protocol that a corpus may carry; one that files utterances by id is IEMOCAP's alone."""
+def rule(table: pd.DataFrame, protocol: str) -> Protocol:
+    """A protocol by name; `own` takes every label of the table as a class."""
+    if protocol == OWN:
+        found = sorted(set(table["label"]) - {""})
+        return Protocol(tuple(found), {name: name for name in found})
     if protocol not in PROTOCOLS:
-        raise ValueError(f"no label protocol {protocol!r}; there are {', '.join(PROTOCOLS)}")
-    if PROTOCOLS[protocol].extra and corpus != "iemocap":
-        raise ValueError(f"{protocol!r} lists utterances of IEMOCAP by id; the corpus is {corpus!r}")
+        raise ValueError(f"no label protocol {protocol!r}; there are {', '.join(PROTOCOLS)}, {OWN}")
     return PROTOCOLS[protocol]
 
 
-def labelled(table: pd.DataFrame, protocol: str, corpus: str) -> pd.Series:
+def labelled(table: pd.DataFrame, protocol: str) -> pd.Series:
     """The class of each row of an utterance table, None where the protocol gives it none."""
-    rule = allowed(protocol, corpus)
-    by_code = table["label"].map(rule.codes)
-    by_id = table["id"].map(rule.extra).where(table["label"] == "xxx")
+    known = rule(table, protocol)
+    by_code = table["label"].map(known.codes)
+    by_id = table["id"].map(known.extra).where(table["label"] == "xxx")
     merged = by_code.where(by_code.notna(), by_id).astype(object)
     return merged.where(merged.notna(), None)
 
 
-def manifest(table: pd.DataFrame, protocol: str, corpus: str) -> pd.DataFrame:
+def manifest(table: pd.DataFrame, protocol: str) -> pd.DataFrame:
     """The utterances that carry a label of `protocol`, columns `MANIFEST`, in the table's order."""
-    classes = labelled(table, protocol, corpus)
+    classes = labelled(table, protocol)
     kept = table.assign(label=classes)[classes.notna()]
     return kept[MANIFEST].reset_index(drop=True)
 
@@ -71,22 +77,26 @@ def digest(frame: pd.DataFrame) -> str:
     return hashlib.sha256(frame.to_csv(index=False, lineterminator="\n").encode()).hexdigest()
 
 
-def write_manifests(table: pd.DataFrame, corpus: str, folder: Path) -> dict[str, str]:
-    """One CSV per protocol that the corpus can carry; returns protocol -> SHA-256 of its file."""
-    allowed = [name for name, rule in PROTOCOLS.items() if corpus == "iemocap" or not rule.extra]
+def write_manifests(table: pd.DataFrame, protocols: tuple[str, ...], folder: Path) -> dict[str, str]:
+    """One CSV per protocol; returns protocol -> SHA-256 of its file."""
     digests = {}
-    for name in allowed:
-        frame = manifest(table, name, corpus)
+    for name in protocols:
+        frame = manifest(table, name)
         with whole(folder / f"{name}.csv") as part:
             frame.to_csv(part, index=False, lineterminator="\n")
         digests[name] = digest(frame)
     return digests
 
 
-def counts(frame: pd.DataFrame, classes: tuple[str, ...]) -> dict[str, dict[str, int]]:
-    """session -> class -> number of utterances, from a manifest."""
-    table = pd.crosstab(frame["session"], frame["label"]).reindex(columns=classes, fill_value=0)
-    return {str(s): {c: int(n) for c, n in row.items()} for s, row in table.iterrows()}
+def group(frame: pd.DataFrame, split: str) -> pd.Series:
+    """What a split deals out, as words: the parts that a corpus ships, or its sessions."""
+    return frame["part"] if split == "official" else frame["session"].astype(str)
+
+
+def counts(frame: pd.DataFrame, classes: tuple[str, ...], split: str) -> dict[str, dict[str, int]]:
+    """group -> class -> number of utterances, from a manifest."""
+    table = pd.crosstab(group(frame, split), frame["label"]).reindex(columns=classes, fill_value=0)
+    return {str(g): {c: int(n) for c, n in row.items()} for g, row in table.iterrows()}
 
 
 @dataclass(frozen=True)
@@ -100,31 +110,51 @@ class Fold:
 
 
 def folds(frame: pd.DataFrame, split: str, validation: str = "tenth") -> list[Fold]:
-    """The folds of a split, from a manifest (columns session, dialogue).
+    """The folds of a split, from a manifest.
 
-    session5: the paper's one fold.  loso: every session is the test part once.
-    Reading R13: validation is a tenth of the training dialogues, at least one per session.
+    session5: the paper's one fold.  loso: every session is the test part once.  official: the corpus's own.
+    Reading R13: validation is a tenth of the training dialogues, at least one per session, or the dialogues
+    that the corpus itself ships for it.
     """
-    dialogues = frame.drop_duplicates("dialogue").set_index("dialogue")["session"].sort_index()
-    tested = test_sessions(split, sorted(dialogues.unique().tolist()))
-    return [_fold(dialogues, session, validation) for session in tested]
+    dialogues = frame.drop_duplicates("dialogue").set_index("dialogue").sort_index()
+    groups = group(dialogues, split)
+    return [
+        _fold(name, dialogues, groups, test, split, validation)
+        for name, test in held_groups(split, groups.unique().tolist()).items()
+    ]
 
 
-def test_sessions(split: str, sessions: list[int]) -> list[int]:
-    """The sessions that are tested, one fold each."""
-    tested = {"session5": [5], "loso": sessions}.get(split)
-    if tested is None:
-        raise ValueError(f"no split {split!r}; there are session5, loso")
-    if not set(tested) <= set(sessions) or len(sessions) < 2:
-        raise ValueError(f"split {split} tests session {tested}; the corpus has sessions {sessions}")
-    return tested
+def held_groups(split: str, groups: list[str]) -> dict[str, str]:
+    """Name of each fold -> the group that it tests."""
+    groups = sorted(groups)
+    sessions = [g for g in groups if g not in ("", "0")]
+    found = {
+        "session5": {"session5": "5"},
+        "loso": {f"session{s}": s for s in sessions},
+        "official": {"official": "test"},
+    }.get(split)
+    if found is None:
+        raise ValueError(f"no split {split!r}; there are session5, loso, official")
+    if not found or not set(found.values()) <= set(groups) or len(groups) < 2:
+        kind = "parts" if split == "official" else "sessions"
+        have = ", ".join(repr(g) for g in groups)
+        raise ValueError(f"split {split} tests {', '.join(found.values())}; the corpus has {kind} {have}")
+    return found
 
 
-def _fold(dialogues: pd.Series, test: int, validation: str) -> Fold:
-    rest = dialogues[dialogues != test]
-    held = {"tenth": _tenth, "session4": _session4, "none": lambda rest: set()}[validation](rest)
+def _fold(
+    name: str, dialogues: pd.DataFrame, groups: pd.Series, test: str, split: str, validation: str
+) -> Fold:
+    rest = dialogues["session"][groups != test]
+    if split == "official":
+        rest = rest[groups[groups != test] != ""]  # a dialogue that the corpus deals to no part
+    shipped = set(rest.index[groups[rest.index] == "validation"])
+    if shipped and validation == "tenth":
+        held = shipped
+    else:
+        held = {"tenth": _tenth, "session4": _session4, "none": lambda rest: set()}[validation](rest)
     train = tuple(d for d in rest.index if d not in held)
-    return Fold(f"session{test}", train, tuple(sorted(held)), tuple(dialogues.index[dialogues == test]))
+    return Fold(name, train, tuple(sorted(held)), tuple(dialogues.index[groups == test]))
 
 
 def _tenth(rest: pd.Series) -> set[str]:

@@ -56,18 +56,32 @@ def stamp(name: str, place: Place, given: dict) -> str:
 
 def outputs(name: str, place: Place, given: dict) -> bool:
     """Whether everything is there that a notebook writes, besides its own copy."""
-    index = place.features / "index.json"
-    if not index.exists():
-        return False
     if name.startswith("01"):
-        about = json.loads(index.read_text())
-        return all(any((place.features / about[m]["folder"]).iterdir()) for m in ("text", "audio"))
+        return extracted(place)
     if name.startswith("06"):
         tables = [place.tables / f"table{n}.csv" for n in range(1, 8)]
         return all(t.exists() for t in tables) and any(place.figures.glob("*.png"))
+    if not extracted(place):
+        return False
     data = records.describe(place)
-    jobs = records.plan(place, data, given["EXPERIMENTS"], given["SEEDS"], given["SETTINGS"])
+    names, _ = records.possible(data, given["EXPERIMENTS"], place.profile, given["SETTINGS"])
+    jobs = records.plan(place, data, names, given["SEEDS"], given["SETTINGS"])
     return all(records.done(job) for job in jobs)
+
+
+def extracted(place: Place) -> bool:
+    """Whether every set of features that a place reads is whole."""
+    from lpgnet.features import store
+
+    try:
+        found = records.describe(place)["features"]
+    except FileNotFoundError:
+        return False
+    fits = found.pop("fits", {})
+    if place.finetuned and not fits:
+        return False
+    sets = [*found.values(), *fits.values()]
+    return not any(store.missing_shards(place.features / s["folder"], s["utterances"]) for s in sets)
 
 
 def fresh(name: str, place: Place, given: dict) -> bool:
@@ -180,10 +194,10 @@ def reproduce(asked: Parameters, only: str | None = None) -> None:
     from filelock import FileLock, Timeout
 
     place, names = asked.place, chosen(only)
-    if asked.CORPUS != "simulated" and asked.ROOT is None and NOTEBOOKS[0] in names:
+    if asked.CORPUS in ("iemocap", "meld") and asked.ROOT is None and NOTEBOOKS[0] in names:
         raise ValueError(f"corpus {asked.CORPUS!r} needs the folder of its release: --root DIR")
     if asked.ROOT is not None and not Path(asked.ROOT).is_dir():
-        raise ValueError(f"--root {asked.ROOT}: no such folder; give that of an IEMOCAP_full_release")
+        raise ValueError(f"--root {asked.ROOT}: no such folder; give that of the release")
     place.results.mkdir(parents=True, exist_ok=True)
     lock = FileLock(place.results / ".lock", timeout=0)
     try:
@@ -204,8 +218,10 @@ def forecast(asked: Parameters, only: str | None = None) -> str:
     listed = dict.fromkeys(e for name in chosen(only) for e in declared(name).get("EXPERIMENTS", []))
     todo = dict.fromkeys(listed, asked.SEEDS * (5 if place.split == "loso" else 1))
     measured: dict[str, float] = {}
-    if (place.features / "index.json").exists():
+    if extracted(place):
         data = records.describe(place)
+        names, _ = records.possible(data, list(todo), place.profile)
+        todo = dict.fromkeys(names, 0)
         for name in todo:
             todo[name] = sum(not records.done(job) for job in records.plan(place, data, [name], asked.SEEDS))
         measured = records.load(place, data).groupby("experiment")["seconds"].mean().to_dict()

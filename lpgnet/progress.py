@@ -1,6 +1,8 @@
-"""One progress line, the same in a terminal, in JupyterLab and in a batch log."""
+"""Work spread over processes, and one progress line: in a terminal, in JupyterLab and in a batch log."""
 
 import time
+
+import joblib
 
 
 def clock(seconds: float) -> str:
@@ -30,3 +32,14 @@ class Progress:
         left = spent / self.done * (self.total - self.done)
         line = f"{self.what}: {self.done} of {self.total}, {clock(spent)} spent, {clock(left)} left"
         print(line.ljust(79), end="\n" if self.done == self.total else "\r", flush=True)
+
+
+def spread(what: str, pieces: list, jobs: int) -> None:
+    """Do `joblib.delayed` pieces of work, each in a worker process with one thread, and show progress.
+
+    Also with one job a worker process: the same number of threads, so the same bytes.
+    """
+    progress = Progress(what, len(pieces))
+    with joblib.parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1):
+        for _ in joblib.Parallel(return_as="generator_unordered", batch_size=1)(pieces):
+            progress.step()

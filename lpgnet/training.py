@@ -1,7 +1,8 @@
 """(experiment, fold, seed) -> record.  Each run is an independent job; what is recorded is not run again."""
 
+import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -16,6 +17,7 @@ from lpgnet import __version__, baselines, losses
 from lpgnet.analysis import metrics, records
 from lpgnet.config import (
     BiGRUConfig,
+    DataConfig,
     LinearConfig,
     LPGNetConfig,
     RunConfig,
@@ -28,7 +30,7 @@ from lpgnet.files import whole
 from lpgnet.labels import folds, manifest
 from lpgnet.model import Batch, LPGNet, Output
 from lpgnet.places import Place
-from lpgnet.progress import Progress
+from lpgnet.progress import spread
 
 MODELS = {
     LPGNetConfig: LPGNet,
@@ -104,19 +106,19 @@ def fit(run: RunConfig, data: Dataset, seed: int) -> Fit:
     weight = data.class_weight().to(device) if run.loss.class_weights else None
     optimizer = optimiser(model, run.train)
     held = {part: _held(data, part, run) for part in ("validation", "test")}
-    golds = {part: torch.cat([b.labels for b in bs]).cpu().numpy() for part, bs in held.items() if bs}
+    golds = {part: _gold(data, part) for part in ("validation", "test")}
     result = Fit({"loss": [], "validation_f1": [], "test_f1": []}, [], golds["test"])
     result.parameters = sum(p.numel() for p in model.parameters())
     for epoch in range(1, run.train.epochs + 1):
         result.curves["loss"].append(_epoch(model, optimizer, data, run, order, weight))
-        test = predict(model, held["test"])
+        test = predict(model, held["test"]())
         logits = test.logits.cpu().numpy()
         result.test_logits.append(logits)
         result.curves["test_f1"].append(f1(golds["test"], logits))
-        if not held["validation"]:  # R13's "none": the last epoch is the one
+        if not len(golds["validation"]):  # R13's "none": the last epoch is the one
             result.best = _snapshot(epoch, test, model)
             continue
-        logits = predict(model, held["validation"]).logits.cpu().numpy()
+        logits = predict(model, held["validation"]()).logits.cpu().numpy()
         score = f1(golds["validation"], logits)
         if score > max(result.curves["validation_f1"], default=-1.0):  # ties to the earliest
             result.best = _snapshot(epoch, test, model)
@@ -124,11 +126,18 @@ def fit(run: RunConfig, data: Dataset, seed: int) -> Fit:
     return result
 
 
-def _held(data: Dataset, part: str, run: RunConfig) -> list[Batch]:
-    """The batches of a part that is only looked at: one of all dialogues, or frames in pieces."""
+def _held(data: Dataset, part: str, run: RunConfig) -> Callable[[], Iterable[Batch]]:
+    """The batches of a part that is only looked at: one of all dialogues, or frames piece by piece."""
     units = data.units[part]
-    size = 4 * run.train.batch if data.at_frames else max(len(units), 1)
-    return [data.batch(units[i : i + size]) for i in range(0, len(units), size)]
+    if not data.at_frames:
+        batches = [data.batch(units)] if units else []
+        return lambda: batches
+    return lambda: (data.batch(units[i : i + run.train.batch]) for i in range(0, len(units), run.train.batch))
+
+
+def _gold(data: Dataset, part: str) -> np.ndarray:
+    units = data.units[part]
+    return data.labels[torch.cat(units)].cpu().numpy() if units else np.zeros(0, int)
 
 
 def _epoch(model, optimizer, data: Dataset, run: RunConfig, order, weight) -> float:
@@ -147,7 +156,7 @@ def _epoch(model, optimizer, data: Dataset, run: RunConfig, order, weight) -> fl
 
 
 @torch.no_grad()
-def predict(model: nn.Module, batches: list[Batch]) -> Output:
+def predict(model: nn.Module, batches: Iterable[Batch]) -> Output:
     """The outputs of all batches in order, dropout off."""
     model.eval()
     outputs = [model(batch) for batch in batches]
@@ -174,11 +183,11 @@ def epochs(fitted: Fit) -> dict[str, int]:
 
 
 @lru_cache(maxsize=2)
-def _dataset(place: Place, data, labels: str, fold: str, frames: bool, device: str) -> Dataset:
-    """One process keeps the last two datasets that its jobs asked for."""
+def _dataset(place: Place, data: DataConfig, fold: str, sets: str, frames: bool, device: str) -> Dataset:
+    """One process keeps the last two datasets that its jobs asked for.  sets: JSON of the index's entries."""
     table = utterances(place.features)
-    named = {f.name: f for f in folds(manifest(table, labels, place.corpus), place.split, data.validation)}
-    dataset = Dataset(place.features, data, labels, place.corpus, named[fold], frames)
+    named = {f.name: f for f in folds(manifest(table, data.labels), place.split, data.validation)}
+    dataset = Dataset(place.features, json.loads(sets), data, data.labels, named[fold], frames)
     return dataset.to(torch.device(device))
 
 
@@ -187,7 +196,7 @@ def work(place: Place, job: records.Job, data: dict, device: str) -> float:
     torch.set_num_threads(1)
     start = time.perf_counter()
     frames = getattr(job.run.model, "pool", "none") != "none"
-    dataset = _dataset(place, job.run.data, job.labels, job.fold, frames, device)
+    dataset = _dataset(place, job.run.data, job.fold, json.dumps(job.features), frames, device)
     fitted = fit(job.run, dataset, job.seed)
     if job.experiment in KEEP_WEIGHTS:
         path = place.checkpoints / job.experiment / job.path.with_suffix(".safetensors").name
@@ -233,7 +242,7 @@ def _record(job: records.Job, dataset: Dataset, fitted: Fit, data: dict, made: d
         key=job.key,
         config=job.run.as_dict(),
         manifest=data["protocols"][job.labels]["manifest"],
-        features={m: about["recipe"] for m, about in data["features"].items()},
+        features={m: about["recipe"] for m, about in job.features.items()},
         epoch=epoch,
         confusion={rule: confusion(fitted.test_logits[e - 1]) for rule, e in epoch.items()},
         students={m: confusion(x.cpu().numpy()) for m, x in fitted.best["output"].students.items()},
@@ -273,15 +282,13 @@ def run_missing(
     """
     where = device_named(device).type
     data = records.describe(place)
-    planned = records.plan(place, data, names, seeds, settings)
+    possible, refused = records.possible(data, names, place.profile, settings)
+    for name, reason in refused.items():
+        print(f"not run: {name}, since {reason}")
+    planned = records.plan(place, data, possible, seeds, settings)
     missing = [job for job in planned if not records.done(job)]
-    print(f"{len(planned)} runs of {', '.join(names)}: {len(planned) - len(missing)} recorded already")
-    progress = Progress("runs", len(missing))
-    jobs = 1 if where == "cuda" else (jobs or joblib.cpu_count())
-    queue = (joblib.delayed(work)(place, job, data, where) for job in missing)
-    # Also with one job a worker process: the same number of threads, so the same bytes.
-    with joblib.parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1):
-        for _ in joblib.Parallel(return_as="generator_unordered", batch_size=1)(queue):
-            progress.step()
+    print(f"{len(planned)} runs of {', '.join(possible)}: {len(planned) - len(missing)} recorded already")
+    pieces = [joblib.delayed(work)(place, job, data, where) for job in missing]
+    spread("runs", pieces, 1 if where == "cuda" else (jobs or joblib.cpu_count()))
     frame = records.load(place, data, settings)
     return frame[frame["experiment"].isin(names)]

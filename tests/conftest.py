@@ -17,6 +17,7 @@ from lpgnet.files import write_json
 CODES = ("hap", "sad", "neu", "ang", "exc", "fru", "xxx")
 TURNS = 7
 SIZES = {"text": 5, "audio": 3}
+ENCODER = dict(zip(SIZES, places.OFFLINE[:2], strict=True))  # the made-up features stand in for these
 
 
 def made_table() -> pd.DataFrame:
@@ -52,7 +53,7 @@ def made_table() -> pd.DataFrame:
 def write_store(folder, table: pd.DataFrame, seed: int = 0, blur: float = 1.0) -> None:
     rng = np.random.default_rng(100 + seed)
     number = table["label"].map({c: i for i, c in enumerate(CODES)}).to_numpy()
-    index = {"oracle": {}}
+    index = {"oracle": {}, "sets": {}}
     for modality, size in SIZES.items():
         centres = 2 * np.random.default_rng(len(modality)).normal(size=(len(CODES), size))
         lengths = rng.integers(1, 5, len(table))
@@ -65,12 +66,14 @@ def write_store(folder, table: pd.DataFrame, seed: int = 0, blur: float = 1.0) -
             stop = min(start + store.SHARD, len(table))
             part = frames[ends[start] - lengths[start] : ends[stop - 1]].astype(np.float32)
             tensors = {"vectors": vectors[start:stop], "frames": part, "lengths": lengths[start:stop]}
-            save_file(tensors, store._shard(shards, start))
-        index[modality] = {
+            save_file(tensors, store.shard(shards, start))
+        index["sets"][f"{modality}/{ENCODER[modality]}"] = {
             "encoder": "made-up",
             "version": "1",
             "size": size,
             "frame_size": size,
+            "precision": "float32",
+            "absent": [],
             "recipe": f"{modality}{seed}",
             "folder": shards.name,
             "utterances": len(table),
@@ -88,3 +91,39 @@ def here(tmp_path):
 
 
 TINY = {"epochs": 2, "hidden": 8}
+
+
+WORDS = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    "i",
+    "am",
+    "so",
+    "very",
+    "happy",
+    "sad",
+    "angry",
+    "well",
+]
+WORDS += ["the", "house", "you", "number"]
+
+
+@pytest.fixture
+def tiny_bert(tmp_path):
+    """The folder of a BERT with random weights: 3 layers of 8, a vocabulary of 17 words."""
+    import torch
+    import transformers
+
+    folder = tmp_path / "tiny-bert"
+    folder.mkdir()
+    (folder / "vocab.txt").write_text("\n".join(WORDS))
+    sizes = {"hidden_size": 8, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 16}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = transformers.BertModel(transformers.BertConfig(vocab_size=len(WORDS), **sizes))
+    model.save_pretrained(folder)
+    transformers.BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
+    return folder

@@ -113,7 +113,7 @@ def test_places_share_no_folder():
         ({"SEEDS": 0}, "SEEDS=0"),
         ({"EXPERIMENTS": ["no_ffnn"]}, "no experiment 'no_ffnn'"),
         ({"PROFILE": "qick"}, "no profile 'qick'"),
-        ({"LABELS": "erc-6"}, "IEMOCAP"),
+        ({"LABELS": "erc-6"}, "corpus 'simulated' carries majority-4, majority-6"),
         ({"DEVICE": "gpu"}, "parameter DEVICE='gpu'"),
     ],
 )

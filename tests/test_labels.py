@@ -5,12 +5,22 @@ import hashlib
 import pandas as pd
 import pytest
 
-from lpgnet.labels import ERC6_EXTRA, PROTOCOLS, counts, digest, folds, manifest, write_manifests
+from lpgnet.labels import (
+    CARRIES,
+    ERC6_EXTRA,
+    PROTOCOLS,
+    counts,
+    digest,
+    folds,
+    manifest,
+    rule,
+    write_manifests,
+)
 
 
 def table_of(*rows):
     frame = pd.DataFrame(rows, columns=["id", "dialogue", "label"])
-    return frame.assign(order=range(len(frame)), speaker="Ses01F", session=1, scripted=False)
+    return frame.assign(order=range(len(frame)), speaker="Ses01F", session=1, scripted=False, part="")
 
 
 ROWS = [
@@ -25,50 +35,50 @@ ROWS = [
 
 
 def test_majority_4_merges_excited_and_drops_the_rest():
-    kept = manifest(table_of(*ROWS), "majority-4", "iemocap")
+    kept = manifest(table_of(*ROWS), "majority-4")
     assert kept["label"].tolist() == ["happy", "happy", "sad"]
     assert kept["order"].tolist() == [0, 1, 6]
 
 
 def test_majority_6_keeps_excited_and_frustrated():
-    kept = manifest(table_of(*ROWS), "majority-6", "iemocap")
+    kept = manifest(table_of(*ROWS), "majority-6")
     assert kept["label"].tolist() == ["happy", "excited", "frustrated", "sad"]
 
 
 def test_erc_6_files_its_ids_as_happy_only_where_the_label_is_xxx():
-    kept = manifest(table_of(*ROWS), "erc-6", "iemocap")
+    kept = manifest(table_of(*ROWS), "erc-6")
     assert kept["label"].tolist() == ["happy", "excited", "frustrated", "happy", "sad"]
     assert len(ERC6_EXTRA) == 53
 
 
-def test_erc_6_is_refused_elsewhere_and_an_unknown_protocol_everywhere():
-    with pytest.raises(ValueError, match="'erc-6' lists utterances of IEMOCAP"):
-        manifest(table_of(*ROWS), "erc-6", "simulated")
+def test_an_unknown_protocol_is_refused():
     with pytest.raises(ValueError, match="no label protocol 'majority-5'; there are"):
-        manifest(table_of(*ROWS), "majority-5", "iemocap")
+        manifest(table_of(*ROWS), "majority-5")
+
+
+def test_own_takes_every_label_as_a_class():
+    assert rule(table_of(*ROWS), "own").classes == ("exc", "fru", "hap", "sad", "xxx")
+    assert len(manifest(table_of(*ROWS), "own")) == 6
 
 
 def test_the_hash_knows_every_label():
     one, two = table_of(*ROWS), table_of(*ROWS)
     two.loc[0, "label"] = "sad"
-    assert digest(manifest(one, "majority-4", "iemocap")) == digest(
-        manifest(one.copy(), "majority-4", "iemocap")
-    )
-    assert digest(manifest(one, "majority-4", "iemocap")) != digest(manifest(two, "majority-4", "iemocap"))
+    assert digest(manifest(one, "majority-4")) == digest(manifest(one.copy(), "majority-4"))
+    assert digest(manifest(one, "majority-4")) != digest(manifest(two, "majority-4"))
 
 
 def test_a_manifest_s_hash_is_that_of_its_file(tmp_path):
     table = table_of(*ROWS)
-    for corpus, protocols in (("iemocap", 3), ("simulated", 2)):
-        digests = write_manifests(table, corpus, tmp_path / corpus)
-        assert len(digests) == protocols
-        for name, sha in digests.items():
-            assert hashlib.sha256((tmp_path / corpus / f"{name}.csv").read_bytes()).hexdigest() == sha
+    digests = write_manifests(table, CARRIES["iemocap"], tmp_path)
+    assert list(digests) == ["majority-4", "majority-6", "erc-6"]
+    for name, sha in digests.items():
+        assert hashlib.sha256((tmp_path / f"{name}.csv").read_bytes()).hexdigest() == sha
 
 
 def test_counts_by_session_and_class():
-    kept = manifest(table_of(*ROWS), "majority-4", "iemocap")
-    assert counts(kept, PROTOCOLS["majority-4"].classes) == {
+    kept = manifest(table_of(*ROWS), "majority-4")
+    assert counts(kept, PROTOCOLS["majority-4"].classes, "session5") == {
         "1": {"happy": 2, "sad": 1, "neutral": 0, "angry": 0}
     }
 
@@ -119,5 +129,25 @@ def test_a_small_corpus_still_has_a_dialogue_per_session():
 def test_splits_that_cannot_be():
     with pytest.raises(ValueError, match="no split 'session6'"):
         folds(iemocap_shaped(), "session6")
-    with pytest.raises(ValueError, match=r"tests session \[5\]; the corpus has sessions \[1, 2\]"):
+    with pytest.raises(ValueError, match="tests 5; the corpus has sessions '1', '2'"):
         folds(iemocap_shaped().query("session < 3"), "session5")
+    with pytest.raises(ValueError, match="split official tests test; the corpus has parts ''"):
+        folds(iemocap_shaped().assign(part=""), "official")
+
+
+def official():
+    rows = [(f"{p}{i}", 0, p) for p, n in (("train", 20), ("validation", 3), ("test", 5)) for i in range(n)]
+    return pd.DataFrame([*rows, ("loose", 0, "")], columns=["dialogue", "session", "part"])
+
+
+def test_the_official_split_is_the_corpus_s_own():
+    (fold,) = folds(official(), "official")
+    assert fold.name == "official" and len(fold.train) == 20
+    assert fold.validation == ("validation0", "validation1", "validation2") and len(fold.test) == 5
+    assert "loose" not in fold.train + fold.validation + fold.test
+
+
+def test_an_official_split_without_validation_gives_a_tenth_of_its_training_part():
+    frame = official()
+    (fold,) = folds(frame[frame["part"] != "validation"], "official")
+    assert len(fold.validation) == 2 and len(fold.train) == 18 and len(fold.test) == 5

@@ -12,7 +12,7 @@ from lpgnet.analysis import tables, typeset
 from lpgnet.analysis.metrics import scores
 from lpgnet.analysis.rows import SIMULATOR, TABLES
 from lpgnet.config import EXPERIMENTS, ROOT
-from lpgnet.labels import PROTOCOLS
+from lpgnet.labels import PROTOCOLS, held_groups
 
 PAPER = tables.reported()
 RULES = ("best_validation", "last", "best_test")
@@ -33,10 +33,15 @@ def fake_data(split: str = "session5", place: str = "simulated") -> dict:
     for name in ("majority-4", "majority-6"):
         classes = list(PROTOCOLS[name].classes)
         counts = {str(s): {c: 10 * s + i for i, c in enumerate(classes)} for s in range(1, 6)}
-        protocols[name] = {"manifest": "0", "classes": classes, "counts": counts}
-    features = {"text": {"encoder": "letters"}, "audio": {"encoder": "loudness"}}
+        folds = held_groups(split, [str(s) for s in range(1, 6)])
+        protocols[name] = {"manifest": "0", "classes": classes, "counts": counts, "folds": folds}
+    features = {
+        "text": {"encoder": "letters", "frame_size": 3},
+        "audio": {"encoder": "loudness", "frame_size": 2},
+    }
     where = {"corpus": "simulated", "place": place, "profile": "quick", "split": split}
-    return where | {"labels": "majority-4", "protocols": protocols, "features": features}
+    where |= {"labels": "majority-4", "text": "frozen", "parties": ["F", "M"]}
+    return where | {"protocols": protocols, "features": features}
 
 
 def fake_run(experiment: str, seed: int, fold: str = "session5") -> dict:

@@ -14,14 +14,20 @@ from lpgnet import config, training
 from lpgnet.analysis import metrics, records
 from lpgnet.config import EXPERIMENTS, DataConfig, experiment
 from lpgnet.features.dataset import Dataset, Scaler
-from lpgnet.features.store import utterances
+from lpgnet.features.store import SHARD, read_index, utterances
 from lpgnet.labels import folds, manifest
 
 
-def dataset(here, frames=False, split="session5", number=0, labels="majority-4", **data):
+def sets(here):
+    index = read_index(here.features)["sets"]
+    return {key.partition("/")[0]: about for key, about in index.items()}
+
+
+def dataset(here, frames=False, split="session5", number=0, labels="majority-4", most=512, **data):
+    data["frames"] = most
     table = utterances(here.features)
-    fold = folds(manifest(table, labels, "simulated"), split)[number]
-    return Dataset(here.features, DataConfig(**data), labels, "simulated", fold, frames)
+    fold = folds(manifest(table, labels), split)[number]
+    return Dataset(here.features, sets(here), DataConfig(**data), labels, fold, frames)
 
 
 def tiny(name, **more):
@@ -72,10 +78,7 @@ def test_scaling_is_fitted_on_the_training_part_alone(here):
     """Reading R24: changing validation and test features changes no statistic."""
     for frames in (False, True):
         before = dataset(here, frames)
-        rows = torch.cat(before.units["train"])
-        picked = {
-            m: torch.cat([before.rows[m][i] for i in rows]) if frames else before.rows[m][rows] for m in SIZES
-        }
+        picked = before.batch(before.units["train"]).rows
         for m in SIZES:
             assert_close(picked[m].mean(0), torch.zeros(SIZES[m]), atol=1e-5, rtol=0)
             assert_close(picked[m].std(0, correction=0), torch.ones(SIZES[m]))
@@ -84,7 +87,7 @@ def test_scaling_is_fitted_on_the_training_part_alone(here):
     seen = set(before.table["place"].to_numpy()[torch.cat(dataset(here).units["train"]).numpy()])
     for path in here.features.glob("*/*.safetensors"):
         tensors = load_file(path)
-        start = int(path.stem) * 64
+        start = int(path.stem) * SHARD
         unseen = [i for i in range(len(tensors["lengths"])) if start + i not in seen]
         tensors["vectors"][unseen] = 1e6
         save_file(tensors, path)
@@ -96,22 +99,27 @@ def test_scaling_is_fitted_on_the_training_part_alone(here):
 
 def test_scaler_by_hand_and_a_constant_column_is_zero():
     rows = torch.tensor([[1.0, 1e8], [3.0, 1e8], [5.0, 1e8]])
-    assert_close(Scaler.fit(rows)(rows)[:, 1], torch.zeros(3))
-    assert_close(Scaler.fit(rows)(rows)[:, 0], torch.tensor([-1.0, 0.0, 1.0]) * 1.5**0.5)
+    scaled = Scaler.fit(lambda: [rows])(rows)
+    assert_close(scaled[:, 1], torch.zeros(3))
+    assert_close(scaled[:, 0], torch.tensor([-1.0, 0.0, 1.0]) * 1.5**0.5)
+
+
+def test_scaler_reads_piece_by_piece_and_an_absent_row_is_the_mean():
+    rows = torch.randn(11, 3, generator=torch.Generator().manual_seed(0))
+    absent = torch.full((1, 3), torch.nan)
+    whole, pieces = Scaler.fit(lambda: [rows]), Scaler.fit(lambda: [rows[:7], absent, rows[7:]])
+    assert_close(pieces(rows), whole(rows))
+    assert_close(pieces(absent), torch.zeros(1, 3))
+    assert_close(pieces.filled(absent), rows.mean(0, keepdim=True))
+    with pytest.raises(ValueError, match="no training utterance has this modality"):
+        Scaler.fit(lambda: [absent])
 
 
 def test_frames_are_cut_at_the_limit(here):
     data = dataset(here, True)
-    short = Dataset(
-        here.features,
-        DataConfig(frames=2),
-        "majority-4",
-        "simulated",
-        folds(manifest(utterances(here.features), "majority-4", "simulated"), "session5")[0],
-        True,
-    )
-    longest = max(len(f) for f in data.rows["text"])
-    assert longest == 4 and max(len(f) for f in short.rows["text"]) == 2
+    short = dataset(here, True, most=2)
+    longest = [int(d.batch(d.units["train"]).layouts["text"].lengths.max()) for d in (data, short)]
+    assert longest == [4, 2]
 
 
 def test_class_weight_is_one_over_the_share_in_the_training_part(here):
@@ -221,8 +229,8 @@ def test_the_chosen_weights_are_those_of_the_chosen_epoch(here):
 def test_without_validation_the_last_epoch_counts(here):
     run = tiny("full")
     table = utterances(here.features)
-    fold = folds(manifest(table, "majority-4", "simulated"), "session5", "none")[0]
-    data = Dataset(here.features, DataConfig(validation="none"), "majority-4", "simulated", fold, False)
+    fold = folds(manifest(table, "majority-4"), "session5", "none")[0]
+    data = Dataset(here.features, sets(here), DataConfig(validation="none"), "majority-4", fold, False)
     assert training.epochs(training.fit(run, data, 0))["best_validation"] == 2
 
 

@@ -2,8 +2,6 @@
 
 import pandas as pd
 
-from lpgnet.labels import test_sessions
-
 
 def identity(data: dict, labels: str) -> dict:
     """The columns that every line of every table starts with."""
@@ -11,9 +9,8 @@ def identity(data: dict, labels: str) -> dict:
 
 
 def tested(data: dict, labels: str) -> list[str]:
-    """The sessions that are tested, one fold each, as the keys of data.json."""
-    sessions = sorted(int(session) for session in data["protocols"][labels]["counts"])
-    return [str(session) for session in test_sessions(data["split"], sessions)]
+    """The groups (sessions, or the official test part) that are tested, one fold each."""
+    return list(data["protocols"][labels]["folds"].values())
 
 
 def class_counts(data: dict, printed: pd.DataFrame) -> pd.DataFrame:
@@ -43,7 +40,7 @@ def class_counts(data: dict, printed: pd.DataFrame) -> pd.DataFrame:
 
 
 def _counted(protocol: dict, fold: str) -> pd.DataFrame:
-    """Utterances per part and class, with totals; `fold` is the session that is tested."""
+    """Utterances per part and class, with totals; `fold` is the group that is tested."""
     sessions = pd.DataFrame.from_dict(protocol["counts"], orient="index")
     sessions = sessions.reindex(columns=protocol["classes"]).fillna(0).astype(int)
     test, total = sessions.loc[fold], sessions.sum()

@@ -18,10 +18,12 @@ from typing import Any
 import pandas as pd
 
 from lpgnet import __version__
-from lpgnet.config import EXPERIMENTS, RunConfig, experiment
+from lpgnet.config import EXPERIMENTS, MODALITIES, LinearConfig, LPGNetConfig, RunConfig, experiment
 from lpgnet.files import whole, write_json
-from lpgnet.labels import PROTOCOLS, counts, digest, manifest, test_sessions
-from lpgnet.places import Place
+from lpgnet.labels import counts, digest, group, held_groups, manifest, rule
+from lpgnet.places import Place, protocols, slug
+
+FROZEN_HERE = "the text encoder is frozen here already"
 
 
 @dataclass(frozen=True)
@@ -61,40 +63,94 @@ class Job:
     seed: int
     key: str
     path: Path  # of the JSON
+    features: dict[str, dict]  # modality -> the entry of the set it reads
 
 
 def describe(place: Place) -> dict:
     """What the runs of a place are made from; also written to its data.json."""
     from lpgnet.features.store import read_index, utterances
 
-    index = read_index(place.features)
-    table = utterances(place.features)
-    protocols = {}
-    for name in {place.labels} | {r.data.labels for r in EXPERIMENTS.values()} - {None}:
-        kept = manifest(table, name, place.corpus)
-        classes = PROTOCOLS[name].classes
-        protocols[name] = {
-            "manifest": digest(kept),
-            "classes": list(classes),
-            "counts": counts(kept, classes),
-            "sessions": sorted(int(s) for s in kept["session"].unique()),
-        }
-        if name in index.get("oracle", {}):
-            protocols[name]["oracle"] = index["oracle"][name]
-    features = {m: index[m] for m in ("text", "audio")}
+    index, table = read_index(place.features), utterances(place.features)
+    carried = protocols(place.corpus, place.output)
+    wanted = {place.labels} | {r.data.labels for r in EXPERIMENTS.values()}
     data = {
         "corpus": place.corpus,
         "place": place.name,
         "profile": place.profile,
         "split": place.split,
         "labels": place.labels,
-        "protocols": protocols,
-        "features": features,
+        "text": "finetuned" if place.finetuned else "frozen",
+        "parties": sorted(set(table["party"]) - {""}),
+        "protocols": {name: _protocol(place, index, table, name) for name in carried if name in wanted},
+        "features": _sets(place, index),
     }
     path = place.runs / "data.json"
     if not path.exists() or json.loads(path.read_text()) != data:
         write_json(path, data)
     return data
+
+
+def _protocol(place: Place, index: dict, table: pd.DataFrame, name: str) -> dict:
+    """Label set, counts per group of the split, and the fold that tests each."""
+    kept, classes = manifest(table, name), rule(table, name).classes
+    groups = group(kept, place.split)
+    found = {
+        "manifest": digest(kept),
+        "classes": list(classes),
+        "counts": counts(kept, classes, place.split),
+        "folds": held_groups(place.split, groups.unique().tolist()),
+    }
+    oracle = index.get("oracle", {}).get(name)
+    return found | ({"oracle": oracle} if oracle else {})
+
+
+def _sets(place: Place, index: dict) -> dict:
+    """modality -> its entry in the store's index, and under "fits" those fitted to a fold."""
+    keys = {"text": f"text/{slug(place.text)}", "audio": f"audio/{slug(place.audio)}"}
+    sets, found = index["sets"], {}
+    for modality, key in keys.items():
+        if key in sets:
+            found[modality] = sets[key]
+        elif not index.get("imported"):
+            have = ", ".join(k for k in sets if k.startswith(modality)) or "none"
+            raise FileNotFoundError(
+                f"no features {key} in {place.features} (it has {have}): run notebook 01 for them"
+            )
+    start = f"{keys['text']}/"
+    fits = {key.removeprefix(start): entry for key, entry in sets.items() if key.startswith(start)}
+    return found | ({"fits": fits} if place.finetuned else {})
+
+
+def possible(
+    data: dict, names: list[str], profile: str, settings: dict[str, Any] | None = None
+) -> tuple[list[str], dict[str, str]]:
+    """The experiments that a corpus allows, and why not the others."""
+    reasons = {name: _refusal(data, experiment(name, profile, settings)) for name in names}
+    return [n for n, why in reasons.items() if not why], {n: why for n, why in reasons.items() if why}
+
+
+def _refusal(data: dict, run: RunConfig) -> str:
+    """Why a run can't be made from this data; "" where it can."""
+    model, sets = run.model, data["features"]
+    needs = set(MODALITIES)
+    if isinstance(model, LinearConfig):
+        needs = set(model.modalities)
+    elif isinstance(model, LPGNetConfig):
+        needs = {m for m in MODALITIES if any(m[0] in path for path in model.paths)}
+    lacks = sorted(needs - sets.keys())
+    if lacks:
+        return f"{data['corpus']} has no {' and no '.join(lacks)} features"
+    if getattr(model, "pool", "none") != "none" and not all(sets[m]["frame_size"] for m in needs):
+        return f"{data['corpus']} has utterance vectors only, no frame sequences"
+    if getattr(model, "speakers", False) and len(data["parties"]) < 2:
+        return f"{data['corpus']} does not say who speaks"
+    if run.data.labels and run.data.labels not in data["protocols"]:
+        return f"{data['corpus']} does not carry the labels {run.data.labels}"
+    if run.data.text == "frozen" == data["text"]:
+        return FROZEN_HERE
+    if run.data.text == "finetuned" and "fits" not in sets:
+        return "no text encoder is fine-tuned here (--finetune)"
+    return ""
 
 
 def read_data(runs: Path) -> dict:
@@ -112,26 +168,41 @@ def plan(
     jobs = []
     for name in names:
         run = experiment(name, place.profile, settings)
-        run = replace(run, data=replace(run.data, labels=run.data.labels or place.labels))
-        sessions = data["protocols"][run.data.labels]["sessions"]
-        folds = [f"session{s}" for s in test_sessions(place.split, sessions)]
+        asked = run.data
+        asked = replace(asked, labels=asked.labels or data["labels"], text=asked.text or data["text"])
+        run = replace(run, data=asked)
+        folds = data["protocols"][asked.labels]["folds"]
         jobs += [_job(place, data, name, run, f, s) for f in folds for s in range(seeds)]
     return jobs
 
 
 def _job(place: Place, data: dict, name: str, run: RunConfig, fold: str, seed: int) -> Job:
+    features = _features(data, place.profile, run, fold)
     identity = {
         "config": run.as_dict(),
         "corpus": place.corpus,
         "manifest": data["protocols"][run.data.labels]["manifest"],
-        "features": {m: about["recipe"] for m, about in data["features"].items()},
+        "features": {m: about["recipe"] for m, about in features.items()},
         "fold": fold,
         "seed": seed,
         "version": __version__,
     }
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     path = place.runs / name / f"{seed}-{key[:8]}.json"
-    return Job(name, run, run.data.labels, fold, seed, key, path)
+    return Job(name, run, run.data.labels, fold, seed, key, path, features)
+
+
+def _features(data: dict, profile: str, run: RunConfig, fold: str) -> dict[str, dict]:
+    """modality -> the entry of the set that a run reads: text as published, or fitted to its fold."""
+    sets = {m: data["features"][m] for m in MODALITIES if m in data["features"]}
+    if run.data.text == "finetuned":
+        fit = f"{profile}/{run.data.labels}/{fold}/{run.data.validation}"
+        if fit not in data["features"]["fits"]:
+            raise LookupError(
+                f"no text encoder fitted to {fit} (it has {', '.join(data['features']['fits'])})"
+            )
+        sets["text"] = data["features"]["fits"][fit]
+    return sets
 
 
 def save(path: Path, record: Record, predictions: pd.DataFrame) -> None:
@@ -171,7 +242,9 @@ def load(place: Place, data: dict | None = None, settings: dict[str, Any] | None
     paths = sorted(place.runs.glob("*/*.json"))
     records = {path: read(path) for path in paths}
     seeds = 1 + max((r.seed for r in records.values()), default=-1)
-    names = sorted({r.experiment for r in records.values()} & set(EXPERIMENTS))
+    names, _ = possible(
+        data, sorted({r.experiment for r in records.values()} & set(EXPERIMENTS)), place.profile
+    )
     wanted = {job.path: job.key for job in plan(place, data, names, seeds, settings)}
     current = {path: r for path, r in records.items() if wanted.get(path) == r.key}
     rows = [asdict(r) | {"seconds": r.made["seconds"], "path": str(p)} for p, r in current.items()]

@@ -16,6 +16,7 @@ import pandas as pd
 
 from lpgnet.analysis.class_counts import class_counts, identity, tested
 from lpgnet.analysis.metrics import METRICS, per_class, scores
+from lpgnet.analysis.records import FROZEN_HERE, possible
 from lpgnet.analysis.rows import SIMULATOR, TABLES, Row
 from lpgnet.analysis.statistics import summary
 from lpgnet.analysis.typeset import write
@@ -63,7 +64,8 @@ def build(
         raise ValueError(f"no table {number}; there are {', '.join(map(str, reported))}")
     if number == 1:
         return class_counts(data, reported[1])
-    rows, printed = TABLES[number].rows, reported[number]
+    rows, refused = _rows(number, data)
+    printed = reported[number]
     pool = pooled(runs[runs["experiment"].isin(_experiments(number))] if len(runs) else runs, data)
     seeds = seed_scores(pool, class_metric)
     oracle = _oracle(data) if number == 2 else None
@@ -72,17 +74,31 @@ def build(
         seeds = pd.concat([seeds, oracle], ignore_index=True) if len(seeds) else oracle
     paper, metrics = _printed(number, printed), _metrics(number, printed, data)
     lines = [_line(number, row, paper.get(row.key, {}), seeds, metrics, data) for row in rows]
-    frame = pd.DataFrame(lines).assign(note=[_left_out(pool, row.experiment) for row in rows])
+    notes = [refused.get(row.experiment) or _left_out(pool, row.experiment) for row in rows]
+    frame = pd.DataFrame(lines).assign(note=notes)
     return frame.astype({name: "Int64" for name in WHOLE if name in frame})
 
 
 def lacking(number: int, runs: pd.DataFrame, data: dict) -> list[str]:
     """What a table still waits for: experiments without a run, seeds without all their folds."""
     pool = pooled(runs, data)
-    names = _experiments(number)
-    absent = [f"{name}: no finished run" for name in names if name not in set(pool["experiment"])]
+    names = [row.experiment for row in _rows(number, data)[0] if row.experiment] if number > 1 else []
+    refused = _rows(number, data)[1] if number > 1 else {}
+    have = set(pool["experiment"])
+    absent = [f"{name}: {refused.get(name, 'no finished run')}" for name in names if name not in have]
     part = pool[pool["lacks"].ne("") & pool["experiment"].isin(names)]
     return absent + [f"{r.experiment} seed {r.seed}: lacks {r.lacks}" for r in part.itertuples()]
+
+
+def _rows(number: int, data: dict) -> tuple[tuple[Row, ...], dict[str, str]]:
+    """The rows of a table, and why some can't be run on this corpus.
+
+    Where the text encoder is frozen already, the rows that show it frozen would repeat others: left out.
+    """
+    _, refused = possible(data, _experiments(number), data["profile"])
+    rows = TABLES[number].rows
+    kept = tuple(row for row in rows if refused.get(row.experiment) != FROZEN_HERE)
+    return kept, {name: f"not run: {why}" for name, why in refused.items()}
 
 
 def _experiments(number: int) -> list[str]:
@@ -102,7 +118,7 @@ def pooled(runs: pd.DataFrame, data: dict, rule: str = HEADLINE) -> pd.DataFrame
     if len(double):
         one = double.iloc[0]
         raise ValueError(f"two runs of {one.experiment}, seed {one.seed}, {one.fold}: want one")
-    folds = [f"session{session}" for session in tested(data, data["labels"])]
+    folds = list(data["protocols"][data["labels"]]["folds"])
     ordered = runs.sort_values(["experiment", "seed", "fold"])[[*POOLED[:-1], "fold"]].to_dict("records")
     groups = groupby(ordered, key=lambda line: (line["experiment"], line["seed"]))
     return pd.DataFrame([_pool(list(group), folds, rule) for _, group in groups])[POOLED]

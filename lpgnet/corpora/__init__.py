@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lpgnet.places import OUTPUT
+from lpgnet.places import CORPORA, OUTPUT, features_of, imported
 
 COLUMNS = [
     "id", "dialogue", "order", "speaker", "party", "session", "scripted",
@@ -27,11 +27,14 @@ SIMULATED = OUTPUT / "data" / "simulated"
 def load(corpus: str, root: str | None, jobs: int) -> tuple[Path, pd.DataFrame, dict]:
     """The root of a corpus, its utterance table, and the best reachable score where it is known.
 
-    The simulated corpus is made on first use; any other needs its root.  A table with a problem is refused.
+    The simulated corpus is made on first use, an import is there already; any other needs its root.  A
+    table with a problem is refused.
     """
-    from lpgnet.corpora import iemocap, simulated
-
+    if corpus not in CORPORA:
+        return _import(corpus, root)
     if corpus == "simulated" and root is None:
+        from lpgnet.corpora import simulated
+
         simulated.generate(SIMULATED, jobs=jobs)
     elif root is None:
         raise ValueError(f"corpus {corpus!r} needs the folder of its release (ROOT, --root)")
@@ -40,9 +43,31 @@ def load(corpus: str, root: str | None, jobs: int) -> tuple[Path, pd.DataFrame, 
     if root.is_dir() and made.exists() != (corpus == "simulated"):
         found = "simulated" if made.exists() else "not simulated (no manifest.json)"
         raise ValueError(f"{root} is {found}, the corpus asked for is {corpus!r}: their numbers don't mix")
-    table, problems = iemocap.read(root)
+    table, problems = _read(corpus, root)
     if problems:
         shown = "\n  ".join(problems[:20])
         command = "python -m lpgnet corpus check --root DIR"
         raise ValueError(f"{len(problems)} problems in {root}; `{command}` lists all:\n  {shown}")
     return root, table, json.loads(made.read_text())["oracle"] if made.exists() else {}
+
+
+def _read(corpus: str, root: Path) -> tuple[pd.DataFrame, list[str]]:
+    if corpus == "meld":
+        from lpgnet.corpora import meld
+
+        table, problems, notes = meld.read(root)
+        print("\n".join(notes))
+        return table, problems
+    from lpgnet.corpora import iemocap
+
+    return iemocap.read(root)
+
+
+def _import(corpus: str, root: str | None) -> tuple[Path, pd.DataFrame, dict]:
+    from lpgnet.features.store import utterances
+
+    about = imported(corpus)
+    if root is not None:
+        raise ValueError(f"corpus {corpus!r} is an import of {about['file']}: it takes no root")
+    folder = features_of(corpus)
+    return folder, utterances(folder), {}

@@ -1,8 +1,4 @@
-"""Audio encoders: 16 kHz mono samples -> one utterance vector and a sequence of frames.
-
-The offline default is prosody and log-mel statistics with librosa.  Another encoder is a class with the
-same four names (`name`, `version`, `size`, `frame_size`) and the same call; add it to `ENCODERS`.
-"""
+"""The offline audio encoder: 16 kHz mono samples -> prosody and log-mel statistics, with librosa."""
 
 from collections.abc import Iterable, Iterator
 
@@ -20,6 +16,8 @@ class Prosody:
     """F0, harmonicity, energy, spectral centroid and tilt, and 26 log-mel bands, at 50 frames a second."""
 
     name = "prosody"
+    precision = "float32"
+    note = ""
     frame_size = 5 + MELS
     size = 2 * frame_size + 9
 
@@ -89,6 +87,3 @@ class Prosody:
             np.log2(seconds),
         )
         return np.concatenate([sound.mean(0), sound.std(0), extra]).astype(np.float32)
-
-
-ENCODERS = {"prosody": Prosody}

@@ -1,14 +1,15 @@
 """What a run reads: features, labels and speakers of one fold, standardised on its training part."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from lpgnet.config import MODALITIES, DataConfig
+from lpgnet.config import DataConfig
 from lpgnet.features.store import Features, utterances
-from lpgnet.labels import PROTOCOLS, Fold, labelled
+from lpgnet.labels import Fold, labelled, rule
 from lpgnet.model import Batch, Layout
 
 FLAT = 1e-6  # a column whose deviation is below this part of its size carries nothing
@@ -16,56 +17,75 @@ FLAT = 1e-6  # a column whose deviation is below this part of its size carries n
 
 @dataclass(frozen=True)
 class Scaler:
-    """Reading R24: zero mean and unit deviation per column, from the training part alone."""
+    """Reading R24: zero mean and unit deviation per column, from the training part alone.
+
+    An absent utterance (a row of NaN) does not count in the fit and gets the mean.
+    """
 
     mean: Tensor
     scale: Tensor
 
     @staticmethod
-    def fit(rows: Tensor) -> "Scaler":
-        """rows: (N, F).  A constant column becomes zero."""
-        rows = rows.double()
-        mean, std = rows.mean(0), rows.std(0, correction=0)
-        flat = std <= FLAT * (1 + rows.abs().amax(0))
+    def fit(pieces: Callable[[], Iterable[Tensor]]) -> "Scaler":
+        """pieces: called twice, gives (n, F) each, never all at once.  A constant column becomes zero."""
+        count, total, largest = 0, 0.0, torch.tensor(0.0)
+        for piece in map(_present, pieces()):
+            if len(piece):
+                count, total = count + len(piece), total + piece.sum(0)
+                largest = torch.maximum(largest, piece.abs().amax(0))
+        if not count:
+            raise ValueError("no training utterance has this modality: nothing to standardise on")
+        mean = total / count
+        std = (sum(((_present(piece) - mean) ** 2).sum(0) for piece in pieces()) / count).sqrt()
+        flat = std <= FLAT * (1 + largest)
         return Scaler(mean.float(), torch.where(flat, 0.0, 1 / std).float())
 
     def __call__(self, rows: Tensor) -> Tensor:
-        return (rows - self.mean) * self.scale
+        return (self.filled(rows) - self.mean) * self.scale
+
+    def filled(self, rows: Tensor) -> Tensor:
+        """(n, F) float32, with the training mean where an utterance is absent."""
+        return torch.where(rows.isnan(), self.mean, rows.float())
+
+    def to(self, device: torch.device) -> "Scaler":
+        return Scaler(self.mean.to(device), self.scale.to(device))
+
+
+def _present(piece: Tensor) -> Tensor:
+    """The rows of (n, F) that are there, in double precision."""
+    return piece[~piece.isnan().any(1)].double()
 
 
 class Dataset:
     """One fold's utterances, in order of speech, and the batches made of them.
 
+    sets: modality -> its entry in the store's index.
     units: per part ("train", "validation", "test"), what a sequence is made of: the row numbers of a
     dialogue, or of one utterance at frame level.
+    Utterance vectors stay in memory, standardised; frames are read from the memory-mapped store by batch.
     """
 
     def __init__(
-        self, folder: Path, config: DataConfig, protocol: str, corpus: str, fold: Fold, frames: bool
+        self, folder: Path, sets: dict[str, dict], config: DataConfig, protocol: str, fold: Fold, frames: bool
     ):
         table = utterances(folder)
-        table = table.assign(label=labelled(table, protocol, corpus))
+        self.classes = rule(table, protocol).classes
+        table = table.assign(label=labelled(table, protocol))
         if config.context == "labelled":  # Reading R19
             table = table[table["label"].notna()]
         if config.order == "transcript":  # Reading R27: the table itself is in order of time
             table = table.sort_values(["session", "dialogue", "line"])
         self.table = table.reset_index(names="place")
-        self.classes = PROTOCOLS[protocol].classes
         number = {name: i for i, name in enumerate(self.classes)}
         self.labels = torch.tensor([number.get(label, -1) for label in self.table["label"]])
         self.speaker_names = sorted(self.table["party"].unique())
-        self.speaker = torch.tensor([self.speaker_names.index(g) for g in self.table["party"]])
-        self.at_frames, self.most = frames, config.frames
+        self.speaker = torch.tensor([self.speaker_names.index(p) for p in self.table["party"]])
+        self.at_frames, self.most, self.standardise = frames, config.frames, config.standardise
         self.units = {part: self._units(getattr(fold, part)) for part in ("train", "validation", "test")}
-        features = {m: Features(folder, m) for m in MODALITIES}
-        read = self._frames if frames else self._vectors
-        self.rows, self.scalers = {}, {}
-        for m in MODALITIES:
-            self.rows[m] = read(features[m])
-            self.scalers[m] = Scaler.fit(self._training_rows(m))
-        if config.standardise:
-            self.rows = {m: self._scaled(m) for m in MODALITIES}
-        self.sizes = {m: (rows[0] if frames else rows).shape[-1] for m, rows in self.rows.items()}
+        self.features = {m: Features(folder, about) for m, about in sets.items()}
+        self.sizes = {m: about["frame_size" if frames else "size"] for m, about in sets.items()}
+        self.scalers = {m: Scaler.fit(self._training_rows(m)) for m in sets}
+        self.rows = {m: self._prepared(m, self._vectors(m)) for m in sets} if not frames else {}
 
     def _units(self, dialogues: tuple[str, ...]) -> list[Tensor]:
         groups = self.table.groupby("dialogue").indices
@@ -74,25 +94,27 @@ class Dataset:
             return rows
         return [row for dialogue in rows for row in dialogue.split(1) if self.labels[row] >= 0]
 
-    def _vectors(self, features: Features) -> Tensor:
-        return features.vectors()[self.table["place"].tolist()]
+    def _vectors(self, modality: str) -> Tensor:
+        return self.features[modality].vectors()[self.table["place"].tolist()]
 
-    def _frames(self, features: Features) -> list[Tensor]:
-        return [features.frames(i, self.most).float() for i in self.table["place"]]
+    def _frames(self, modality: str, row: int) -> Tensor:
+        return self.features[modality].frames(self.table["place"].iat[row], self.most)
 
-    def _training_rows(self, modality: str) -> Tensor:
-        index = torch.cat(self.units["train"])
-        rows = self.rows[modality]
-        return torch.cat([rows[i] for i in index]) if self.at_frames else rows[index]
+    def _training_rows(self, modality: str) -> Callable[[], Iterable[Tensor]]:
+        index = torch.cat(self.units["train"]).tolist()
+        if self.at_frames:
+            return lambda: (self._frames(modality, i) for i in index)
+        rows = self._vectors(modality)[index]
+        return lambda: (rows,)
 
-    def _scaled(self, modality: str):
-        scale, rows = self.scalers[modality], self.rows[modality]
-        return [scale(frames) for frames in rows] if self.at_frames else scale(rows)
+    def _prepared(self, modality: str, rows: Tensor) -> Tensor:
+        scaler = self.scalers[modality]
+        return scaler(rows) if self.standardise else scaler.filled(rows)
 
     def to(self, device: torch.device) -> "Dataset":
-        """Keep everything on `device` from now on."""
-        for m, rows in self.rows.items():
-            self.rows[m] = [r.to(device) for r in rows] if self.at_frames else rows.to(device)
+        """Keep everything that stays in memory on `device` from now on."""
+        self.rows = {m: rows.to(device) for m, rows in self.rows.items()}
+        self.scalers = {m: scaler.to(device) for m, scaler in self.scalers.items()}
         self.labels, self.speaker = self.labels.to(device), self.speaker.to(device)
         return self
 
@@ -101,14 +123,15 @@ class Dataset:
         index = torch.cat(units)
         device = self.labels.device
         if self.at_frames:
-            picked = {m: [self.rows[m][i] for i in index.tolist()] for m in MODALITIES}
-            lengths = {m: [len(f) for f in frames] for m, frames in picked.items()}
-            layouts = {m: Layout(torch.tensor(n, device=device)) for m, n in lengths.items()}
-            rows = {m: torch.cat(frames) for m, frames in picked.items()}
+            rows, layouts = {}, {}
+            for m in self.features:
+                frames = [self._frames(m, i) for i in index.tolist()]
+                layouts[m] = Layout(torch.tensor([len(f) for f in frames], device=device))
+                rows[m] = self._prepared(m, torch.cat(frames).to(device))
         else:
             layout = Layout(torch.tensor([len(u) for u in units], device=device))
-            layouts = dict.fromkeys(MODALITIES, layout)
-            rows = {m: self.rows[m][index] for m in MODALITIES}
+            layouts = dict.fromkeys(self.rows, layout)
+            rows = {m: kept[index] for m, kept in self.rows.items()}
         return Batch(rows, layouts, self.speaker[index], self.labels[index])
 
     def class_weight(self) -> Tensor:

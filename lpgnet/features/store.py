@@ -1,113 +1,127 @@
-"""The feature store: shards of safetensors per encoder, memory-mapped, and an index that says what they are.
+"""The feature store: sets of features as shards of safetensors, memory-mapped, and an index of them.
 
 results/<corpus>/features/
     utterances.csv                 the utterance table that the features belong to
-    index.json                     per modality: encoder, version, sizes, recipe (a SHA-256), shards
-    <modality>-<recipe8>/0000.safetensors, ...   vectors (n, F), frames (sum T, F), lengths (n,)
+    index.json                     key of each set -> encoder, version, sizes, precision, recipe, folder
+    <modality>-<recipe8>/0000.safetensors, ...   vectors (n, F), frames (sum T, F'), lengths (n,)
 
-A shard holds `SHARD` utterances in the table's order and is written whole, so a killed extraction goes on
-where it was.  The recipe covers the encoder, its version and every utterance's id and text, or wav bytes.
+A key is `<modality>/<encoder>`, and for an encoder fitted to a fold `text/<encoder>/<fit>`.  Frame
+sequences are ragged and may be in half precision.  A shard holds `SHARD` utterances in the table's order and
+is written whole, so a killed extraction goes on where it was.
 """
 
-import hashlib
 import json
-from functools import lru_cache
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from lpgnet.corpora.wav import read_wav
-from lpgnet.features import audio, text
 from lpgnet.files import whole, write_json
-from lpgnet.progress import Progress
 
-SHARD = 64  # utterances
-ENCODERS = {"text": text.ENCODERS, "audio": audio.ENCODERS}
-DEFAULT = {"text": text.MiniLM.name, "audio": audio.Prosody.name}
-
-
-@lru_cache(maxsize=2)
-def encoder(modality: str, name: str):
-    """One encoder per process, made when it is first needed."""
-    if name not in ENCODERS[modality]:
-        known = ", ".join(ENCODERS[modality])
-        raise ValueError(f"no {modality} encoder {name!r}; there are {known}")
-    return ENCODERS[modality][name]()
+SHARD = 32  # utterances
+TIMES = {"start": str, "end": str}  # "" where they aren't known
+LARGEST_HALF = 65504.0
 
 
-def recipe(modality: str, name: str, table: pd.DataFrame, root: Path) -> str:
-    """SHA-256 of what decides the features: encoder, version, and what it read of each utterance."""
-    if modality == "audio":
-        read = [hashlib.sha256((root / wav).read_bytes()).hexdigest() for wav in table["wav"]]
-    else:
-        read = table["text"].tolist()
-    source = json.dumps(list(zip(table["id"], read, strict=True)))
-    made = encoder(modality, name)
-    identity = f"{modality}\n{name}\n{made.version}\n{made.size} {made.frame_size}\n{source}"
-    return hashlib.sha256(identity.encode()).hexdigest()
-
-
-def extract(table: pd.DataFrame, root: Path, folder: Path, jobs: int, oracle: dict | None = None) -> dict:
-    """Make (or finish, or keep) the store of an utterance table; returns its index.
-
-    jobs: worker processes, one thread each; the store's bytes don't depend on how many.
-    oracle: the best reachable score, protocol -> session -> confusion matrix, where a corpus knows it.
-    """
-    index = {"oracle": oracle or {}}
-    for modality, name in DEFAULT.items():
-        digest = recipe(modality, name, table, root)
-        shards = folder / f"{modality}-{digest[:8]}"
-        starts = [s for s in range(0, len(table), SHARD) if not _shard(shards, s).exists()]
-        progress = Progress(f"{modality} features, {SHARD} utterances each", len(starts))
-        work = (
-            joblib.delayed(_make)(modality, name, table[s : s + SHARD], root, _shard(shards, s))
-            for s in starts
-        )
-        with joblib.parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1):
-            for _ in joblib.Parallel(return_as="generator_unordered")(work):
-                progress.step()
-        made = encoder(modality, name)
-        index[modality] = {
-            "encoder": name,
-            "version": made.version,
-            "size": made.size,
-            "frame_size": made.frame_size,
-            "recipe": digest,
-            "folder": shards.name,
-            "utterances": len(table),
-        }
-    with whole(folder / "utterances.csv") as part:
-        table.to_csv(part, index=False, lineterminator="\n")
-    write_json(folder / "index.json", index)
-    return index
-
-
-def _shard(folder: Path, start: int) -> Path:
+def shard(folder: Path, start: int) -> Path:
+    """The file of the utterances from row `start` on."""
     return folder / f"{start // SHARD:04d}.safetensors"
 
 
-def _make(modality: str, name: str, table: pd.DataFrame, root: Path, path: Path) -> None:
-    """Encode one shard's utterances."""
-    import torch
+def missing_shards(folder: Path, utterances: int) -> list[int]:
+    """First rows of the shards that a set of so many utterances still lacks."""
+    return [start for start in range(0, utterances, SHARD) if not shard(folder, start).exists()]
 
-    torch.set_num_threads(1)
-    waves = (read_wav(root / wav) for wav in table["wav"])
-    inputs = table["text"].tolist() if modality == "text" else waves
-    vectors, frames = zip(*encoder(modality, name)(inputs), strict=True)
-    for utterance, vector in zip(table["id"], vectors, strict=True):
-        if not np.isfinite(vector).all():
-            raise ValueError(f"{name} gave a vector that is not finite for utterance {utterance}")
-    tensors = {
-        "vectors": np.stack(vectors),
-        "frames": np.concatenate(frames),
-        "lengths": np.array([len(f) for f in frames]),
-    }
+
+def write_shard(path: Path, ids: list[str], items: Iterable, about: dict, absent: set[str]) -> None:
+    """items: (vector, frames) per utterance that is there, frames None where the set has none.
+
+    An absent utterance (no clip, no transcript) gets a vector of NaN and one frame of NaN.
+    """
+    made, framed, precision = iter(items), about["frame_size"] > 0, about["precision"]
+    vectors = np.full((len(ids), about["size"]), np.nan, np.float32)
+    frames = [np.full((1, about["frame_size"]), np.nan, precision) for _ in ids]
+    for i, name in enumerate(ids):
+        if name in absent:
+            continue
+        vectors[i], given = next(made)
+        frames[i] = _checked(name, vectors[i], given if framed else frames[i][:0], about)
+    tensors = {"vectors": vectors}
+    if framed:
+        tensors["frames"] = np.concatenate(frames)
+        tensors["lengths"] = np.array([len(f) for f in frames])
     with whole(path) as part:
         save_file(tensors, part)
+
+
+def _checked(name: str, vector: np.ndarray, frames: np.ndarray, about: dict) -> np.ndarray:
+    """The frames in the set's precision; a ValueError where vector or frames can't be stored."""
+    if not (np.isfinite(vector).all() and np.isfinite(frames).all()):
+        raise ValueError(f"utterance {name} got features that are not finite; look at its text or wav")
+    if not about["frame_size"]:
+        return frames
+    if frames.ndim != 2 or frames.shape[1] != about["frame_size"] or not len(frames):
+        raise ValueError(
+            f"utterance {name} got frames {frames.shape}: want (T, {about['frame_size']}), T > 0"
+        )
+    if about["precision"] == "float16" and np.abs(frames).max() > LARGEST_HALF:
+        raise ValueError(f"utterance {name} has frames beyond {LARGEST_HALF:.0f}, which half precision lacks")
+    return frames.astype(about["precision"])
+
+
+@dataclass(frozen=True)
+class Made:
+    """Features of one modality that are all in memory: an import's."""
+
+    encoder: str
+    vectors: np.ndarray  # (N, F)
+    frames: list[np.ndarray] | None  # N arrays (T, F'), one dtype
+
+
+def write(folder: Path, table: pd.DataFrame, sets: dict[str, Made], imported: dict) -> dict:
+    """The store of an import; returns its index."""
+    found = {}
+    for modality, made in sets.items():
+        about = {
+            "encoder": made.encoder,
+            "version": f"sha256 {imported['sha256'][:12]}",
+            "size": made.vectors.shape[1],
+            "frame_size": made.frames[0].shape[1] if made.frames else 0,
+            "precision": str(made.frames[0].dtype) if made.frames else "float32",
+            "recipe": imported["sha256"] + modality,
+            "folder": f"{modality}-{imported['sha256'][:8]}",
+            "utterances": len(table),
+            "absent": [],
+        }
+        for start in range(0, len(table), SHARD):
+            rows = range(start, min(start + SHARD, len(table)))
+            items = ((made.vectors[i], made.frames[i] if made.frames else None) for i in rows)
+            path = shard(folder / about["folder"], start)
+            write_shard(path, table["id"].iloc[rows].tolist(), items, about, set())
+        found[f"{modality}/imported"] = about
+    write_table(folder, table)
+    return add(folder, found, imported=imported)
+
+
+def write_table(folder: Path, table: pd.DataFrame) -> None:
+    with whole(folder / "utterances.csv") as part:
+        table.to_csv(part, index=False, lineterminator="\n")
+
+
+def add(folder: Path, sets: dict[str, dict], **more) -> dict:
+    """Enter sets of features (and what else is known of the corpus) in the index; returns all of it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):
+        path = folder / "index.json"
+        index = json.loads(path.read_text()) if path.exists() else {"sets": {}}
+        index = index | more | {"sets": index["sets"] | sets}
+        write_json(path, index)
+    return index
 
 
 def read_index(folder: Path) -> dict:
@@ -120,16 +134,18 @@ def read_index(folder: Path) -> dict:
 
 def utterances(folder: Path) -> pd.DataFrame:
     """The utterance table that a feature store belongs to."""
-    return pd.read_csv(folder / "utterances.csv", keep_default_na=False)
+    words = dict.fromkeys(("id", "dialogue", "speaker", "party", "text", "wav", "label", "part"), str)
+    table = pd.read_csv(folder / "utterances.csv", keep_default_na=False, dtype=words | TIMES)
+    return table.assign(**{name: pd.to_numeric(table[name]) for name in TIMES})
 
 
 class Features:
-    """One modality of a store.  vectors: (N, F) float32.  frames[i]: (T_i, F), memory-mapped."""
+    """One set of a store.  vectors: (N, F) float32.  frames[i]: (T_i, F'), memory-mapped."""
 
-    def __init__(self, folder: Path, modality: str):
+    def __init__(self, folder: Path, about: dict):
         from safetensors.torch import load_file
 
-        about = read_index(folder)[modality]
+        self.about = about
         paths = sorted((folder / about["folder"]).glob("*.safetensors"))
         want = -(-about["utterances"] // SHARD)
         if len(paths) != want:
@@ -142,16 +158,18 @@ class Features:
                 self.shards.append(load_file(path))
             except (SafetensorError, OSError) as error:
                 raise ValueError(f"{path} can't be read ({error}); delete it, run notebook 01") from None
-        self.ends = [shard["lengths"].cumsum(0).tolist() for shard in self.shards]
+        if about["frame_size"]:
+            self.ends = [shard["lengths"].cumsum(0).tolist() for shard in self.shards]
 
     def vectors(self):
+        """(N, F); NaN where an utterance is absent."""
         import torch
 
         return torch.cat([shard["vectors"] for shard in self.shards])
 
     def frames(self, i: int, most: int):
         """The first `most` frames of utterance i."""
-        shard, place = divmod(i, SHARD)
-        ends = self.ends[shard]
-        start = ends[place - 1] if place else 0
-        return self.shards[shard]["frames"][start : min(ends[place], start + most)]
+        place, row = divmod(i, SHARD)
+        ends = self.ends[place]
+        start = ends[row - 1] if row else 0
+        return self.shards[place]["frames"][start : min(ends[row], start + most)]

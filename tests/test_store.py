@@ -1,0 +1,204 @@
+"""The store: what goes in comes out, killed work goes on, and nothing of a test fold reaches a fit."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+from conftest import made_table
+from safetensors.numpy import load_file
+from test_features import tone
+
+from lpgnet import places
+from lpgnet.config import FineTuneConfig
+from lpgnet.corpora.wav import RATE, read_wav
+from lpgnet.features import extract, finetune, store
+from lpgnet.features.audio import Prosody
+from lpgnet.features.text import TextEncoder, shipped
+
+ABOUT = {"size": 3, "frame_size": 2, "precision": "float16", "folder": "x", "utterances": 5, "absent": ["u1"]}
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """Five utterances of one dialogue with a wav each, and a place for their features."""
+    rows = made_table()[:5].assign(wav=[f"{i}.wav" for i in range(5)], text=[f"number {i}" for i in range(5)])
+    for i in range(5):
+        soundfile.write(tmp_path / f"{i}.wav", tone(100 + 20 * i, 0.2 + 0.1 * i), RATE)
+    return rows, tmp_path, dataclasses.replace(places.place(), output=tmp_path)
+
+
+def test_store_gives_back_what_the_encoders_made(corpus, monkeypatch):
+    table, root, here = corpus
+    index = extract.extract(here, table, root, jobs=1, oracle={"p": 1})
+    assert index["oracle"] == {"p": 1} and store.read_index(here.features) == index
+    pd.testing.assert_frame_equal(store.utterances(here.features), table)
+    kept = store.Features(here.features, index["sets"]["audio/prosody"])
+    for i, (vector, frames) in enumerate(Prosody()(read_wav(root / w) for w in table["wav"])):
+        np.testing.assert_array_equal(kept.vectors()[i], vector)
+        np.testing.assert_array_equal(kept.frames(i, 1000), frames)
+        np.testing.assert_array_equal(kept.frames(i, 3), frames[:3])
+    text = store.Features(here.features, index["sets"][f"text/{places.OFFLINE[0]}"])
+    for i, (_, tokens) in enumerate(shipped()(table["text"])):
+        np.testing.assert_allclose(text.frames(i, 512), tokens, atol=1e-5)
+
+
+def test_a_second_call_makes_only_what_is_missing(corpus, monkeypatch):
+    monkeypatch.setattr(store, "SHARD", 2)
+    table, root, here = corpus
+    made = []
+    pieces = lambda what, work, jobs: [made.append(what) or f(*a, **k) for f, a, k in work]  # noqa: E731
+    monkeypatch.setattr(extract, "spread", pieces)
+    index = extract.extract(here, table, root, jobs=1)
+    assert len(made) == 6
+    first = {p: p.read_bytes() for p in here.features.glob("*/*.safetensors")}
+    sorted(first)[1].unlink()
+    assert extract.extract(here, table, root, jobs=1) == index and len(made) == 7
+    assert {p: p.read_bytes() for p in here.features.glob("*/*.safetensors")} == first
+
+
+def test_recipe_knows_what_its_encoder_reads(corpus):
+    table, root, _ = corpus
+    text, audio = shipped(), Prosody()
+
+    def recipes(table):
+        return [extract._recipe(m, made, table, root) for m, made in (("text", text), ("audio", audio))]
+
+    before = recipes(table)
+    assert recipes(table.copy()) == before
+    assert recipes(table.assign(text="other"))[0] != before[0]
+    assert recipes(table.assign(text="other"))[1] == before[1]
+    assert not {*recipes(table[::-1])} & {*before}
+    soundfile.write(root / "0.wav", tone(101, 0.2), RATE)  # as long as before
+    assert recipes(table)[0] == before[0] and recipes(table)[1] != before[1]
+
+
+def shard_of(tmp_path, items, about=ABOUT, ids=("u0", "u1", "u2")):
+    path = tmp_path / "x" / "0000.safetensors"
+    store.write_shard(path, list(ids), items, about, set(about["absent"]))
+    return load_file(path)
+
+
+def item(length=2, value=1.0):
+    return np.full(3, value, np.float32), np.full((length, 2), value, np.float32)
+
+
+def test_frames_are_ragged_in_half_precision_and_an_absent_utterance_is_nan(tmp_path):
+    got = shard_of(tmp_path, [item(2, 0.1), item(5, 0.2)])
+    assert got["frames"].dtype == np.float16 and got["vectors"].dtype == np.float32
+    assert got["lengths"].tolist() == [2, 1, 5]
+    assert np.isnan(got["vectors"]).all(axis=1).tolist() == [False, True, False]
+    np.testing.assert_array_equal(got["frames"][3:], np.full((5, 2), 0.2, np.float16))
+    assert np.isnan(got["frames"][2]).all()
+
+
+@pytest.mark.parametrize(
+    ("bad", "problem"),
+    [
+        ((np.array([1, np.nan, 1]), np.ones((2, 2))), "u2 got features that are not finite"),
+        ((np.ones(3), np.full((2, 2), np.inf)), "u2 got features that are not finite"),
+        ((np.ones(3), np.ones((0, 2))), r"u2 got frames \(0, 2\): want \(T, 2\), T > 0"),
+        ((np.ones(3), np.ones((2, 7))), r"u2 got frames \(2, 7\)"),
+        ((np.ones(3), np.full((2, 2), 7e4)), "u2 has frames beyond 65504"),
+    ],
+)
+def test_what_cannot_be_stored_is_refused_by_name(tmp_path, bad, problem):
+    with pytest.raises(ValueError, match=problem):
+        shard_of(tmp_path, [item(), bad])
+    assert not list((tmp_path / "x").glob("*"))
+
+
+def test_a_missing_or_broken_shard_is_one_clear_error(here, monkeypatch):
+    about = store.read_index(here.features)["sets"][f"text/{places.OFFLINE[0]}"]
+    shards = sorted(here.features.glob("text-*/*.safetensors"))
+    shards[0].write_bytes(shards[0].read_bytes()[:100])
+    with pytest.raises(ValueError, match=r"0000.safetensors can't be read .*delete it, run notebook 01"):
+        store.Features(here.features, about)
+    shards[0].unlink()
+    with pytest.raises(FileNotFoundError, match="has 4 shards, want 5: run notebook 01"):
+        store.Features(here.features, about)
+    with pytest.raises(FileNotFoundError, match="no feature store at"):
+        store.read_index(here.features / "nowhere")
+
+
+# Fine-tuning (Reading R18)
+
+FIT = extract.Fit("quick", "majority-4", "session5", "tenth")
+QUICKLY = FineTuneConfig(lr=1e-2, epochs=2, batch=7)
+
+
+def worded(table):
+    """Every label has its word."""
+    words = dict(
+        zip(("hap", "sad", "neu", "ang", "exc"), ("happy", "sad", "well", "angry", "very"), strict=True)
+    )
+    return table.assign(text="i am " + table["label"].map(words).fillna("number"))
+
+
+def weights_of(base, table, folder):
+    finetune.fit(base, extract.training_part(table, "session5", FIT), QUICKLY, folder, "cpu")
+    return {p.name: p.read_bytes() for p in folder.iterdir()}
+
+
+def test_nothing_of_the_test_or_validation_part_reaches_a_fit(tiny_bert, tmp_path):
+    """Other texts and labels there, and the same bytes come out; one training text, and they don't."""
+    table = worded(made_table())
+    training = extract.training_part(table, "session5", FIT)
+    held = ~table["id"].isin(training["id"])
+    assert held.sum() > 50 and {*table["session"][~held]} == {1, 2, 3, 4}
+    other = table.assign(text=table["text"].where(~held, "the house"))
+    relabelled = other["label"].isin(("hap", "sad", "neu", "ang")) & held
+    other["label"] = other["label"].mask(relabelled, "hap")
+    first = weights_of(tiny_bert, table, tmp_path / "one")
+    assert weights_of(tiny_bert, other, tmp_path / "two") == first
+    leak = table.assign(text=table["text"].mask(table["id"] == training["id"].iloc[0], "the house"))
+    assert weights_of(tiny_bert, leak, tmp_path / "three") != first
+
+
+def test_a_fit_learns_its_training_part_and_keeps_fixed_layers(tiny_bert, tmp_path):
+    table = worded(made_table())
+    training = extract.training_part(table, "session5", FIT)
+    finetune.fit(tiny_bert, training, FineTuneConfig(lr=3e-2, epochs=20), tmp_path / "fit", "cpu")
+    cls = {}
+    for name, folder in (("before", tiny_bert), ("after", tmp_path / "fit")):
+        rows = np.stack([v for v, _ in TextEncoder(folder, name)(training["text"])])
+        centres = np.stack([rows[training["label"] == c].mean(0) for c in sorted(set(training["label"]))])
+        within = np.concatenate(
+            [
+                rows[training["label"] == c] - m
+                for c, m in zip(sorted(set(training["label"])), centres, strict=True)
+            ]
+        )
+        cls[name] = centres.var(0).sum() / within.var(0).sum()
+    assert cls["after"] > 3 * cls["before"]
+    finetune.fit(tiny_bert, training, FineTuneConfig(lr=3e-2, epochs=1, fixed=2), tmp_path / "fixed", "cpu")
+    old, new = (load_file(f / "model.safetensors") for f in (tiny_bert, tmp_path / "fixed"))
+    changed = {name for name in old if not np.array_equal(old[name], new[name])}
+    assert changed and all(".layer.2." in name for name in changed)
+
+
+def test_a_fit_is_known_by_encoder_settings_labels_and_what_it_read(tiny_bert):
+    training = extract.training_part(worded(made_table()), "session5", FIT)
+    base = TextEncoder(tiny_bert, "tiny")
+    first = finetune.identity(base, training, QUICKLY, "manifest")
+    assert finetune.identity(base, training.copy(), QUICKLY, "manifest") == first
+    others = [
+        finetune.identity(base, training[1:], QUICKLY, "manifest"),
+        finetune.identity(base, training.assign(text="well"), QUICKLY, "manifest"),
+        finetune.identity(base, training.assign(label="sad"), QUICKLY, "manifest"),
+        finetune.identity(base, training, FineTuneConfig(), "manifest"),
+        finetune.identity(base, training, QUICKLY, "another"),
+        finetune.identity(TextEncoder(tiny_bert, "other"), training, QUICKLY, "manifest"),
+    ]
+    assert len({first, *others}) == 7
+
+
+def test_a_fit_leaves_the_global_generator_alone(tiny_bert, tmp_path):
+    torch.manual_seed(5)
+    want = torch.rand(3)
+    torch.manual_seed(5)
+    training = extract.training_part(worded(made_table()), "session5", FIT)
+    finetune.fit(tiny_bert, training, QUICKLY, tmp_path / "fit", "cpu")
+    assert torch.equal(torch.rand(3), want)
