@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from lpgnet.config import LPGNetConfig
 
+BLOCK = 128  # queries whose attention weights are formed at once
 MODALITY = {"t": "text", "a": "audio"}  # the letters of a path's name
 
 
@@ -103,6 +105,19 @@ def attention_weights(query: Tensor, key: Tensor, valid: Tensor) -> Tensor:
     return scores.softmax(dim=-1)  # Eq. (5)
 
 
+def by_block(attend, query: Tensor, real: Tensor) -> list[Tensor]:
+    """attend(query, real) for `BLOCK` queries of (B, Uq, d), (B, Uq) at a time.
+
+    The weights of a block are formed again in the backward pass and not kept, so that a frame sequence
+    of U needs memory for BLOCK x U weights and not for U x U.
+    """
+    blocks = list(zip(query.split(BLOCK, dim=1), real.split(BLOCK, dim=1), strict=True))
+    if len(blocks) == 1:
+        return [attend(query, real)]
+    options = {"use_reentrant": False, "preserve_rng_state": False}  # no dropout within
+    return [checkpoint(attend, *block, **options) for block in blocks]
+
+
 class Attention(nn.Module):
     """One of the four parallel paths of section 3.3 (2), up to the mean of Eq. (6).
 
@@ -123,11 +138,17 @@ class Attention(nn.Module):
         value = key
         if self.maps:
             query, key, value = (project(x) for project, x in zip(self.maps, (query, key, key), strict=True))
-        weights = attention_weights(query, key, answers.valid)
+
+        def rows(some: Tensor, real: Tensor) -> Tensor:  # (B, block, d)
+            return attention_weights(some, key, answers.valid) @ value
+
+        def total(some: Tensor, real: Tensor) -> Tensor:  # (B, Uk)
+            return (attention_weights(some, key, answers.valid) * real[:, :, None]).sum(dim=1)
+
         if not self.averaged:
-            return (weights @ value)[asks.valid]
-        weights = weights * asks.valid[:, :, None]
-        mean = weights.sum(dim=1) / asks.lengths[:, None].to(weights.dtype)  # (B, Uk)
+            return torch.cat(by_block(rows, query, asks.valid), dim=1)[asks.valid]
+        mean = torch.stack(by_block(total, query, asks.valid)).sum(dim=0)
+        mean = mean / asks.lengths[:, None].to(mean.dtype)
         return (mean[:, None, :] @ value)[:, 0]  # Mean(A) of Eq. (6)
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from lpgnet import model
 from lpgnet.config import LPGNetConfig
 from lpgnet.model import (
     Attention,
@@ -159,6 +160,49 @@ def test_eq6_mean_is_that_of_the_attended_rows(projections):
     rows = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)[asks.valid]
     assert_close(every(query, key, asks, answers), rows)
     assert_close(averaged(query, key, asks, answers), asks.mean(rows))
+
+
+@pytest.mark.parametrize("context", ["dialogue", "position"])
+@pytest.mark.parametrize("projections", [False, True])
+def test_attention_by_blocks_is_attention(monkeypatch, context, projections):
+    """Outputs and gradients, with queries split in blocks of 2 (the last has one) and at once."""
+    torch.manual_seed(6)
+    asks, answers = Layout(torch.tensor(LENGTHS)), Layout(torch.tensor([2, 4, 1]))
+    attend = Attention(D, projections, context)
+    found = []
+    for block in (2, 128):
+        monkeypatch.setattr(model, "BLOCK", block)
+        query, key = (
+            layout.pad(
+                torch.randn(int(layout.lengths.sum()), D, generator=torch.Generator().manual_seed(seed))
+            )
+            for layout, seed in ((asks, 7), (answers, 8))
+        )
+        query.requires_grad_(), key.requires_grad_()
+        output = attend(query, key, asks, answers)
+        weights = [*attend.parameters(), query, key]
+        found.append([output, *torch.autograd.grad(output.square().sum(), weights)])
+    for split, whole in zip(*found, strict=True):
+        assert_close(split, whole)
+
+
+@pytest.mark.parametrize("context", ["dialogue", "position"])
+def test_attention_keeps_memory_in_proportion_to_length(context):
+    """What the forward pass keeps for the backward one, with sequences twice as long: twice as much."""
+    kept = []
+    for length in (512, 1024):
+        layout = Layout(torch.tensor([length]))
+        rows = torch.randn(1, length, 2, requires_grad=True)
+        sizes = {}
+
+        def note(tensor, sizes=sizes):
+            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            Attention(2, False, context)(rows, rows, layout, layout)
+        kept.append(sum(sizes.values()))
+    assert kept[1] <= 2.1 * kept[0] and kept[1] < 1024 * 128 * 4
 
 
 def test_eq6_block_is_conv2d_batch_norm_leaky_relu():
