@@ -17,9 +17,12 @@ app = typer.Typer(
 )
 corpus = typer.Typer(help="Look at, check or make a corpus.", no_args_is_help=True)
 app.add_typer(corpus, name="corpus")
+labels_ = typer.Typer(help="Label sets.", no_args_is_help=True)
+app.add_typer(labels_, name="labels")
 
 Profile = StrEnum("Profile", {p: p for p in PROFILES})
 Split = StrEnum("Split", {s: s for s in places.SPLITS})
+Form = StrEnum("Form", {f: f for f in ("sdt", "neutral")})
 Device = StrEnum("Device", {d: d for d in ("auto", "cpu", "cuda")})
 
 Root = Annotated[Path, typer.Option("--root", help="Folder of an IEMOCAP_full_release (or a simulated one).")]
@@ -119,7 +122,7 @@ def tables(
     from lpgnet.analysis import tables as paper
 
     kind = (profile and profile.value, split and split.value, labels)
-    here = places.place(corpus, *kind, text, audio, finetune)
+    here = places.place(corpus, *kind, _folder(text), _folder(audio), finetune)
     data = records.read_data(here.runs)
     runs = records.load(here, data)
     made = paper.build_all(runs, data)
@@ -130,6 +133,67 @@ def tables(
     lines = [f"stale, not used: {path}" for path in runs.attrs["stale"]]
     lines += [f"table {n}: {line}" for n in made for line in paper.lacking(n, runs, data)]
     typer.echo("\n".join([*map(str, paths), *lines]))
+
+
+@app.command("import")
+def import_(
+    file: Annotated[
+        Path, typer.Argument(help="A feature or label file of the ERC literature, or our export.")
+    ],
+    name: Annotated[str, typer.Option("--name", help="What to call the new corpus.")],
+    text: Annotated[
+        Path | None,
+        typer.Option("--text", help="Text features beside the file: a pickle, or a folder of npy."),
+    ] = None,
+    audio: Annotated[
+        Path | None, typer.Option("--audio", help="Audio features beside the file, likewise.")
+    ] = None,
+) -> None:
+    """Read other people's features into a store of their own, and say what they are.
+
+    Nothing in a file is run: a pickle that asks for more than arrays and plain types is refused.
+    """
+    from lpgnet import exchange
+
+    given = (path and path.expanduser() for path in (text, audio))
+    typer.echo(exchange.bring_in(file.expanduser(), name, *given))
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Option("--out", help="File to write; the form gives its ending.")],
+    form: Annotated[
+        Form, typer.Option("--form", help="sdt: SDT's pickle.  neutral: npz and jsonl.")
+    ] = Form.neutral,
+    corpus: CorpusOption = "simulated",
+    profile: ProfileOption = None,
+    split: SplitOption = None,
+    labels: LabelsOption = None,
+    text: TextOption = None,
+    audio: AudioOption = None,
+    finetune: FinetuneOption = None,
+) -> None:
+    """Write features and labels in a form that others read."""
+    from lpgnet import exchange
+
+    kind = (profile and profile.value, split and split.value, labels)
+    here = places.place(corpus, *kind, _folder(text), _folder(audio), finetune)
+    typer.echo("\n".join(map(str, exchange.take_out(here, form.value, out.expanduser()))))
+
+
+@labels_.command()
+def diff(
+    a: Annotated[str, typer.Argument(help="A protocol, or a file with labels.")],
+    b: Annotated[str, typer.Argument(help="Another.")],
+    corpus: CorpusOption = "iemocap",
+    root: Annotated[
+        Path | None, typer.Option("--root", help="Folder of a release to apply protocols to.")
+    ] = None,
+) -> None:
+    """Which utterances two label sets do not share, and which they label otherwise."""
+    from lpgnet import exchange
+
+    typer.echo(exchange.label_sets(a, b, corpus, root and root.expanduser()))
 
 
 @corpus.command()

@@ -91,7 +91,7 @@ def slug(encoder: str) -> str:
     return re.sub(r"[^\w.-]", "_", last)
 
 
-def imported(corpus: str, output: Path | None = None) -> dict:
+def about_import(corpus: str, output: Path | None = None) -> dict:
     """What an import said of itself; a ValueError names the corpora there are."""
     path = features_of(corpus, output) / "index.json"
     about = json.loads(path.read_text()).get("imported") if path.exists() else None
@@ -109,7 +109,7 @@ def protocols(corpus: str, output: Path | None = None) -> tuple[str, ...]:
     """The label protocols that a corpus can carry, its default first."""
     if corpus in CARRIES:
         return CARRIES[corpus]
-    about = imported(corpus, output)
+    about = about_import(corpus, output)
     return tuple(dict.fromkeys([about["labels"], *about["protocols"]]))
 
 
@@ -123,7 +123,7 @@ def _encoders(corpus: str, profile: str) -> tuple[str, str, bool]:
 def _split(corpus: str, output: Path | None) -> str:
     if corpus in CORPORA:
         return "official" if corpus == "meld" else "session5"
-    return imported(corpus, output)["split"]
+    return about_import(corpus, output)["split"]
 
 
 def place(

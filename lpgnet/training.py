@@ -287,7 +287,8 @@ def run_missing(
         print(f"not run: {name}, since {reason}")
     planned = records.plan(place, data, possible, seeds, settings)
     missing = [job for job in planned if not records.done(job)]
-    print(f"{len(planned)} runs of {', '.join(possible)}: {len(planned) - len(missing)} recorded already")
+    recorded = len(planned) - len(missing)
+    print(f"{len(planned)} runs of {', '.join(possible) or 'none'}: {recorded} recorded already")
     pieces = [joblib.delayed(work)(place, job, data, where) for job in missing]
     spread("runs", pieces, 1 if where == "cuda" else (jobs or joblib.cpu_count()))
     frame = records.load(place, data, settings)

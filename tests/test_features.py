@@ -1,6 +1,7 @@
 """Encoders on made-up sound and text."""
 
 import shutil
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,19 @@ def test_text_vector_is_the_cls_row_and_does_not_depend_on_its_neighbours(minilm
         np.testing.assert_array_equal(vector, tokens[0])
         assert tokens.shape == alone_tokens.shape and tokens.shape[1] == minilm.size
     assert [len(t) for _, t in together] == [7, 2, 512]
+
+
+def test_a_text_encoder_asks_no_network_and_leaves_no_trace(tiny_bert, monkeypatch, capfd):
+    import torch
+
+    def connect(self, address):
+        raise AssertionError(f"asked {address}")
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    before = torch.get_rng_state()
+    list(TextEncoder(tiny_bert, "tiny")(["well"]))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_shipped_encoder_is_checked_by_hash(tmp_path, monkeypatch):

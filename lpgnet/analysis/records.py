@@ -111,7 +111,7 @@ def _sets(place: Place, index: dict) -> dict:
     for modality, key in keys.items():
         if key in sets:
             found[modality] = sets[key]
-        elif not index.get("imported"):
+        elif not index.get("imported") and modality not in index.get("lacking", []):
             have = ", ".join(k for k in sets if k.startswith(modality)) or "none"
             raise FileNotFoundError(
                 f"no features {key} in {place.features} (it has {have}): run notebook 01 for them"

@@ -6,6 +6,7 @@ import pandas as pd
 
 from lpgnet.files import whole
 
+IEMOCAPS = ("majority-4", "majority-6", "erc-6")
 SIMULATED = "Simulated corpus: shows that the machinery works, says nothing about the paper."
 TITLES = {
     1: "Emotion distribution: ours (printed in the paper)",
@@ -94,11 +95,12 @@ def caption(frame: pd.DataFrame, number: int) -> str:
     if "n_seeds" in frame:
         bracket = "" if _crowded(frame) else " [95 % t interval]"
         parts.append(f"Percent; mean ± standard deviation over seeds{bracket} (paper: printed number).")
-        absent = sorted(frame.loc[frame["n_seeds"].eq(0), "experiment"].unique())
+        waiting = frame["n_seeds"].eq(0) & frame["note"].eq("")
+        absent = sorted(frame.loc[waiting, "experiment"].unique())
         parts += [f"Not run yet: {', '.join(absent)}."] if absent else []
     experiment = frame["experiment"] if "experiment" in frame else frame["part"]
-    notes = [f"{name}: {note}." for name, note in zip(experiment, frame["note"], strict=True) if note]
-    return " ".join(parts + notes)
+    noted = experiment[frame["note"].ne("")].groupby(frame["note"], sort=False).unique()
+    return " ".join(parts + [f"{', '.join(names)}: {note}." for note, names in noted.items()])
 
 
 def origin(frame: pd.DataFrame) -> str:
@@ -111,7 +113,9 @@ def origin(frame: pd.DataFrame) -> str:
     if len(seeds):
         low, high = int(seeds.min()), int(seeds.max())
         text += f", {low} seeds" if low == high else f", {low} to {high} seeds"
-    return text + (f". {SIMULATED}" if one["corpus"].startswith("simulated") else ".")
+    if one["corpus"].startswith("simulated"):
+        return f"{text}. {SIMULATED}"
+    return f"{text}." if one["labels"] in IEMOCAPS else f"{text}. Printed numbers are of IEMOCAP."
 
 
 def readable(frame: pd.DataFrame) -> pd.DataFrame:

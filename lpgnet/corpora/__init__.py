@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lpgnet.places import CORPORA, OUTPUT, features_of, imported
+from lpgnet.places import CORPORA, OUTPUT, about_import, features_of
 
 COLUMNS = [
     "id", "dialogue", "order", "speaker", "party", "session", "scripted",
@@ -66,7 +66,7 @@ def _read(corpus: str, root: Path) -> tuple[pd.DataFrame, list[str]]:
 def _import(corpus: str, root: str | None) -> tuple[Path, pd.DataFrame, dict]:
     from lpgnet.features.store import utterances
 
-    about = imported(corpus)
+    about = about_import(corpus)
     if root is not None:
         raise ValueError(f"corpus {corpus!r} is an import of {about['file']}: it takes no root")
     folder = features_of(corpus)

