@@ -36,7 +36,7 @@ mutants: env  ## Delete each statement of model.py and losses.py; a test must no
 
 lock: env  ## Pin anew what pyproject.toml asks for, here and in environment.yml
 	$(BIN)/python -m pip install --quiet pip-tools
-	$(BIN)/pip-compile --quiet --upgrade --all-extras --strip-extras --no-annotate --no-header \
+	$(BIN)/pip-compile --quiet --upgrade --extra sim --extra meld --extra test --strip-extras --no-annotate --no-header \
 		--allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 		--output-file requirements.lock pyproject.toml
 	sed -i -e 's/+cpu//' -e '/^nvidia-/d' -e '/^triton/d' -e '/^ *#/d' -e '/^$$/d' requirements.lock
