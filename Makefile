@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PYTHONHASHSEED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: env reproduce test lab mutants lock clean
+.PHONY: env reproduce test lab mutants bench lock clean
 
 reproduce: env  ## Tables 1-7 on the simulated corpus: data, features, all runs, tables, figures, HTML
 	$(BIN)/python -m lpgnet reproduce
@@ -33,6 +33,9 @@ lab: env  ## JupyterLab on the notebooks
 
 mutants: env  ## Delete each statement of model.py and losses.py; a test must notice
 	$(BIN)/python tests/mutants.py
+
+bench: env  ## Speed and memory, as ratios measured in one run
+	$(BIN)/python tests/bench.py
 
 lock: env  ## Pin anew what pyproject.toml asks for, here and in environment.yml
 	$(BIN)/python -m pip install --quiet pip-tools

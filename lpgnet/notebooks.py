@@ -51,6 +51,9 @@ def stamp(name: str, place: Place, given: dict) -> str:
     sha = hashlib.sha256(json.dumps(given, sort_keys=True).encode())
     for path in read:
         sha.update(path.name.encode() + path.read_bytes())
+    for path in sorted(Path(given["ROOT"]).rglob("*")) if given.get("ROOT") else ():  # a clip that came since
+        about = path.stat()
+        sha.update(f"{path} {about.st_size} {about.st_mtime_ns}".encode())
     return sha.hexdigest()
 
 
@@ -132,7 +135,11 @@ def _execute(name: str, executed: Path, given: dict) -> None:
     import papermill
     from traitlets.config import Config
 
-    quiet = Config({"KernelManager": {"transport_encryption": "auto"}})  # ipykernel 7.3's warning
+    # Without ipykernel 7.3's warning, and without the "ERROR" that shutting a kernel down may print.
+    critical = ["--IPKernelApp.log_level=50"]
+    quiet = Config(
+        {"KernelManager": {"transport_encryption": "auto"}, "NotebookClient": {"extra_arguments": critical}}
+    )
     try:
         papermill.execute_notebook(
             SOURCE / f"{name}.ipynb",

@@ -2,6 +2,9 @@
 
 import dataclasses
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch: two busy threads on two busy cores spin
 
@@ -127,3 +130,32 @@ def tiny_bert(tmp_path):
     model.save_pretrained(folder)
     transformers.BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
     return folder
+
+
+# Each call below is the command that a user types.
+
+SMALL = {"dialogues": 3, "turns": 9}
+
+
+def lpgnet(output: Path, *arguments: str, **more):
+    return subprocess.run(
+        [sys.executable, "-m", "lpgnet", *arguments],
+        env=environment(output),
+        capture_output=True,
+        text=True,
+        timeout=900,
+        **more,
+    )
+
+
+def environment(output: Path) -> dict:
+    return os.environ | {"LPGNET_OUTPUT": str(output), "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="session")
+def small_tree(tmp_path_factory):
+    from lpgnet.corpora.simulated import Knobs, generate
+
+    root = tmp_path_factory.mktemp("tree") / "release"
+    generate(root, Knobs(**SMALL), jobs=2)
+    return root

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import environment, lpgnet
 from test_tables import WITHOUT_TORCH
 
 from lpgnet import config, notebooks, places
@@ -78,32 +79,6 @@ def test_formulas_become_mathml_and_nothing_is_fetched():
 
 
 # End to end.  One small simulated corpus; each call is the command a user types.
-
-SMALL = {"dialogues": 3, "turns": 9}
-
-
-def lpgnet(output: Path, *arguments: str, **more):
-    return subprocess.run(
-        [sys.executable, "-m", "lpgnet", *arguments],
-        env=environment(output),
-        capture_output=True,
-        text=True,
-        timeout=900,
-        **more,
-    )
-
-
-def environment(output: Path) -> dict:
-    return os.environ | {"LPGNET_OUTPUT": str(output), "OMP_NUM_THREADS": "1"}
-
-
-@pytest.fixture(scope="session")
-def small_tree(tmp_path_factory):
-    from lpgnet.corpora.simulated import Knobs, generate
-
-    root = tmp_path_factory.mktemp("tree") / "release"
-    generate(root, Knobs(**SMALL), jobs=2)
-    return root
 
 
 def reproduce(output: Path, root: Path, *more: str):
@@ -207,7 +182,13 @@ def test_two_at_once_do_not_start(uninterrupted, small_tree):
         (("reproduce", "--corpus", "iemocap"), "--root"),
         (("reproduce", "--corpus", "iemocap", "--root", "nowhere"), "no such folder"),
         (("reproduce", "--only", "77"), "no notebook 77"),
-        (("reproduce", "--labels", "erc-6"), "IEMOCAP"),
+        (("reproduce", "--labels", "erc-6"), "corpus 'simulated' carries majority-4, majority-6"),
+        (("reproduce", "--text", "no/such/model"), "give a local folder, or use the encoders that ship"),
+        (("reproduce", "--audio", "lpgnet"), "want config.yaml (emotion2vec) or config.json"),
+        (("import", "README.md", "--name", "a--b"), "--name a--b: want letters"),
+        (("import", "README.md", "--name", "iemocap"), "none of simulated, iemocap, meld"),
+        (("labels", "diff", "majority-4", "majority-7"), "'majority-7' is no label protocol"),
+        (("export", "--out", "x"), "run notebook 01 first"),
         (("tables",), "run notebooks 01 to 05 first"),
         (("corpus", "check", "--root", "nowhere"), "nowhere"),
     ],

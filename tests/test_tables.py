@@ -64,7 +64,7 @@ def fake_run(experiment: str, seed: int, fold: str = "session5") -> dict:
         "curves": curves,
         "seconds": 7.0,
         "parameters": 7,
-        "config": {"model": {"hidden": 11}, "train": {"epochs": EPOCHS}},
+        "config": {"model": {"hidden": 11}, "train": {"epochs": EPOCHS}, "data": {"text": "frozen"}},
     }
 
 

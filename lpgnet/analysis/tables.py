@@ -209,13 +209,20 @@ def _who(number: int, row: Row, paper: dict, mine: pd.DataFrame, data: dict) -> 
     own = dict(zip(TABLES[number].key, row.key, strict=True))
     source = {None: "reported", SIMULATOR: "simulator"}.get(row.experiment, "run")
     encoders = {
-        f"encoder_{m}": data["features"][m]["encoder"] if source == "run" else None
+        f"encoder_{m}": _encoder(data, m, mine) if source == "run" else None
         for m in TABLES[number].shows
-        if "encoder" in data.get("features", {}).get(m, {})
+        if m in data["features"]
     }
     experiment = row.experiment if source == "run" else None
     who = identity(data, labels) | printed | own
     return who | {"source": source, "experiment": experiment} | encoders
+
+
+def _encoder(data: dict, modality: str, mine: pd.DataFrame) -> str:
+    """What a row's features are from, and whether its text encoder was fitted to each fold (R18)."""
+    name = data["features"][modality]["encoder"]
+    read = mine["config"].iloc[0]["data"]["text"] if len(mine) else data["text"]
+    return f"{name}, fine-tuned per fold" if (modality, read) == ("text", "finetuned") else name
 
 
 def _width(number: int, row: Row) -> int:

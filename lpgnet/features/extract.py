@@ -157,9 +157,9 @@ class _Work:
 
 def _recipe(modality: str, made, table: pd.DataFrame, root: Path) -> str:
     """SHA-256 of what decides the features: encoder, version, and what it read of each utterance."""
-    read = table["text"].tolist()
+    read = table[COLUMN[modality]].tolist()
     if modality == "audio":
-        read = [_bytes(root / wav) if wav else "" for wav in table["wav"]]
+        read = [_bytes(root / wav) if wav else "" for wav in read]
     source = json.dumps(list(zip(table["id"], read, strict=True)))
     parts = (modality, made.name, made.version, f"{made.size} {made.frame_size}", source)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
