@@ -67,12 +67,17 @@ def shipped(device: str = "cpu") -> TextEncoder:
 
 def load(folder: Path):
     """Tokenizer and model of a folder; nothing is fetched, and every weight must fit."""
+    import torch
     import transformers
 
     with undisturbed():
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model, found = transformers.AutoModel.from_pretrained(
-            folder, local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True
+            folder,
+            local_files_only=True,
+            dtype=torch.float32,  # transformers 5 would keep the file's, be it half
+            ignore_mismatched_sizes=True,  # so that we can name them
+            output_loading_info=True,
         )
     missing = [key for key in found["missing_keys"] if not key.startswith("pooler.")]  # [CLS] needs no pooler
     shapes = {key: (here, wanted) for key, here, wanted in found["mismatched_keys"]}

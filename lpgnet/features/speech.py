@@ -1,0 +1,212 @@
+"""Audio encoders besides our own prosody: any Hugging Face speech model, emotion2vec, eGeMAPS.
+
+Each has `name`, `version` (all that decides its numbers), `size`, `frame_size`, `precision` of stored frames,
+`note`, and a call: waves from `read_wav` -> vector (size,) and frames (T, frame_size), float32, per wave.
+Making one is cheap and asks no network; the model is loaded on the first call.
+"""
+
+import importlib.metadata
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from lpgnet.corpora.wav import RATE
+from lpgnet.features.egemaps import EGeMAPS
+from lpgnet.features.emotion2vec import Emotion2vec
+from lpgnet.features.hub import resolve
+from lpgnet.features.loading import (
+    check_device,
+    first_line,
+    holdings,
+    read_json,
+    refuse_misfit,
+    sha256,
+    undisturbed,
+)
+
+ON_WAVES = (
+    "wav2vec2", "hubert", "wavlm", "data2vec-audio", "unispeech", "unispeech-sat", "wav2vec2-conformer",
+)  # fmt: skip
+PADDABLE = ("wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat")  # with a layer-norm front end
+WHISPER = "whisper"
+TOGETHER = 8  # waves in one forward pass on a GPU
+UNUSED = ("masked_spec_embed",)  # hides frames in training; many releases lack it
+
+
+def encoder(name: str, device: str = "cpu"):
+    """The audio encoder that a name means: "egemaps", a local folder, or a model on a hub."""
+    if name == EGeMAPS.name:
+        return EGeMAPS()
+    folder, revision = resolve(name)
+    full = f"{name}@{revision}" if revision and "@" not in name else name
+    if (folder / "config.yaml").is_file():
+        return Emotion2vec(folder, full, device)
+    if (folder / "config.json").is_file():
+        return SpeechModel(folder, full, device)
+    raise ValueError(
+        f"{folder} holds {holdings(folder)}: want config.yaml (emotion2vec) or config.json (Hugging Face)"
+    )
+
+
+class SpeechModel:
+    """Last hidden states of a Hugging Face speech encoder; the utterance vector is their mean.
+
+    One wave at a time on the CPU, where batches gain nothing, and wherever padding would reach real frames
+    in spite of the mask (group-norm front ends such as wav2vec2-base: off by 2; conformers: by 1.6).
+    """
+
+    precision = "float16"
+    note = ""
+
+    def __init__(self, folder: Path, name: str, device: str = "cpu"):
+        self.folder, self.name, self.device = Path(folder), name, device
+        files = [self._file("config.json"), self._file("preprocessor_config.json")]
+        self.kind, masked = _kind(files[0]), _masked(files[1])
+        self.config = _config(self.folder)
+        adapted = getattr(self.config, "add_adapter", False)
+        self.size = self.config.output_hidden_size if adapted else self.config.hidden_size
+        self.frame_size = self.size
+        self.together = TOGETHER if masked and device != "cpu" and _paddable(self.config) else 1
+        held, about = sha256(*self.weights()), sha256(*files)
+        library = f"transformers {importlib.metadata.version('transformers')}"
+        self.version = f"{library}, weights sha256 {held[:16]}, config sha256 {about[:16]}"
+        self.model = self.extractor = None
+
+    def _file(self, name: str) -> Path:
+        if not self.folder.is_dir():
+            raise FileNotFoundError(f"no folder {self.folder}: want a Hugging Face speech model")
+        path = self.folder / name
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{self.folder} lacks {name}, it holds {holdings(self.folder)}: a Hugging Face speech model "
+                "has config.json, preprocessor_config.json and model.safetensors (or pytorch_model.bin)"
+            )
+        return path
+
+    def weights(self) -> list[Path]:
+        """The files of weights in the order in which transformers looks for them."""
+        for whole in ("model.safetensors", "pytorch_model.bin"):
+            if (self.folder / whole).is_file():
+                return [self.folder / whole]
+            index = self.folder / f"{whole}.index.json"
+            if index.is_file():
+                shards = sorted(set(read_json(index).get("weight_map", {}).values()))
+                return [index, *(self._file(shard) for shard in shards)]
+        return [self._file("model.safetensors")]
+
+    def __call__(self, waves: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields (size,) and (T, size) float32 per wave, in the order of the waves, at 50 frames a second."""
+        if self.model is None:
+            self._load()
+        if self.kind == WHISPER:
+            found = map(self.whisper_frames, waves)
+        else:
+            found = self.batched(list(waves)) if self.together > 1 else (self.frames([w])[0] for w in waves)
+        for frames in found:
+            yield frames.mean(axis=0), frames
+
+    def batched(self, waves: list[np.ndarray]) -> list[np.ndarray]:
+        """Waves of like length together, so that little is padding."""
+        order = sorted(range(len(waves)), key=lambda i: len(waves[i]))
+        found = {}
+        for start in range(0, len(order), self.together):
+            chosen = order[start : start + self.together]
+            found.update(zip(chosen, self.frames([waves[i] for i in chosen]), strict=True))
+        return [found[i] for i in range(len(waves))]
+
+    def frames(self, waves: list[np.ndarray]) -> list[np.ndarray]:
+        """The hidden states of the real signal of each wave, from one forward pass."""
+        import torch
+
+        padded = len(waves) > 1
+        inputs = self.extractor(waves, sampling_rate=RATE, padding=padded, return_tensors="pt").to(
+            self.device
+        )
+        mask = {"attention_mask": inputs["attention_mask"]} if padded else {}
+        with torch.no_grad():
+            hidden = self.model(inputs["input_values"], **mask).last_hidden_state.cpu().numpy()
+        if not padded:
+            return [hidden[0]]
+        lengths = self.model._get_feat_extract_output_lengths(inputs["attention_mask"].sum(dim=1)).tolist()
+        return [row[:length] for row, length in zip(hidden, lengths, strict=True)]
+
+    def whisper_frames(self, wave: np.ndarray) -> np.ndarray:
+        """Whisper hears 30 s at a time, padded: keep the ceil(samples / 320) states of the signal."""
+        import torch
+
+        step = 2 * self.extractor.hop_length
+        found = []
+        for start in range(0, len(wave), self.extractor.n_samples):
+            piece = wave[start : start + self.extractor.n_samples]
+            inputs = self.extractor(piece, sampling_rate=RATE, return_tensors="pt").to(self.device)
+            with torch.no_grad():
+                hidden = self.model(inputs["input_features"]).last_hidden_state[0]
+            found.append(hidden[: -(-len(piece) // step)].cpu().numpy())
+        return np.concatenate(found)
+
+    def _load(self) -> None:
+        """Model and feature extractor; weights that don't fit are refused by name."""
+        import torch
+        import transformers
+
+        check_device(self.device)
+        local = {"local_files_only": True, "trust_remote_code": False}
+        try:
+            with undisturbed():
+                extractor = transformers.AutoFeatureExtractor.from_pretrained(self.folder, **local)
+                model, found = transformers.AutoModel.from_pretrained(
+                    self.folder,
+                    dtype=torch.float32,  # transformers 5 would keep the file's, be it half
+                    ignore_mismatched_sizes=True,  # so that we can name them
+                    output_loading_info=True,
+                    **local,
+                )
+        except Exception as error:  # a refused pickle, a cut-off file, ...
+            raise ValueError(
+                f"{self.folder} can't be loaded by transformers ({type(error).__name__}: {first_line(error)})"
+            ) from None
+        self._check(model, found)
+        model = model.encoder if self.kind == WHISPER else model
+        self.model, self.extractor = model.eval().to(self.device), extractor
+
+    def _check(self, model, found: dict) -> None:
+        prefix = f"{model.base_model_prefix}."
+        own = tuple(f"{part}." for part, _ in model.named_children())
+        extra = (key for key in found["unexpected_keys"] if key.removeprefix(prefix).startswith(own))
+        shapes = {key: (here, wanted) for key, here, wanted in found["mismatched_keys"]}
+        missing = (key for key in found["missing_keys"] if key not in UNUSED)
+        refuse_misfit(self.weights()[0], missing, shapes, extra)
+
+
+def _kind(path: Path) -> str:
+    found = read_json(path).get("model_type")
+    if found not in (*ON_WAVES, WHISPER):
+        raise ValueError(
+            f"{path.parent} holds a {found!r} model: as audio encoder want emotion2vec (a folder with "
+            f"config.yaml) or one of {', '.join((*ON_WAVES, WHISPER))}"
+        )
+    return found
+
+
+def _paddable(config) -> bool:
+    """Whether masked padding leaves real frames as they are; a test holds it for each of these."""
+    reached = getattr(config, "add_adapter", False) or getattr(config, "conv_pos_batch_norm", False)
+    return config.model_type in PADDABLE and config.feat_extract_norm == "layer" and not reached
+
+
+def _masked(path: Path) -> bool:
+    """Whether the feature extractor masks what it pads."""
+    found = read_json(path)
+    if found.get("sampling_rate") != RATE:
+        raise ValueError(f"{path} says sampling_rate {found.get('sampling_rate')}: want {RATE}")
+    return bool(found.get("return_attention_mask"))
+
+
+def _config(folder: Path):
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        raise ValueError(f"{folder / 'config.json'} can't be read: {first_line(error)}") from None
