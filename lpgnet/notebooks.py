@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from lpgnet.analysis import records
-from lpgnet.config import ROOT
+from lpgnet.config import EXPERIMENTS, ROOT
 from lpgnet.files import sweep, whole
 from lpgnet.places import Parameters, Place, parameters
 
@@ -222,7 +222,8 @@ def forecast(asked: Parameters, only: str | None = None) -> str:
     from lpgnet.cost import seconds_per_run
 
     place = asked.place
-    listed = dict.fromkeys(e for name in chosen(only) for e in declared(name).get("EXPERIMENTS", []))
+    named = dict.fromkeys(e for name in chosen(only) for e in declared(name).get("EXPERIMENTS", []))
+    listed = [e for e in named if place.finetuned or EXPERIMENTS[e].data.text != "frozen"]
     todo = dict.fromkeys(listed, asked.SEEDS * (5 if place.split == "loso" else 1))
     measured: dict[str, float] = {}
     if extracted(place):
