@@ -20,10 +20,10 @@ def encoder(modality: str, name: str, device: str = "cpu"):
 def _text(name: str, device: str):
     if name == SHIPPED:
         return shipped(device)
-    from lpgnet.features.hub import resolve
+    from lpgnet.features.hub import full_name, resolve
 
     folder, revision = resolve(name)
-    return TextEncoder(folder, f"{name}@{revision}" if revision and "@" not in name else name, device)
+    return TextEncoder(folder, full_name(name, folder, revision), device)
 
 
 def _audio(name: str, device: str):

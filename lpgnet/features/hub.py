@@ -51,6 +51,13 @@ def resolve(name: str) -> tuple[Path, str]:
     return _hugging_face(model, revision)
 
 
+def full_name(name: str, folder: Path, revision: str) -> str:
+    """What stands in records: model@revision, or a local folder's last name, the same on every machine."""
+    if not revision:
+        return folder.name
+    return name if "@" in name else f"{name}@{revision}"
+
+
 def _like_a_path(name: str) -> bool:
     return "/" in name and Path(name).parent.is_dir()  # models/bert, beside an existing models/
 

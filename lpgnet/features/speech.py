@@ -14,7 +14,7 @@ import numpy as np
 from lpgnet.corpora.wav import RATE
 from lpgnet.features.egemaps import EGeMAPS
 from lpgnet.features.emotion2vec import Emotion2vec
-from lpgnet.features.hub import resolve
+from lpgnet.features.hub import full_name, resolve
 from lpgnet.features.loading import (
     check_device,
     first_line,
@@ -39,7 +39,7 @@ def encoder(name: str, device: str = "cpu"):
     if name == EGeMAPS.name:
         return EGeMAPS()
     folder, revision = resolve(name)
-    full = f"{name}@{revision}" if revision and "@" not in name else name
+    full = full_name(name, folder, revision)
     if (folder / "config.yaml").is_file():
         return Emotion2vec(folder, full, device)
     if (folder / "config.json").is_file():
