@@ -1,7 +1,10 @@
 """Intervals over seeds and over dialogues, paired comparisons, and Holm's correction.
 
-Seeds say how much training varies; dialogues say how much the test set does (utterances of a
-dialogue are not independent, so whole dialogues are drawn).
+Seeds say how much training varies; dialogues say how much the test set does (utterances of a dialogue are
+not independent, so whole dialogues are drawn or left out).
+
+Shapes: S seeds, D test dialogues, C classes.  `counts` is (S, D, C, C): one confusion matrix per seed and
+dialogue.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,11 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtr, stdtrit  # scipy.stats looks for torch, these do not
+from scipy.special import ndtr, stdtr, stdtrit  # scipy.stats looks for torch, these do not
 
 from lpgnet.analysis.metrics import METRICS, scores
 
 LEVEL = 0.95
+DRAWS = 4000
 ROUNDING = 1e-12  # fractions closer than this are the same number
 
 
@@ -30,7 +34,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Comparison:
-    """a minus b over n pairs.  `effect` is Cohen's d_z (NaN for a bootstrap)."""
+    """a minus b over n pairs.  `effect` is Cohen's d_z over seeds (NaN over dialogues)."""
 
     difference: float
     ci_low: float
@@ -38,6 +42,20 @@ class Comparison:
     p: float
     effect: float
     n: int
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """Metric -> scores of S seeds on one test set, seeds last."""
+
+    whole: dict[str, np.ndarray]  # (S,)
+    drawn: dict[str, np.ndarray]  # (draws, S): D dialogues drawn with replacement
+    without: dict[str, np.ndarray]  # (D, S): each dialogue left out in turn
+
+    def of(self, seeds: Sequence[int]) -> "Resampled":
+        """Some of the seeds, by place."""
+        parts = (self.whole, self.drawn, self.without)
+        return Resampled(*({name: v[..., list(seeds)] for name, v in part.items()} for part in parts))
 
 
 def summary(values: Sequence[float]) -> Summary:
@@ -52,62 +70,84 @@ def summary(values: Sequence[float]) -> Summary:
 
 
 def paired_seeds(a: Mapping[int, float], b: Mapping[int, float]) -> Comparison:
-    """Paired t-test of a against b over their common seeds; both map a seed to a score."""
+    """Paired t-test of a against b over their common seeds; both map a seed to a score.
+
+    The t-test rather than Wilcoxon's: it comes with an interval, scores over hundreds of utterances are near
+    enough to normal, and Wilcoxon's p cannot fall below 0.06 with five seeds or 0.25 with three.
+    """
     a, b = pd.Series(a, dtype=float), pd.Series(b, dtype=float)
     differences = (a - b).dropna()
     found = summary(differences.to_numpy())
     if found.n < 2:
         return Comparison(found.mean, np.nan, np.nan, np.nan, np.nan, found.n)
-    if found.std < ROUNDING:  # no spread at all: a t statistic does not exist
-        same = abs(found.mean) < ROUNDING
-        effect = 0.0 if same else float(np.copysign(np.inf, found.mean))
-        p = 1.0 if same else 0.0
-        return Comparison(found.mean, found.ci_low, found.ci_high, p, effect, found.n)
-    effect = found.mean / found.std
-    p = 2 * float(stdtr(found.n - 1, -abs(effect) * np.sqrt(found.n)))
-    return Comparison(found.mean, found.ci_low, found.ci_high, p, effect, found.n)
+    p = _t_test(found.mean, found.std / np.sqrt(found.n), found.n)
+    if found.std < ROUNDING:  # the same difference every time: neither t nor its interval exists
+        effect = 0.0 if abs(found.mean) < ROUNDING else float(np.copysign(np.inf, found.mean))
+        return Comparison(found.mean, np.nan, np.nan, p, effect, found.n)
+    return Comparison(found.mean, found.ci_low, found.ci_high, p, found.mean / found.std, found.n)
 
 
-def dialogue_bootstrap(
-    frame: pd.DataFrame, metric: str, draws: int = 2000, seed: int = 0, classes: int | None = None
-) -> Summary:
-    """The score of a test set with its percentile interval when dialogues are drawn again.
+def dialogue_counts(dialogue: np.ndarray, gold: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """(S, D, C, C) from dialogue and gold (N,) and predicted (S, N), all numbers from 0."""
+    dialogue, gold, predicted = np.asarray(dialogue), np.asarray(gold), np.atleast_2d(predicted)
+    seeds, dialogues = len(predicted), int(dialogue.max()) + 1
+    cells = ((np.arange(seeds)[:, None] * dialogues + dialogue) * classes + gold) * classes + predicted
+    shape = (seeds, dialogues, classes, classes)
+    return np.bincount(cells.ravel(), minlength=int(np.prod(shape))).reshape(shape)
 
-    frame: columns id, dialogue, label, predicted; the rows of several seeds may be stacked, their
-    counts then add up.  classes: their number, where some occur in no row; n counts dialogues.
+
+def resample(
+    counts: np.ndarray, metrics: Sequence[str], draws: int = DRAWS, seed: int = 0
+) -> Resampled:
+    """Scores of every seed on drawn dialogues and without each one.
+
+    All stacks of D dialogues see the same draws, so that two models can be compared draw by draw.
     """
-    counts = _per_dialogue(frame, _names(frame), classes)
-    drawn = _drawn([counts], metric, draws, seed)[0]
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    whole = scores(counts.sum(0))[metric]
-    return Summary(whole, float(drawn.std(ddof=1)), len(counts), float(low), float(high))
+    unknown = [name for name in metrics if name not in METRICS]
+    if unknown:
+        raise ValueError(f"no metric {unknown[0]!r}; there are {', '.join(METRICS)}")
+    counts = np.asarray(counts, dtype=float)
+    dialogues = counts.shape[1]
+    rng = np.random.default_rng(seed)
+    weights = rng.multinomial(dialogues, np.full(dialogues, 1 / dialogues), size=draws).astype(float)
+    total, drawn = counts.sum(1), np.tensordot(weights, counts, axes=(1, 1))
+    parts = [scores(total), scores(drawn)]
+    if dialogues > 1:
+        parts.append(scores(total - np.moveaxis(counts, 1, 0)))
+    else:
+        parts.append({name: np.full((1, len(counts)), np.nan) for name in metrics})
+    return Resampled(*({name: found[name] for name in metrics} for found in parts))
 
 
-def paired_dialogues(
-    a: pd.DataFrame,
-    b: pd.DataFrame,
-    metric: str,
-    draws: int = 2000,
-    seed: int = 0,
-    classes: int | None = None,
-) -> Comparison:
-    """Bootstrap of the score of a minus that of b, both scored on the same drawn dialogues.
+def dialogue_interval(found: Resampled, metric: str) -> Summary:
+    """The mean over seeds on the whole test set, and its 95 % bootstrap interval; n counts dialogues."""
+    n, drawn = len(found.without[metric]), found.drawn[metric].mean(-1)
+    low, high = _percentiles(drawn, n)
+    return Summary(float(found.whole[metric].mean()), float(drawn.std(ddof=1)), n, low, high)
 
-    p is two-sided, twice the smaller tail, and never below 2 / (draws + 1).
+
+def paired_dialogues(a: Resampled, b: Resampled, metric: str) -> Comparison:
+    """The mean over seeds of a minus that of b, on the same dialogues: bootstrap interval, jackknife p.
+
+    p is of a t-test, D - 1 degrees of freedom, whose standard error is from leaving out one dialogue at a
+    time; with dialogues of equal length and accuracy it is the paired t-test on dialogues.  On made data
+    without a difference and 7 dialogues it rejects 6 % at the 5 % level, the share of draws beyond zero
+    13 %, and swapping the models within dialogues cannot reach Holm's levels (2 / 2^7).
     """
-    same = ["id", "dialogue", "label"]
-    left, right = (f[same].drop_duplicates().set_index("id").sort_index() for f in (a, b))
-    if not left.equals(right):
-        found = f"{len(left)} and {len(right)} utterances, {len(left.index.union(right.index))}"
-        raise ValueError(f"a and b hold {found} in all: want the same ids, dialogues and labels in both")
-    names = _names(pd.concat([a, b]))
-    counts = [_per_dialogue(frame, names, classes) for frame in (a, b)]
-    drawn = np.subtract(*_drawn(counts, metric, draws, seed))
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    whole = [scores(one.sum(0))[metric] for one in counts]
-    tail = min((drawn <= 0).sum(), (drawn >= 0).sum())
-    p = float(min(1.0, 2 * (tail + 1) / (draws + 1)))
-    return Comparison(whole[0] - whole[1], float(low), float(high), p, np.nan, len(counts[0]))
+    if a.drawn[metric].shape != b.drawn[metric].shape:
+        raise ValueError(f"a is {a.drawn[metric].shape}, b is {b.drawn[metric].shape}: want the same seeds")
+    n = len(a.without[metric])
+    if n != len(b.without[metric]):
+        raise ValueError(f"a has {n} dialogues, b has {len(b.without[metric])}: want the same ones")
+    whole, drawn, without = (
+        (getattr(a, part)[metric] - getattr(b, part)[metric]).mean(-1) for part in ("whole", "drawn", "without")
+    )
+    low, high = _percentiles(drawn, n)
+    difference = float(whole)
+    if n < 2:
+        return Comparison(difference, low, high, np.nan, np.nan, n)
+    error = float(np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum()))
+    return Comparison(difference, low, high, _t_test(difference, error, n), np.nan, n)
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
@@ -120,27 +160,23 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     return adjusted
 
 
-def _names(frame: pd.DataFrame) -> list:
-    return sorted(set(frame["label"]) | set(frame["predicted"]))
+def _t_test(mean: float, error: float, n: int) -> float:
+    """Two-sided p of a mean over n with this standard error.
+
+    Without any spread t does not exist: the sign test stands in, so that two equal differences are not proof.
+    """
+    if error < ROUNDING:
+        return 1.0 if abs(mean) < ROUNDING else 2 * 0.5**n
+    return 2 * float(stdtr(n - 1, -abs(mean) / error))
 
 
-def _per_dialogue(frame: pd.DataFrame, names: list, classes: int | None) -> np.ndarray:
-    """(D, C, C) counts, one confusion matrix per dialogue, dialogues in sorted order."""
-    classes = classes or len(names)
-    if len(names) > classes:
-        raise ValueError(f"classes={classes}, but {len(names)} classes occur: {names}")
-    dialogue, found = pd.factorize(frame["dialogue"], sort=True)
-    gold, predicted = (pd.Index(names).get_indexer(frame[c]) for c in ("label", "predicted"))
-    counts = np.zeros((len(found), classes, classes))
-    np.add.at(counts, (dialogue, gold, predicted), 1)
-    return counts
+def _percentiles(drawn: np.ndarray, n: int) -> tuple[float, float]:
+    """The expanded percentile interval (Hesterberg 2015, doi 10.1080/00031305.2015.1089789).
 
-
-def _drawn(counts: list[np.ndarray], metric: str, draws: int, seed: int) -> list[np.ndarray]:
-    """The metric of every draw, per stack; all stacks see the same drawn dialogues."""
-    if metric not in METRICS:
-        raise ValueError(f"no metric {metric!r}; there are {', '.join(METRICS)}")
-    dialogues = len(counts[0])
-    even = np.full(dialogues, 1 / dialogues)
-    weights = np.random.default_rng(seed).multinomial(dialogues, even, size=draws)
-    return [scores(np.tensordot(weights, one, axes=1))[metric] for one in counts]
+    Plain percentiles are too narrow where n, the number of dialogues, is small: the tails are those of t.
+    """
+    if n < 2:
+        return np.nan, np.nan
+    tail = float(ndtr(stdtrit(n - 1, (1 - LEVEL) / 2) * np.sqrt(n / (n - 1))))
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    return float(low), float(high)

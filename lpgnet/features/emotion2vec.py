@@ -88,7 +88,7 @@ class Emotion2vec:
                     f"({type(error).__name__}: {first_line(error)}); take the one of the release"
                 ) from None
         fill(model, state, self.weights)
-        return model.eval()
+        return model.eval().to(self.device)
 
 
 def weights(folder: Path) -> Path:
@@ -186,7 +186,8 @@ def fill(model, state: dict, path: Path) -> None:
     }
     extra = (k for k in state.keys() - wanted.keys() if k.startswith(own) and not k.startswith(DECODER))
     refuse_misfit(path, wanted.keys() - state.keys(), misshapen, extra)
-    model.load_state_dict({k: state[k] for k in wanted})
+    given = {name: state[name].to(weight.dtype) for name, weight in wanted.items()}
+    model.load_state_dict(given, assign=True)  # no copy: workers share the mapped file's pages
 
 
 def _installed() -> str:
