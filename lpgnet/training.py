@@ -283,8 +283,8 @@ def run_missing(
     where = device_named(device).type
     data = records.describe(place)
     possible, refused = records.possible(data, names, place.profile, settings)
-    for name, reason in refused.items():
-        print(f"not run: {name}, since {reason}")
+    for reason in dict.fromkeys(refused.values()):
+        print(f"not run, since {reason}: {', '.join(n for n, why in refused.items() if why == reason)}")
     planned = records.plan(place, data, possible, seeds, settings)
     missing = [job for job in planned if not records.done(job)]
     recorded = len(planned) - len(missing)

@@ -146,7 +146,7 @@ def test_an_imported_file_runs_to_its_tables(tmp_path):
         "1",
         *("--only", "01,02,04,06"),
     )
-    assert "not run: frame, since ours has utterance vectors only, no frame sequences" in said
+    assert "not run, since ours has utterance vectors only, no frame sequences: frame" in said
     tables = tmp_path / "paper_tables" / "ours--quick--official--majority-4"
     two = pd.read_csv(tables / "table2.csv").set_index("experiment")
     assert set(two["corpus"]) == {tables.name}
@@ -203,7 +203,7 @@ def test_meld_runs_with_text_alone_and_with_a_clip_missing(tmp_path):
     meld_tree(tmp_path, clips=False)
     arguments = ("--corpus", "meld", "--root", str(tmp_path), "--profile", "quick", "--seeds", "1")
     said = run(tmp_path, "reproduce", *arguments, "--only", "01,03,06")
-    assert "text only" in said and "not run: audio_only, since meld has no audio features" in said
+    assert "text only" in said and "not run, since meld has no audio features: audio_only" in said
     five = tmp_path / "paper_tables" / "meld--quick--official--meld-7" / "table5.csv"
     assert pd.read_csv(five).set_index("experiment")["n_seeds"]["text_only"] == 1
     meld_tree(tmp_path, clips=True)

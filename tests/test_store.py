@@ -1,13 +1,14 @@
 """The store: what goes in comes out, killed work goes on, and nothing of a test fold reaches a fit."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
 import torch
-from conftest import made_table
+from conftest import WORDS, made_table
 from safetensors.numpy import load_file
 from test_features import tone
 
@@ -153,6 +154,9 @@ def test_nothing_of_the_test_or_validation_part_reaches_a_fit(tiny_bert, tmp_pat
     other["label"] = other["label"].mask(relabelled, "hap")
     first = weights_of(tiny_bert, table, tmp_path / "one")
     assert weights_of(tiny_bert, other, tmp_path / "two") == first
+    files = [folder / "tokenizer.json" for folder in (tiny_bert, tmp_path / "one")]
+    before, after = (json.loads(file.read_text())["model"]["vocab"] for file in files)
+    assert before == after and len(before) == len(WORDS)  # no vocabulary is chosen here
     leak = table.assign(text=table["text"].mask(table["id"] == training["id"].iloc[0], "the house"))
     assert weights_of(tiny_bert, leak, tmp_path / "three") != first
 
