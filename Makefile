@@ -39,7 +39,7 @@ bench: env  ## Speed and memory, as ratios measured in one run
 
 lock: env  ## Pin anew what pyproject.toml asks for, here and in environment.yml
 	$(BIN)/python -m pip install --quiet pip-tools
-	$(BIN)/pip-compile --quiet --upgrade --extra sim --extra meld --extra test --strip-extras --no-annotate --no-header \
+	$(BIN)/pip-compile --quiet --upgrade --extra sim --extra dask --extra meld --extra test --strip-extras --no-annotate --no-header \
 		--allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 		--output-file requirements.lock pyproject.toml
 	sed -i -e 's/+cpu//' -e '/^nvidia-/d' -e '/^triton/d' -e '/^ *#/d' -e '/^$$/d' requirements.lock

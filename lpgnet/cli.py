@@ -22,6 +22,7 @@ app.add_typer(labels_, name="labels")
 
 Profile = StrEnum("Profile", {p: p for p in PROFILES})
 Split = StrEnum("Split", {s: s for s in places.SPLITS})
+Engine = StrEnum("Engine", {e: e for e in ("loky", "dask")})
 Form = StrEnum("Form", {f: f for f in ("sdt", "neutral")})
 Device = StrEnum("Device", {d: d for d in ("auto", "cpu", "cuda")})
 
@@ -66,6 +67,12 @@ def reproduce(
     audio: AudioOption = None,
     finetune: FinetuneOption = None,
     device: Annotated[Device, typer.Option("--device", help="auto: a GPU where there is one.")] = Device.auto,
+    engine: Annotated[
+        Engine, typer.Option("--engine", help="Processes here, or a dask cluster.")
+    ] = Engine.loky,
+    scheduler: Annotated[
+        str | None, typer.Option("--scheduler", help="Address of the dask scheduler, as tcp://HOST:8786.")
+    ] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds per experiment.")] = 10,
     only: Annotated[str | None, typer.Option("--only", help="Notebooks by number, as 02,03.")] = None,
     jobs: Annotated[
@@ -91,6 +98,8 @@ def reproduce(
         "AUDIO": _folder(audio),
         "FINETUNE": finetune,
         "DEVICE": device.value,
+        "ENGINE": engine.value,
+        "SCHEDULER": scheduler,
         "SEEDS": seeds,
         "JOBS": jobs,
     }
@@ -117,8 +126,8 @@ def tables(
     audio: AudioOption = None,
     finetune: FinetuneOption = None,
 ) -> None:
-    """Rebuild Tables 1-7 and their figures from the records alone, without torch."""
-    from lpgnet.analysis import folds, records
+    """Rebuild Tables 1-7, statistics and figures from the records alone, without torch."""
+    from lpgnet.analysis import claims, folds, records
     from lpgnet.analysis import tables as paper
 
     kind = (profile and profile.value, split and split.value, labels)
@@ -127,10 +136,13 @@ def tables(
     runs = records.load(here, data)
     made = paper.build_all(runs, data)
     paths = [*paper.write_all(made, here.tables), folds.write(folds.fold_scores(runs, data), here.tables)]
+    beside = claims.build_all(runs, data, here.features)
+    paths += claims.write(beside, here.results)
     from lpgnet.analysis import figures  # after the tables: it takes seconds to import
 
-    paths += figures.save_all(runs, data, made, here.figures)
+    paths += figures.save_all(runs, data, made, here.figures, beside["slices"])
     lines = [f"stale, not used: {path}" for path in runs.attrs["stale"]]
+    lines += beside["slices"].attrs["left_out"]
     lines += [f"table {n}: {line}" for n in made for line in paper.lacking(n, runs, data)]
     typer.echo("\n".join([*map(str, paths), *lines]))
 

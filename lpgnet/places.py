@@ -168,6 +168,8 @@ class Parameters(BaseModel):
     AUDIO: str | None = None
     FINETUNE: bool | None = None
     DEVICE: Literal["auto", "cpu", "cuda"] = "auto"
+    ENGINE: Literal["loky", "dask"] = "loky"
+    SCHEDULER: str | None = None
     SEEDS: int = 10
     JOBS: int | None = None
     EXPERIMENTS: list[str] = []
@@ -196,6 +198,8 @@ def parameters(names: Mapping[str, Any]) -> Parameters:
         ) from None
     if checked.SEEDS < 1 or (checked.JOBS is not None and checked.JOBS < 1):
         raise ValueError(f"SEEDS={checked.SEEDS}, JOBS={checked.JOBS}: both must be at least 1")
+    if (checked.ENGINE == "dask") != (checked.SCHEDULER is not None):
+        raise ValueError("ENGINE=dask and SCHEDULER (tcp://HOST:8786) belong together")
     for name in checked.EXPERIMENTS:
         experiment(name, settings=checked.SETTINGS)
     checked.place  # noqa: B018  a misspelt corpus stops here

@@ -275,10 +275,12 @@ def run_missing(
     jobs: int | None = None,
     device: str = "auto",
     settings: dict | None = None,
+    scheduler: str | None = None,
 ) -> pd.DataFrame:
     """Make every run of some experiments that has no record yet; returns their records.
 
     jobs: worker processes with one thread each (default: one per core; one on a GPU).
+    scheduler: the address of a dask cluster whose workers see the same folders; it makes the runs instead.
     """
     where = device_named(device).type
     data = records.describe(place)
@@ -290,6 +292,6 @@ def run_missing(
     recorded = len(planned) - len(missing)
     print(f"{len(planned)} runs of {', '.join(possible) or 'none'}: {recorded} recorded already")
     pieces = [joblib.delayed(work)(place, job, data, where) for job in missing]
-    spread("runs", pieces, 1 if where == "cuda" else (jobs or joblib.cpu_count()))
+    spread("runs", pieces, 1 if where == "cuda" else (jobs or joblib.cpu_count()), scheduler)
     frame = records.load(place, data, settings)
     return frame[frame["experiment"].isin(names)]

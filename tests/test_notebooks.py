@@ -20,7 +20,7 @@ from lpgnet import config, notebooks, places
 from lpgnet.config import ROOT
 
 SOURCES = sorted((ROOT / "notebooks").glob("*.ipynb"))
-LONGEST_CELL = 24  # the parameters of 03
+LONGEST_CELL = 30  # the parameters of 03
 
 
 def code(path):

@@ -239,7 +239,7 @@ def done(job: Job) -> bool:
 def load(place: Place, data: dict | None = None, settings: dict[str, Any] | None = None) -> pd.DataFrame:
     """The current records of a place, one row each; `attrs["stale"]` lists the others' paths."""
     data = data or read_data(place.runs)
-    paths = sorted(place.runs.glob("*/*.json"))
+    paths = sorted(place.runs.glob("*/[!.]*.json"))  # not what a killed worker left half-written
     records = {path: read(path) for path in paths}
     seeds = 1 + max((r.seed for r in records.values()), default=-1)
     names, _ = possible(
