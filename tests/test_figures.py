@@ -2,16 +2,34 @@
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib import pyplot
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from test_tables import DATA, EMPTY, PAPER, RUNS, fake_data, fake_run
 
-from lpgnet.analysis import canvas, figures, tables
+from lpgnet.analysis import canvas, figures, selection, tables
 from lpgnet.analysis.typeset import SIMULATED
 
+GAP = selection.selection_gap(RUNS, DATA)
 TABLES = {number: tables.build(number, RUNS, DATA, PAPER) for number in PAPER}
+
+
+def sliced() -> pd.DataFrame:
+    """Scores on the parts of two slices, in the form of `slices.slices`."""
+    lines = [
+        {"experiment": experiment, "labels": labels, "slice": name, "value": value, "n_utterances": 5 + i}
+        | {"accuracy_mean": 40.0 + 7 * i + place, "accuracy_std": 1.5, "n_seeds": 3}
+        for labels, names in (("majority-4", ("full", "no_ffn", "linear")), ("majority-6", ("sdt_6",)))
+        for place, experiment in enumerate(names)
+        for name, values in (("all", ["all"]), ("shift", ["shift", "same"]), ("length", ["short", "long"]))
+        for i, value in enumerate(values)
+    ]
+    who = pd.DataFrame([{"corpus": "simulated", "profile": "quick", "split": "session5"}] * len(lines))
+    frame = pd.concat([who, pd.DataFrame(lines)], axis=1)
+    frame.attrs["left_out"] = ["majority-4: slice turn left out, no", "majority-6: slice turn left out, no"]
+    return frame
 
 
 def caption(figure: Figure) -> str:
@@ -32,6 +50,8 @@ def draw_all(data: dict, built: dict) -> list[Figure]:
         figures.by_class(built[7]),
         figures.confusion_matrix(RUNS, data),
         figures.training_curves(RUNS, data),
+        figures.selection_gap(selection.selection_gap(RUNS, data)),
+        figures.slices(sliced()),
     ]
 
 
@@ -55,14 +75,22 @@ def test_another_corpus_gets_no_warning():
 
 def test_saves_every_figure(tmp_path):
     saved = figures.save_all(RUNS, DATA, TABLES, tmp_path)
-    assert [p.read_bytes()[:4] for p in saved] == [b"\x89PNG"] * 9
+    assert [p.read_bytes()[:4] for p in saved] == [b"\x89PNG"] * 10
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(p.name for p in saved)
+
+
+def test_slices_are_drawn_where_they_are_known(tmp_path, monkeypatch):
+    monkeypatch.setattr(Figure, "savefig", lambda figure, part, **_: part.touch())
+    saved = figures.save_all(EMPTY, DATA, TABLES, tmp_path, sliced())
+    assert [p.name for p in saved][7:] == ["slices.png"]
+    alone = sliced().query("experiment == 'no_ffn'")
+    assert len(figures.save_all(EMPTY, DATA, TABLES, tmp_path, alone)) == 7
 
 
 def test_without_runs_the_tables_still_have_figures(tmp_path, monkeypatch):
     monkeypatch.setattr(Figure, "savefig", lambda figure, part, **_: part.touch())
     bare = {number: tables.build(number, EMPTY, DATA, PAPER) for number in PAPER}
-    saved = figures.save_all(EMPTY, DATA, bare, tmp_path)
+    saved = figures.save_all(EMPTY, DATA, bare, tmp_path, pd.DataFrame())
     assert [p.name[:6] for p in saved] == [f"table{n}" for n in range(1, 8)]
 
 
@@ -107,6 +135,37 @@ def test_curves_are_the_mean_over_runs_by_epoch():
     line = figure.axes[1].lines[0]
     np.testing.assert_allclose(line.get_ydata(), 100 * want)
     assert line.get_xdata().tolist() == [1, 2, 3, 4, 5]
+
+
+def test_the_gap_shows_three_epochs_a_row_and_says_what_feeds_no_headline():
+    figure = figures.selection_gap(GAP)
+    axis = figure.axes[1]  # weighted F1
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert names[:3] == ["linear", "frame", "full"]  # in the order of the tables
+    assert sorted(names) == sorted(set(RUNS["experiment"]))
+    mine = GAP[(GAP["experiment"] == "full") & (GAP["metric"] == "weighted_f1")].iloc[0]
+    shown = {
+        x.get_marker(): x.get_xdata()[0]
+        for x in axis.lines
+        if x.get_marker() != "None" and x.get_ydata()[0] == 2
+    }
+    assert shown == {"s": mine["last_mean"], "o": mine["best_validation_mean"], "^": mine["best_test_mean"]}
+    text = f"{mine['gap_validation_mean']:+.1f} ± {mine['gap_validation_std']:.1f}"
+    assert words(figure)[len(names) + 2] == text
+    assert "chosen on the test set (weighted F1) and feeds no headline" in caption(figure)
+
+
+def test_slices_show_the_named_models_with_their_number_of_utterances():
+    figure = figures.slices(sliced())
+    assert [axis.get_title() for axis in figure.axes] == [figures.SLICES["length"], figures.SLICES["shift"]]
+    axis = figure.axes[1]
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["shift\n(5)", "same\n(6)"]
+    names = [c.get_label() for c in axis.containers]
+    assert names == ["full", "linear"]  # of the labels of `full`, and no model that was not asked for
+    assert [c.lines[0].get_ydata().tolist() for c in axis.containers] == [[40.0, 47.0], [42.0, 49.0]]
+    assert "majority-4: slice turn left out, no." in caption(figure)
+    assert "majority-6" not in caption(figure)
+    assert len({axis.get_ylim() for axis in figure.axes}) == 1
 
 
 @pytest.mark.parametrize("number", [2, 6])

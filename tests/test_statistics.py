@@ -3,26 +3,30 @@
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import stats
 
 from lpgnet.analysis import statistics
-from lpgnet.analysis.metrics import confusion, scores
+from lpgnet.analysis.metrics import scores
 
-CLASSES, DIALOGUES = 3, 13
+SEEDS, DIALOGUES, CLASSES = 2, 13, 3
+SHOWN = ("accuracy", "weighted_f1", "macro_f1")
 
 
-def predictions(seed: int, right: float) -> pd.DataFrame:
-    """Rows of 13 dialogues with 5 to 10 utterances, predicted right with a given chance."""
+def counts(seed: int, right: float, dialogues: int = DIALOGUES, seeds: int = SEEDS) -> np.ndarray:
+    """Confusion matrices of dialogues with 5 to 10 utterances, predicted right with a given chance."""
     rng = np.random.default_rng(11)
-    dialogue = np.repeat(np.arange(DIALOGUES), rng.integers(5, 11, DIALOGUES))
+    dialogue = np.repeat(np.arange(dialogues), rng.integers(5, 11, dialogues))
     label = rng.integers(0, CLASSES, len(dialogue))
     rng = np.random.default_rng(seed)
-    wrong = (label + rng.integers(1, CLASSES, len(label))) % CLASSES
-    predicted = np.where(rng.random(len(label)) < right, label, wrong)
-    ids = [f"u{i}" for i in range(len(label))]
-    return pd.DataFrame({"id": ids, "dialogue": dialogue, "label": label, "predicted": predicted})
+    shape = (seeds, len(label))
+    wrong = (label + rng.integers(1, CLASSES, shape)) % CLASSES
+    predicted = np.where(rng.random(shape) < right, label, wrong)
+    return statistics.dialogue_counts(dialogue, label, predicted, CLASSES)
+
+
+def resampled(found: np.ndarray, draws: int = 503, seed: int = 0) -> statistics.Resampled:
+    return statistics.resample(found, SHOWN, draws, seed)
 
 
 def test_summary_by_hand():
@@ -57,63 +61,126 @@ def test_paired_seeds_matches_scipy_on_common_seeds():
 
 
 def test_paired_seeds_without_spread():
+    """Where each seed shows the same difference t does not exist; the sign test does: 2 / 2^3."""
     same = statistics.paired_seeds({0: 0.7, 1: 0.8, 2: 0.9}, {0: 0.7, 1: 0.8, 2: 0.9})
     assert (same.difference, same.p, same.effect) == (0, 1, 0)
     lifted = statistics.paired_seeds({0: 0.7, 1: 0.8, 2: 0.9}, {0: 0.6, 1: 0.7, 2: 0.8})
-    assert (lifted.p, lifted.effect) == (0, math.inf)
+    assert (lifted.p, lifted.effect) == (0.25, math.inf)
+    assert math.isnan(lifted.ci_low) and math.isnan(same.ci_high)
     assert math.isnan(statistics.paired_seeds({0: 0.7}, {0: 0.6, 1: 0.5}).p)
 
 
+def test_dialogue_counts_by_hand():
+    found = statistics.dialogue_counts([1, 0, 1], [0, 1, 1], [[0, 0, 1], [1, 1, 1]], 2)
+    assert found.tolist() == [[[[0, 0], [1, 0]], [[1, 0], [0, 1]]], [[[0, 0], [0, 1]], [[0, 1], [0, 1]]]]
+
+
 def test_bootstrap_scores_the_data_and_its_interval_holds_it():
-    frame = predictions(1, 0.7)
-    found = statistics.dialogue_bootstrap(frame, "weighted_f1", draws=503, seed=2)
-    want = scores(confusion(frame["label"], frame["predicted"], CLASSES))["weighted_f1"]
+    """The middle is the mean over seeds of each seed's own score, not the score of their sum."""
+    data = counts(1, 0.7)
+    found = statistics.dialogue_interval(resampled(data), "weighted_f1")
+    want = np.mean([scores(one)["weighted_f1"] for one in data.sum(1)])
     assert (found.mean, found.n) == (pytest.approx(want), DIALOGUES)
+    assert scores(data.sum((0, 1)))["weighted_f1"] != pytest.approx(want)
     assert found.ci_low < want < found.ci_high
-    assert found == statistics.dialogue_bootstrap(frame, "weighted_f1", draws=503, seed=2)
-    assert found != statistics.dialogue_bootstrap(frame, "weighted_f1", draws=503, seed=3)
+    assert found == statistics.dialogue_interval(resampled(data), "weighted_f1")
+    assert found != statistics.dialogue_interval(resampled(data, seed=3), "weighted_f1")
 
 
 def test_bootstrap_draws_dialogues_not_utterances():
     """One dialogue all right, one all wrong, 50 turns each: 1/4, 1/2, 1/4 of draws score 0, 1/2, 1."""
-    turns = 50
-    frame = pd.DataFrame({"dialogue": np.repeat(["a", "b"], turns), "label": 0})
-    frame["predicted"] = np.repeat([0, 1], turns)
-    frame["id"] = range(2 * turns)
-    found = statistics.dialogue_bootstrap(frame, "accuracy", draws=2003, seed=0)
+    data = np.array([[[[50, 0], [0, 0]], [[0, 50], [0, 0]]]])
+    found = statistics.dialogue_interval(statistics.resample(data, SHOWN, draws=2003), "accuracy")
     assert (found.ci_low, found.ci_high) == (0, 1)
     assert found.std == pytest.approx(math.sqrt(1 / 8), abs=0.02)
 
 
-def test_bootstrap_takes_names_and_counts_absent_classes():
-    frame = predictions(1, 0.7)
-    named = frame.replace({"label": dict(enumerate("abc")), "predicted": dict(enumerate("abc"))})
-    found = statistics.dialogue_bootstrap(frame, "macro_f1", draws=53)
-    assert statistics.dialogue_bootstrap(named, "macro_f1", draws=53) == found
-    wider = statistics.dialogue_bootstrap(frame, "macro_f1", draws=53, classes=CLASSES + 1)
-    assert wider.mean == pytest.approx(found.mean * CLASSES / (CLASSES + 1))
+def test_every_draw_by_brute_force():
+    data, draws = counts(1, 0.6), 7
+    found = resampled(data, draws)
+    rng = np.random.default_rng(0)
+    for draw in range(draws):
+        often = rng.multinomial(DIALOGUES, [1 / DIALOGUES] * DIALOGUES)
+        stacked = np.repeat(data, often, axis=1).sum(1)
+        assert found.drawn["macro_f1"][draw] == pytest.approx(scores(stacked)["macro_f1"])
+    for d in range(DIALOGUES):
+        rest = np.delete(data, d, axis=1).sum(1)
+        assert found.without["macro_f1"][d] == pytest.approx(scores(rest)["macro_f1"])
+
+
+def test_the_interval_is_wider_than_plain_percentiles_where_dialogues_are_few():
+    """Hesterberg's level for n = 7: the normal tail beyond t(6) = 2.4469 times sqrt(7 / 6)."""
+    found = resampled(counts(1, 0.6, dialogues=7))
+    drawn = found.drawn["accuracy"].mean(-1)
+    tail = stats.norm.cdf(-2.4469118511449692 * math.sqrt(7 / 6))
+    interval = statistics.dialogue_interval(found, "accuracy")
+    assert (interval.ci_low, interval.ci_high) == pytest.approx(tuple(np.quantile(drawn, [tail, 1 - tail])))
+    plain = np.quantile(drawn, [0.025, 0.975])
+    assert interval.ci_low < plain[0] < plain[1] < interval.ci_high
 
 
 def test_paired_dialogues_sees_a_difference_and_none():
-    weak, strong = predictions(1, 0.5), predictions(2, 0.9)
-    found = statistics.paired_dialogues(strong, weak, "accuracy", draws=503)
-    single = [statistics.dialogue_bootstrap(f, "accuracy", draws=53).mean for f in (strong, weak)]
-    assert found.difference == pytest.approx(single[0] - single[1])
-    assert found.p == pytest.approx(2 / 504)
+    weak, strong = resampled(counts(1, 0.5)), resampled(counts(2, 0.9))
+    found = statistics.paired_dialogues(strong, weak, "accuracy")
+    assert found.difference == pytest.approx(strong.whole["accuracy"].mean() - weak.whole["accuracy"].mean())
+    assert found.p < 0.001
     assert 0 < found.ci_low < found.difference < found.ci_high
-    same = statistics.paired_dialogues(weak, weak, "accuracy", draws=503)
-    assert (same.difference, same.ci_low, same.ci_high, same.p) == (0, 0, 0, 1)
+    back = statistics.paired_dialogues(weak, strong, "accuracy")
+    assert (back.difference, back.ci_low, back.ci_high, back.p) == pytest.approx(
+        (-found.difference, -found.ci_high, -found.ci_low, found.p)
+    )
+    same = statistics.paired_dialogues(weak, weak, "accuracy")
+    assert (same.difference, same.ci_low, same.ci_high, same.p, same.n) == (0, 0, 0, 1, DIALOGUES)
 
 
-def test_paired_dialogues_refuses_other_utterances():
-    frame = predictions(1, 0.5)
-    with pytest.raises(ValueError, match="same ids"):
-        statistics.paired_dialogues(frame, frame.iloc[1:], "accuracy", draws=3)
+def test_paired_dialogues_matches_scipy_where_dialogues_are_equally_long():
+    """The accuracy is then a mean over dialogues, and leaving one out is the paired t-test on them."""
+    rng = np.random.default_rng(3)
+    turns, right = 11, rng.integers(3, 11, (2, SEEDS, DIALOGUES))
+    zero = np.zeros_like(right)
+    both = np.stack([np.stack([right, turns - right], -1), np.stack([zero, zero], -1)], -2)
+    a, b = (resampled(one) for one in both)
+    found = statistics.paired_dialogues(a, b, "accuracy")
+    want = stats.ttest_rel(*(right.mean(1) / turns))
+    assert found.p == pytest.approx(want.pvalue)
 
 
-def test_refuses_an_unknown_metric():
+def test_paired_dialogues_keeps_its_level_with_seven_dialogues():
+    """Two models with equal chances: about 1 in 20 pairs differ at 0.05, not the percentiles' 1 in 8."""
+    pairs = [
+        (resampled(counts(2 * i, 0.7, 7), 3), resampled(counts(2 * i + 1, 0.7, 7), 3)) for i in range(400)
+    ]
+    rejected = np.mean([statistics.paired_dialogues(a, b, "accuracy").p < 0.05 for a, b in pairs])
+    assert 0.02 < rejected < 0.09
+
+
+def test_some_seeds_only():
+    found = resampled(counts(1, 0.7, seeds=3)).of([2, 0])
+    alone = resampled(counts(1, 0.7, seeds=3)[[2, 0]])
+    assert statistics.dialogue_interval(found, "accuracy") == statistics.dialogue_interval(alone, "accuracy")
+    assert found.without["accuracy"].shape == (DIALOGUES, 2)
+
+
+def test_one_dialogue_has_no_interval_and_no_test():
+    one, other = (resampled(counts(seed, 0.6, dialogues=1)) for seed in (1, 2))
+    found = statistics.paired_dialogues(one, other, "accuracy")
+    assert found.n == 1
+    assert np.isnan([found.p, found.ci_low, found.ci_high]).all()
+    assert statistics.dialogue_interval(one, "accuracy").n == 1
+
+
+def test_refuses_what_cannot_be_paired():
+    with pytest.raises(ValueError, match="want the same seeds"):
+        statistics.paired_dialogues(resampled(counts(1, 0.5)), resampled(counts(1, 0.5, seeds=3)), "accuracy")
+    with pytest.raises(ValueError, match="13 dialogues, b has 7: want the same ones"):
+        statistics.paired_dialogues(resampled(counts(1, 0.5)), resampled(counts(1, 0.5, 7)), "accuracy")
     with pytest.raises(ValueError, match="no metric 'f2'; there are accuracy"):
-        statistics.dialogue_bootstrap(predictions(1, 0.5), "f2", draws=3)
+        statistics.resample(counts(1, 0.7), ["f2"], draws=3)
+
+
+def test_percent():
+    assert [statistics.percent(x) for x in (0.123456, -1e-9)] == [12.35, 0.0]
+    assert not np.signbit(statistics.percent(-1e-9))
 
 
 def test_holm_by_hand():

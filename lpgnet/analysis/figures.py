@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lpgnet.analysis.canvas import (
+    ORACLE,
     OTHER,
     OURS,
     QUOTED,
@@ -26,6 +28,9 @@ from lpgnet.analysis.canvas import (
     themed,
 )
 from lpgnet.analysis.class_counts import identity
+from lpgnet.analysis.rows import TABLES
+from lpgnet.analysis.selection import selection_gap as gaps
+from lpgnet.analysis.slices import VALUES
 from lpgnet.analysis.tables import pooled
 from lpgnet.analysis.typeset import TITLES, headline, origin
 from lpgnet.files import whole
@@ -34,10 +39,39 @@ AXIS = {"accuracy": "Accuracy (%)", "f1": "Weighted F1 (%)"}
 INTERVAL = "Line: 95 % t interval over seeds."
 SPREAD = "Line: one standard deviation over seeds."
 TICK = "Black tick: the paper's number."
+RULES = {  # the epoch's rule -> mark, colour, name
+    "last": ("s", ORACLE, "last epoch"),
+    "best_validation": ("o", OURS, "best on validation (the tables')"),
+    "best_test": ("^", OTHER, "best on test"),
+}
+SLICED = {  # experiment -> mark, colour
+    "full": ("o", OURS),
+    "sdt": ("s", OTHER),
+    "bigru": ("D", ORACLE),
+    "text_only": ("^", "#CC78BC"),
+    "linear": ("v", "#8C564B"),
+}
+SLICES = {
+    "speech": "Script or improvisation",
+    "length": "Duration",
+    "shift": "Emotion against the previous turn",
+    "speaker_shift": "... against the speaker's own previous turn",
+    "turn": "Place in the dialogue",
+    "transcript": "Words in the training part",
+}
 
 
-def save_all(runs: pd.DataFrame, data: dict, tables: dict[int, pd.DataFrame], folder: Path) -> list[Path]:
-    """Every figure that the tables and runs allow, as PNG; those of `full` need runs of it."""
+def save_all(
+    runs: pd.DataFrame,
+    data: dict,
+    tables: dict[int, pd.DataFrame],
+    folder: Path,
+    sliced: pd.DataFrame | None = None,
+) -> list[Path]:
+    """Every figure that the tables and runs allow, as PNG; those of `full` need runs of it.
+
+    sliced: the scores of `slices.slices`.
+    """
     figures = {
         "table1_classes": lambda: class_distribution(tables[1]),
         "table2_comparison": lambda: comparison(tables[2], 2),
@@ -50,6 +84,11 @@ def save_all(runs: pd.DataFrame, data: dict, tables: dict[int, pd.DataFrame], fo
     if _whole(runs, data, "full").size:
         figures["confusion_full"] = lambda: confusion_matrix(runs, data)
         figures["curves_full"] = lambda: training_curves(runs, data)
+    gap = gaps(runs, data)
+    if len(gap):
+        figures["selection_gap"] = lambda: selection_gap(gap)
+    if sliced is not None and len(sliced) and _drawn(sliced):
+        figures["slices"] = lambda: slices(sliced)
     paths = []
     for name, draw in figures.items():
         paths.append(Path(folder) / f"{name}.png")
@@ -163,6 +202,82 @@ def training_curves(runs: pd.DataFrame, data: dict, experiment: str = "full") ->
         f"{_runs_origin(mine, data)} Band: one standard deviation. The epoch is chosen on validation alone."
     )
     return finish(figure, f"Training of {experiment}", text, axes[1])
+
+
+@themed
+def selection_gap(gap: pd.DataFrame) -> Figure:
+    """Per experiment the score at three epochs, and at the right what choosing on the test set adds."""
+    have = set(gap["experiment"])
+    rows = [row.experiment for table in TABLES.values() for row in table.rows]
+    experiments = [name for name in dict.fromkeys(rows) if name in have]
+    figure, axes = canvas(10.5, 1.9 + 0.34 * len(experiments), 2)
+    for axis, metric in zip(axes, ("accuracy", "weighted_f1"), strict=True):
+        lines = gap[gap["metric"] == metric].set_index("experiment").loc[experiments]
+        for place, line in enumerate(lines.to_dict("records")):
+            values = [line[f"{rule}_mean"] for rule in RULES]
+            axis.plot([min(values), max(values)], [place, place], color=QUOTED, linewidth=2, alpha=0.5)
+            for value, (mark, colour, label) in zip(values, RULES.values(), strict=True):
+                axis.plot(value, place, mark, color=colour, markersize=6, label=label)
+            spread = "" if pd.isna(line["gap_validation_std"]) else f" ± {line['gap_validation_std']:.1f}"
+            text, side = f"{line['gap_validation_mean']:+.1f}{spread}", axis.get_yaxis_transform()
+            axis.text(1.02, place, text, transform=side, va="center", fontsize=9, color=OTHER)
+        axis.set_ylim(len(experiments) - 0.4, -0.6)
+        axis.set_yticks(range(len(experiments)), experiments if axis is axes[0] else [""] * len(experiments))
+        axis.grid(visible=False, axis="y")
+        axis.set_xlabel({"accuracy": AXIS["accuracy"], "weighted_f1": AXIS["f1"]}[metric])
+    text = (
+        f"{origin(gap)} Mean over seeds at three epochs; right: best on test minus best on validation, mean "
+        "and standard deviation. Best on test is chosen on the test set (weighted F1) and feeds no headline."
+    )
+    return finish(figure, "What choosing the epoch on the test set adds", text, axes[0])
+
+
+@themed
+def slices(sliced: pd.DataFrame) -> Figure:
+    """Accuracy on both parts of each slice, for LPGNet and the models that question it."""
+    mine, names = sliced[sliced["experiment"].isin(SLICED)], _drawn(sliced)
+    rows = -(-len(names) // 3)
+    figure, axes = canvas(10.5, 1.4 + 2.9 * rows, 3, rows)
+    for axis, name in zip(axes, names, strict=False):
+        part = mine[mine["slice"] == name].set_index("value")
+        values = [value for value in VALUES[name] if value in part.index]
+        _models(axis, part, values)
+        sizes = part["n_utterances"].groupby(level=0).first()
+        axis.set_xticks(range(len(values)), [f"{value}\n({sizes[value]})" for value in values])
+        axis.set(title=SLICES[name], ylabel=AXIS["accuracy"], xlim=(-0.5, len(values) - 0.5))
+        axis.grid(visible=False, axis="x")
+    _same_height(axes[: len(names)])
+    for axis in axes[len(names) :]:
+        axis.remove()
+    left_out = [line for line in sliced.attrs.get("left_out", []) if line.startswith(mine["labels"].iloc[0])]
+    text = " ".join([origin(mine), SPREAD, "In brackets: test utterances.", *(f"{x}." for x in left_out)])
+    finish(figure, "Parts of the test set", text)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="upper right", ncols=len(SLICED), frameon=False, fontsize=9)
+    return figure
+
+
+def _drawn(sliced: pd.DataFrame) -> list[str]:
+    """The slices that there is something to draw of."""
+    return [n for n in SLICES if n in set(sliced["slice"][sliced["experiment"].isin(SLICED)])]
+
+
+def _same_height(axes: list[Axes]) -> None:
+    """One scale for all panels."""
+    limits = [axis.get_ylim() for axis in axes]
+    for axis in axes:
+        axis.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+
+
+def _models(axis: Axes, part: pd.DataFrame, values: list[str]) -> None:
+    """Each model's accuracy on the values of a slice, side by side, with one standard deviation."""
+    shifts = np.linspace(-0.24, 0.24, len(SLICED))
+    for shift, (experiment, (mark, colour)) in zip(shifts, SLICED.items(), strict=True):
+        scored = part[part["experiment"] == experiment].reindex(values)
+        if scored["accuracy_mean"].notna().any():
+            places, spread = np.arange(len(values)) + shift, np.nan_to_num(scored["accuracy_std"])
+            style = {"fmt": mark, "color": colour, "markersize": 6, "elinewidth": 1.6, "label": experiment}
+            axis.errorbar(places, scored["accuracy_mean"], yerr=spread, **style)
 
 
 def _whole(runs: pd.DataFrame, data: dict, experiment: str) -> pd.DataFrame:

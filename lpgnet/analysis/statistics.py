@@ -87,7 +87,9 @@ def paired_seeds(a: Mapping[int, float], b: Mapping[int, float]) -> Comparison:
     return Comparison(found.mean, found.ci_low, found.ci_high, p, found.mean / found.std, found.n)
 
 
-def dialogue_counts(dialogue: np.ndarray, gold: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+def dialogue_counts(
+    dialogue: np.ndarray, gold: np.ndarray, predicted: np.ndarray, classes: int
+) -> np.ndarray:
     """(S, D, C, C) from dialogue and gold (N,) and predicted (S, N), all numbers from 0."""
     dialogue, gold, predicted = np.asarray(dialogue), np.asarray(gold), np.atleast_2d(predicted)
     seeds, dialogues = len(predicted), int(dialogue.max()) + 1
@@ -96,9 +98,7 @@ def dialogue_counts(dialogue: np.ndarray, gold: np.ndarray, predicted: np.ndarra
     return np.bincount(cells.ravel(), minlength=int(np.prod(shape))).reshape(shape)
 
 
-def resample(
-    counts: np.ndarray, metrics: Sequence[str], draws: int = DRAWS, seed: int = 0
-) -> Resampled:
+def resample(counts: np.ndarray, metrics: Sequence[str], draws: int = DRAWS, seed: int = 0) -> Resampled:
     """Scores of every seed on drawn dialogues and without each one.
 
     All stacks of D dialogues see the same draws, so that two models can be compared draw by draw.
@@ -140,7 +140,8 @@ def paired_dialogues(a: Resampled, b: Resampled, metric: str) -> Comparison:
     if n != len(b.without[metric]):
         raise ValueError(f"a has {n} dialogues, b has {len(b.without[metric])}: want the same ones")
     whole, drawn, without = (
-        (getattr(a, part)[metric] - getattr(b, part)[metric]).mean(-1) for part in ("whole", "drawn", "without")
+        (getattr(a, part)[metric] - getattr(b, part)[metric]).mean(-1)
+        for part in ("whole", "drawn", "without")
     )
     low, high = _percentiles(drawn, n)
     difference = float(whole)
@@ -148,6 +149,11 @@ def paired_dialogues(a: Resampled, b: Resampled, metric: str) -> Comparison:
         return Comparison(difference, low, high, np.nan, np.nan, n)
     error = float(np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum()))
     return Comparison(difference, low, high, _t_test(difference, error, n), np.nan, n)
+
+
+def percent(fraction: float) -> float:
+    """Two decimals, and no -0.0: how a number leaves the package."""
+    return round(100 * float(fraction), 2) + 0.0
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
