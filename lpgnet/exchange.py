@@ -79,6 +79,10 @@ def label_sets(a: str, b: str, corpus: str, root: Path | None = None) -> str:
 
     A six-class file beside a four-class protocol is merged as `majority-4` merges.
     """
+    for name in (a, b):
+        if name not in (*PROTOCOLS, OWN) and not Path(name).exists():
+            known = ", ".join([*PROTOCOLS, OWN])
+            raise ValueError(f"{name!r} is no label protocol ({known}) and no file")
     sides = {name: _side(name, corpus, root) for name in (a, b)}
     if any(set(s["label"]) <= set(FOUR.values()) for s in sides.values()):
         sides = {n: s if n in PROTOCOLS else s.assign(label=merged(s["label"])) for n, s in sides.items()}
@@ -91,9 +95,6 @@ def _side(name: str, corpus: str, root: Path | None) -> pd.DataFrame:
     if name in PROTOCOLS or name == OWN:
         table = _table(corpus, root)
         return table.assign(label=labelled(table, name))
-    if not Path(name).exists():
-        known = ", ".join([*PROTOCOLS, OWN])
-        raise ValueError(f"{name!r} is no label protocol ({known}) and no file")
     found = imported.read(Path(name))
     return found.table.assign(label=filed(found))
 

@@ -1,7 +1,10 @@
 """Encoders on made-up sound and text."""
 
+import os
 import shutil
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -96,3 +99,14 @@ def test_a_text_encoder_that_lacks_weights_or_is_none_is_refused_by_name(tmp_pat
     (tiny_bert / "config.json").write_text('{"model_type": "vit", "hidden_size": 3}')
     with pytest.raises(ValueError, match="holds vit: want a text encoder"):
         TextEncoder(tiny_bert, "tiny")
+
+
+def test_processes_that_start_at_once_on_a_new_machine_do_not_crash(tmp_path):
+    """librosa's compiled functions are cached on disk, and a cache that two wrote at once crashes a third."""
+    code = "from lpgnet.features.audio import Prosody; import numpy as np; x = np.random.default_rng(0)"
+    code += "; list(Prosody()([x.normal(size=9000).astype('float32')]))"
+    fresh = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    for count in (4, 1):
+        started = [subprocess.Popen([sys.executable, "-c", code], env=fresh) for _ in range(count)]
+        assert [process.wait() for process in started] == [0] * count
+    assert list(tmp_path.rglob("*.nbi"))

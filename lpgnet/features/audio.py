@@ -1,8 +1,12 @@
 """The offline audio encoder: 16 kHz mono samples -> prosody and log-mel statistics, with librosa."""
 
+import getpass
+import tempfile
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 
 from lpgnet.corpora.wav import RATE
 
@@ -26,6 +30,10 @@ class Prosody:
 
         self.librosa = librosa
         self.version = f"1, librosa {librosa.__version__}"
+        # librosa compiles on first use and keeps the result beside itself; two processes that do so at
+        # once leave a cache that crashes every later one.  So one process at a time, on a little silence.
+        with FileLock(Path(tempfile.gettempdir()) / f"lpgnet-librosa-{getpass.getuser()}.lock"):
+            self.frames(np.zeros(RATE // 10, np.float32))
 
     def __call__(self, waves: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields (size,) and (T, frame_size) float32 per wave, T = 1 + samples // 320."""
