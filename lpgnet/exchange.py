@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from lpgnet.corpora import differences, iemocap, imported
-from lpgnet.corpora.describe import filed, merged
 from lpgnet.corpora.export import export
+from lpgnet.corpora.forms.describe import filed, merged
 from lpgnet.features import store
 from lpgnet.files import sweep, whole_folder
 from lpgnet.labels import CARRIES, FOUR, OWN, PROTOCOLS, labelled

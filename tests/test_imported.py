@@ -16,8 +16,9 @@ import pandas as pd
 import pytest
 
 from lpgnet.config import ROOT
-from lpgnet.corpora import COLUMNS, counts, differences, unpickle, vectors
+from lpgnet.corpora import COLUMNS, counts, differences
 from lpgnet.corpora.export import export
+from lpgnet.corpora.forms import unpickle, vectors
 from lpgnet.corpora.imported import Imported, Modality, read, report
 from lpgnet.labels import ERC6_EXTRA, PROTOCOLS, labelled
 

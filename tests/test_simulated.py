@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from lpgnet import corpora
-from lpgnet.corpora import iemocap, layout, oracle, simulated, speech
-from lpgnet.corpora.lines import KINDS, STATES, TEMPLATES, choices, likelihoods
-from lpgnet.corpora.plan import Dialogue, Knobs, plan
+from lpgnet.corpora import iemocap, simulated
+from lpgnet.corpora.simulator import layout, oracle, speech
+from lpgnet.corpora.simulator.lines import KINDS, STATES, TEMPLATES, choices, likelihoods
+from lpgnet.corpora.simulator.plan import Dialogue, Knobs, plan
 
 TINY = Knobs(seed=3, sessions=1, dialogues=3, turns=5)
 

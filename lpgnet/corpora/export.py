@@ -7,8 +7,8 @@ from typing import BinaryIO
 import numpy as np
 import pandas as pd
 
-from lpgnet.corpora import neutral
-from lpgnet.corpora.codes import IEMOCAP
+from lpgnet.corpora.forms import neutral
+from lpgnet.corpora.forms.codes import IEMOCAP
 from lpgnet.corpora.imported import Imported
 from lpgnet.files import whole
 from lpgnet.labels import SIX_CLASSES

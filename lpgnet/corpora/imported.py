@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from lpgnet.corpora import formats, labelfiles, neutral, unpickle
-from lpgnet.corpora.assemble import Draft, assemble
-from lpgnet.corpora.codes import label_kind
-from lpgnet.corpora.describe import report
+from lpgnet.corpora.forms import formats, labelfiles, neutral, unpickle
+from lpgnet.corpora.forms.assemble import Draft, assemble
+from lpgnet.corpora.forms.codes import label_kind
+from lpgnet.corpora.forms.describe import report
+from lpgnet.corpora.forms.vectors import Modality, Source
 from lpgnet.corpora.iemocap import TURN
-from lpgnet.corpora.vectors import Modality, Source
 from lpgnet.labels import OWN, PROTOCOLS
 
 __all__ = ["Imported", "Modality", "read", "report"]

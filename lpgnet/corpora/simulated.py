@@ -17,8 +17,8 @@ import numpy as np
 import soundfile
 from filelock import FileLock
 
-from lpgnet.corpora import layout, oracle, speech
-from lpgnet.corpora.plan import Dialogue, Knobs, plan
+from lpgnet.corpora.simulator import layout, oracle, speech
+from lpgnet.corpora.simulator.plan import Dialogue, Knobs, plan
 from lpgnet.labels import PROTOCOLS
 
 GENERATOR = 1  # raise it when the same knobs make other bytes

@@ -20,7 +20,7 @@ from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from lpgnet.corpora.vectors import Modality
+from lpgnet.corpora.forms.vectors import Modality
 from lpgnet.files import whole, write_json
 
 SHARD = 32  # utterances

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from lpgnet.corpora import differences
-from lpgnet.corpora.assemble import PARTS, listed
-from lpgnet.corpora.codes import differing, official
+from lpgnet.corpora.forms.assemble import PARTS, listed
+from lpgnet.corpora.forms.codes import differing, official
 from lpgnet.labels import ERC6_EXTRA, MELD, OWN, PROTOCOLS, SIX_CLASSES, labelled
 
 if TYPE_CHECKING:

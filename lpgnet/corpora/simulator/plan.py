@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lpgnet.corpora.lines import KINDS, STATES, choices, fill
+from lpgnet.corpora.simulator.lines import KINDS, STATES, choices, fill
 
 DIMENSIONS = ("pitch", "range", "rate", "gain", "tension", "breath")
 SHIFT = np.array(  # where an emotion moves each dimension, in the order of STATES

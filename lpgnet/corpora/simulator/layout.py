@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lpgnet.corpora.plan import Dialogue, Turn
+from lpgnet.corpora.simulator.plan import Dialogue, Turn
 
 HEADER = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]"
 VOTE = {

@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lpgnet.corpora import COLUMNS, unpickle
-from lpgnet.corpora.assemble import PARTS, framed
-from lpgnet.corpora.vectors import Modality
+from lpgnet.corpora import COLUMNS
+from lpgnet.corpora.forms import unpickle
+from lpgnet.corpora.forms.assemble import PARTS, framed
+from lpgnet.corpora.forms.vectors import Modality
 from lpgnet.files import whole
 
 FORMAT = "lpgnet-neutral-1"

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
-from lpgnet.corpora.allowlist import ALLOWED, Allowed, Dtype, Refused, fill, key, shown
+from lpgnet.corpora.forms.allowlist import ALLOWED, Allowed, Dtype, Refused, fill, key, shown
 
 TORCH = "open it where it was made and save the arrays as .npz, or one .npy per utterance"
 COPIED = (str, bytes, bytearray, list, tuple, dict)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from lpgnet.corpora.counts import CODES, OFFICIAL
-from lpgnet.corpora.vectors import Key
+from lpgnet.corpora.forms.vectors import Key
 from lpgnet.labels import ERC6_EXTRA, FOUR, MELD, OWN, PROTOCOLS, labelled
 
 IEMOCAP = ("hap", "sad", "neu", "ang", "exc", "fru")  # 0 to 5, in every toolkit

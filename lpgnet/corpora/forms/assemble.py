@@ -14,9 +14,9 @@ from pathlib import Path
 import pandas as pd
 
 from lpgnet.corpora import COLUMNS
-from lpgnet.corpora.codes import dialogue_names, label_codes, label_kind, plain
+from lpgnet.corpora.forms.codes import dialogue_names, label_codes, label_kind, plain
+from lpgnet.corpora.forms.vectors import Key, Modality, Source, modality, numbers
 from lpgnet.corpora.iemocap import TURN
-from lpgnet.corpora.vectors import Key, Modality, Source, modality, numbers
 
 MADE = re.compile(r"_\d{3,}")
 PARTS = ("train", "validation", "test")

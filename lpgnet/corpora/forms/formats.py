@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lpgnet.corpora import unpickle
-from lpgnet.corpora.assemble import Draft
-from lpgnet.corpora.codes import plain
-from lpgnet.corpora.vectors import Source, numbers
+from lpgnet.corpora.forms import unpickle
+from lpgnet.corpora.forms.assemble import Draft
+from lpgnet.corpora.forms.codes import plain
+from lpgnet.corpora.forms.vectors import Source, numbers
 
 TEXT, NUMBERS, VECTORS = "a dict of lists of text", "a dict of lists of numbers", "a dict of lists of vectors"
 IDS, NOTHING = "a list of ids", "nothing"

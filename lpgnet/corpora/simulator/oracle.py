@@ -6,8 +6,8 @@ template and each turn's z itself, and so bounds any model that hears only the s
 
 import numpy as np
 
-from lpgnet.corpora.lines import STATES, likelihoods
-from lpgnet.corpora.plan import MIX, Dialogue, Knobs, voice_centre
+from lpgnet.corpora.simulator.lines import STATES, likelihoods
+from lpgnet.corpora.simulator.plan import MIX, Dialogue, Knobs, voice_centre
 from lpgnet.labels import PROTOCOLS
 
 NONE = len(STATES)  # the last emotion of somebody who has not spoken yet

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lpgnet.corpora import unpickle
-from lpgnet.corpora.assemble import PARTS, Draft, listed
+from lpgnet.corpora.forms import unpickle
+from lpgnet.corpora.forms.assemble import PARTS, Draft, listed
+from lpgnet.corpora.forms.vectors import Source
 from lpgnet.corpora.iemocap import TURN
-from lpgnet.corpora.vectors import Source
 
 MANIFEST = ("id", "dialogue", "order", "speaker", "session", "scripted", "label")
 NUMBER = re.compile(r"[0-9]{1,9}")

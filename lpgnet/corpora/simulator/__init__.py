@@ -1,0 +1,1 @@
+"""How the simulated corpus is made: who says what, its sound and files, and the best reachable score."""
