@@ -48,6 +48,7 @@ def stamp(name: str, place: Place, given: dict) -> str:
     if name.startswith("06"):
         read += sorted((ROOT / "paper_tables" / "reported").glob("*.csv"))
         read += sorted(place.runs.rglob("*.json"))
+        read += sorted(place.features.glob("utterances.csv"))  # slices compare transcripts
     sha = hashlib.sha256(json.dumps(given, sort_keys=True).encode())
     for path in read:
         sha.update(path.name.encode() + path.read_bytes())
