@@ -1,6 +1,6 @@
 """`make bench`: speed and memory as ratios, each pair measured in one run on this machine.
 
-python tests/bench.py [extraction] [store] [frames]: all of them unless some are named.
+python tests/bench.py [training] [extraction] [store] [frames]: all of them unless some are named.
 """
 
 import os
@@ -9,11 +9,13 @@ os.environ["OMP_NUM_THREADS"] = "1"  # one thread per worker process
 os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"  # in child processes: what is freed goes back at once
 
 import copy
+import itertools
 import multiprocessing
 import resource
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import joblib
@@ -21,10 +23,14 @@ import numpy as np
 import pandas as pd
 import soundfile
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
+from lpgnet import baselines, losses, training
+from lpgnet.config import experiment
 from lpgnet.corpora.wav import RATE, read_wav
 from lpgnet.features import extract, store
-from lpgnet.model import BLOCK, Attention, Layout
+from lpgnet.features.dataset import Dataset
+from lpgnet.model import BLOCK, MODALITY, Attention, Layout, LPGNet, attention_weights
 
 SECONDS = (1.6, 9.5, 3.1, 4.4, 2.2, 7.0, 3.4, 4.5)  # of utterances; mean 4.46 as in IEMOCAP
 GIB, MIB = 1 << 30, 1 << 20
@@ -188,7 +194,180 @@ def attend(length: int, block: int) -> None:
     Attention(64, False, "dialogue")(rows, rows, layout, layout).sum().backward()
 
 
-PARTS = {"extraction": extraction, "store": reading, "frames": frames}
+# Training
+
+TEXT, AUDIO = 384, 768  # features
+
+
+def dialogues(count: int, utterances: int, longest: int, seed: int) -> list[int]:
+    """Lengths as IEMOCAP's four-class dialogues have them: the given sum, 5 to `longest`."""
+    rng = np.random.default_rng(seed)
+    lengths = np.clip(rng.lognormal(0, 0.45, count), 0.2, None)
+    lengths = np.clip(np.round(lengths / lengths.sum() * utterances), 5, longest).astype(int)
+    lengths[0] = longest
+    while lengths.sum() != utterances:
+        i = rng.integers(1, count)
+        lengths[i] = np.clip(lengths[i] + np.sign(utterances - lengths.sum()), 5, longest)
+    return lengths.tolist()
+
+
+class Made:
+    """What `training.fit` reads of a Dataset: 4,290 training and 1,241 test utterances of noise."""
+
+    def __init__(self):
+        parts = {"train": dialogues(108, 3860, 110, 0), "validation": dialogues(12, 430, 83, 1)}
+        parts["test"] = dialogues(31, 1241, 83, 2)
+        total = sum(map(sum, parts.values()))
+        generator = torch.Generator().manual_seed(0)
+        self.sizes, self.classes, self.speaker_names = {"text": TEXT, "audio": AUDIO}, "abcd", "FM"
+        self.rows = {m: torch.randn(total, size, generator=generator) for m, size in self.sizes.items()}
+        self.labels = torch.randint(4, (total,), generator=generator)
+        self.speaker = torch.randint(2, (total,), generator=generator)
+        ends = np.cumsum([0, *(n for lengths in parts.values() for n in lengths)])
+        units = [torch.arange(a, b) for a, b in itertools.pairwise(ends)]
+        counts = np.cumsum([0, *map(len, parts.values())])
+        self.units = {p: units[a:b] for p, a, b in zip(parts, counts[:-1], counts[1:], strict=True)}
+        self.at_frames = False
+
+    batch, class_weight = Dataset.batch, Dataset.class_weight
+
+
+def per_epoch(name: str, padded: bool, epochs: int = 2) -> float:
+    """Seconds of a seed-epoch: training part, then validation and test."""
+    torch.set_num_threads(1)
+    run, data = experiment(name), Made()
+    work = padded_fit if padded else training.fit
+    short, long = (replace(run, train=replace(run.train, epochs=n)) for n in (1, 1 + epochs))
+    return (timed(lambda: work(long, data, 0)) - timed(lambda: work(short, data, 0))) / epochs
+
+
+def padded_fit(run, data: Made, seed: int) -> None:
+    """A plain loop as the field's public ones: batches padded anew each epoch, one seed, unfused Adam."""
+    torch.manual_seed(seed)
+    model = training.build(run, data)
+    forward = PADDED[type(model)]
+    optimizer = torch.optim.Adam(model.parameters(), lr=run.train.lr, weight_decay=run.train.l2)
+    order = torch.Generator().manual_seed(seed)
+    weight = data.class_weight() if run.loss.class_weights else None
+    for _ in range(run.train.epochs):
+        model.train()
+        for units in training.shuffled(data.units["train"], run.train.batch, order):
+            batch = data.batch(units)
+            logits, students = forward(model, batch)
+            loss = losses.total(logits, students, batch.labels, run.loss, weight)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        model.eval()
+        for part in ("validation", "test"):
+            for units in training.shuffled(data.units[part], run.train.batch, order):
+                with torch.no_grad():
+                    forward(model, data.batch(units))
+
+
+def padded_lpgnet(model, batch):
+    """LPGNet's equations on (B, U, d) throughout, padding and all; the same weights."""
+    layout = batch.layouts["text"]
+    valid, lengths = layout.valid, layout.lengths[:, None]
+    x = {m: encode.project(layout.pad(batch.rows[m])) for m, encode in model.encode.items()}
+    outputs = {}
+    for path in model.config.paths:
+        query, key = x[MODALITY[path[0]]], x[MODALITY[path[1]]]
+        attended = attention_weights(query, key, valid) @ key
+        mean = (attended * valid[:, :, None]).sum(1) / lengths
+        context = model.compress[path](mean)
+        context = context + model.ffn[path](context)
+        outputs[path] = query + context[:, None]
+    gated = {p: model.unimodal_gate[p](h).sigmoid() * h for p, h in outputs.items()}
+    fused = {m: model.merge[m](torch.cat([gated[p] for p in ps], -1)) for m, ps in model.branches.items()}
+    final, _ = model.fuse(fused)
+    students = {m: head(fused[m].relu())[valid] for m, head in model.student.items()}
+    return model.classify(final)[valid], students
+
+
+def padded_sdt(model, batch):
+    """SDT* on (B, U, d) throughout; the same weights."""
+    layout = batch.layouts["text"]
+    valid, mask = layout.valid, layout.valid[:, None, None, :]
+    places = baselines.sinusoids(torch.arange(valid.shape[1]), model.classify.in_features)
+    speaker = layout.pad(model.speaker(batch.speaker))
+    x = {m: encode(layout.pad(batch.rows[m])) + places + speaker for m, encode in model.encode.items()}
+    gated = {}
+    for path, block in model.paths.items():
+        query, key = (model.dropout(x[MODALITY[letter]]) for letter in path)
+        key = query if path[0] == path[1] else key
+        q, k, v = (
+            part(rows).unflatten(-1, (block.heads, -1)).transpose(1, 2)
+            for part, rows in ((block.query, query), (block.key, key), (block.value, key))
+        )
+        scores = (q @ k.transpose(2, 3) / q.shape[-1] ** 0.5).masked_fill(~mask, -1e9)
+        context = (block.dropout(scores.softmax(-1)) @ v).transpose(1, 2).flatten(2)
+        rows = block.dropout(block.out(context)) + query
+        hidden = block.ffn(rows) + rows
+        gated[path] = model.unimodal_gate[path](hidden).sigmoid() * hidden
+    fused = {MODALITY[q]: model.merge[MODALITY[q]](torch.cat([gated[q + k] for k in "ta"], -1)) for q in "ta"}
+    stacked = torch.stack(list(fused.values()))
+    final = (model.multimodal_gate(stacked).softmax(0) * stacked).sum(0)
+    return model.classify(final)[valid], {m: head(fused[m])[valid] for m, head in model.student.items()}
+
+
+PADDED = {LPGNet: padded_lpgnet, baselines.SDT: padded_sdt}
+
+
+def difference(name: str) -> float:
+    """The largest difference between the packed and the padded logits, relative to the largest logit."""
+    data, run = Made(), experiment(name)
+    torch.manual_seed(0)
+    model = training.build(run, data).eval()
+    batch = data.batch(data.units["test"])
+    with torch.no_grad():
+        ours, theirs = model(batch).logits, PADDED[type(model)](model, batch)[0]
+    return float((ours - theirs).abs().max() / theirs.abs().max())
+
+
+def operations(name: str) -> int:
+    """Floating-point operations of the matrix products of one seed-epoch, counted while it runs."""
+    run, data = experiment(name), Made()
+    once = replace(run, train=replace(run.train, epochs=1))
+    with FlopCounterMode(display=False) as counter:
+        training.fit(once, data, 0)
+    return counter.get_total_flops()
+
+
+def matrix_rate() -> float:
+    """Operations a second of one large matrix product on one thread, best of ten."""
+    torch.set_num_threads(1)
+    a, b = torch.randn(1024, 768), torch.randn(768, 768)
+    a @ b
+    return 2 * 1024 * 768**2 / min(timed(lambda: a @ b) for _ in range(10))
+
+
+def training_speed() -> None:
+    """Seconds per seed-epoch at the paper's size, one thread; then all cores, a seed each."""
+    cores = joblib.cpu_count()
+    print(
+        f"training at the paper's size: 4,290 + 1,241 utterances, text {TEXT}-d, audio {AUDIO}-d, one thread"
+    )
+    seconds = {}
+    for name in ("full", "sdt"):
+        for padded in (False, True):
+            seconds[name, padded] = child(per_epoch, name, padded)
+            kind = "padded loop" if padded else "ours, packed"
+            print(f"  {name:5} {kind:13} {seconds[name, padded]:7.2f} s per seed-epoch")
+        print(f"  {name:5} logits of the two differ by {difference(name):.1e} of the largest")
+    full, sdt = seconds["full", False], seconds["sdt", False]
+    print(f"  LPGNet: {seconds['full', True] / full:.2f} x its padded loop; ", end="")
+    print(f"{seconds['sdt', True] / full:.2f} x SDT* in a padded loop at its published settings")
+    share = operations("full") / full / child(matrix_rate)
+    print(f"  LPGNet reaches {100 * share:.0f} % of this machine's rate of one large matrix product")
+    print(f"  SDT*:   {seconds['sdt', True] / sdt:.2f} x its padded loop")
+    with multiprocessing.get_context("spawn").Pool(cores) as pool:
+        together = pool.starmap(per_epoch, [("full", False)] * cores)
+    print(f"  all {cores} cores, a seed each: {np.mean(together) / cores:.2f} s per seed-epoch of LPGNet")
+    print(f"  peak memory of one run: {child(most_memory, per_epoch, 'full', False) / MIB:.0f} MiB")
+
+
+PARTS = {"training": training_speed, "extraction": extraction, "store": reading, "frames": frames}
 
 
 def main() -> None:
