@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 from test_tables import DATA, EMPTY, PAPER, RUNS, WITHOUT_TORCH, fake_data, fake_run, line
 
-from lpgnet.analysis import claims, selection, slices
+from lpgnet.analysis import claims, comparisons, selection, slices
 from lpgnet.analysis.metrics import confusion, scores
 from lpgnet.analysis.rows import TABLES
 from lpgnet.analysis.tables import build
@@ -69,6 +69,11 @@ def runs(tmp_path_factory):
     return world(tmp_path_factory.mktemp("runs"))
 
 
+def made(name: str, runs: pd.DataFrame, data: dict) -> pd.DataFrame:
+    """intervals, comparisons or claims."""
+    return claims.stated(slices.read_predictions(runs, data), data)[name]
+
+
 def of(frame: pd.DataFrame, **want) -> pd.Series:
     """The one line with these values."""
     for name, value in want.items():
@@ -92,7 +97,7 @@ def test_needs_no_torch():
 
 
 def test_intervals_agree_with_the_tables(runs):
-    found = claims.intervals(runs, DATA)
+    found = made("intervals", runs, DATA)
     table = line(build(2, runs, DATA, PAPER), "full")
     mine = of(found, experiment="full", metric="accuracy")
     assert (mine["mean"], mine["std"]) == (table["accuracy_mean"], table["accuracy_std"])
@@ -104,7 +109,7 @@ def test_intervals_agree_with_the_tables(runs):
 
 
 def test_a_pair_by_scipy(runs):
-    found = of(claims.pairs(runs, DATA), a="full", b="linear", metric="accuracy")
+    found = of(made("comparisons", runs, DATA), a="full", b="linear", metric="accuracy")
     a, b = (accuracies(runs, name) for name in ("full", "linear"))
     want = stats.ttest_rel(a, b)
     interval = want.confidence_interval()
@@ -117,7 +122,7 @@ def test_a_pair_by_scipy(runs):
 
 def test_holm_is_over_a_table_and_a_metric(runs):
     """Table 2 has here full-linear, full-frame and frame-linear; Table 3 full-no_gates alone."""
-    found = claims.pairs(runs, DATA)
+    found = made("comparisons", runs, DATA)
     assert found.groupby(["table", "metric"]).size().to_dict() == {
         (2, "accuracy"): 3,
         (2, "weighted_f1"): 3,
@@ -137,13 +142,13 @@ def test_only_common_seeds_are_paired(tmp_path, runs):
     both = pd.concat(
         [runs[runs["experiment"] == "full"], world(tmp_path, ["linear"], range(3, 7))], ignore_index=True
     )
-    found = of(claims.pairs(both, DATA), a="full", b="linear", metric="accuracy")
+    found = of(made("comparisons", both, DATA), a="full", b="linear", metric="accuracy")
     a, b = accuracies(both, "full")[3:], accuracies(both, "linear")[:2]
     assert (found["n_seeds"], found["mean_a"]) == (2, round(np.mean(a), 2))
     assert found["difference"] == pytest.approx(np.mean(a) - np.mean(b), abs=0.006)
     apart = both[~both["seed"].isin([3, 4])]
-    assert claims.pairs(apart, DATA).empty and claims.claims(apart, DATA).empty
-    assert len(claims.intervals(apart, DATA)) == 4
+    assert made("comparisons", apart, DATA).empty and made("claims", apart, DATA).empty
+    assert len(made("intervals", apart, DATA)) == 4
 
 
 def test_dialogues_are_drawn_for_both_models_at_once(tmp_path):
@@ -153,7 +158,7 @@ def test_dialogues_are_drawn_for_both_models_at_once(tmp_path):
     a = np.where(bad, "sad", frame["label"])
     b = np.where(frame["order"] > 0, a, np.where(frame["label"] == "angry", "sad", "angry"))
     same = [run(tmp_path, name, 0, frame, x) for name, x in (("full", a), ("linear", b))]
-    found = of(claims.pairs(pd.DataFrame(same), DATA), metric="accuracy")
+    found = of(made("comparisons", pd.DataFrame(same), DATA), metric="accuracy")
     assert found["dialogues_low"] > 0
     assert np.isnan([found["p_seeds"], found["seeds_low"]]).all()
     assert found["p_dialogues"] < 0.05
@@ -161,13 +166,13 @@ def test_dialogues_are_drawn_for_both_models_at_once(tmp_path):
 
 def test_verdicts_on_a_world_with_known_truth(runs):
     """full is better than linear, no_gates is better than full, and frame is as good as full."""
-    found = claims.claims(runs, DATA).set_index("worse")
+    found = made("claims", runs, DATA).set_index("worse")
     better = found[found["better"] == "full"]["verdict"].to_dict()
     assert better["linear"] == "supported"
     assert better["no_gates"] == "not supported"
     assert better["frame"] == "undecided at n = 5 seeds, 13 dialogues"
     assert found["note"].eq(SIMULATED).all()
-    compared = claims.pairs(runs, DATA)
+    compared = made("comparisons", runs, DATA)
     compared.loc[compared["metric"] == "weighted_f1", "p_seeds_holm"] = 1.0
     mixed = claims._claims(compared, DATA).set_index("worse").loc["no_gates"]  # a claim about F1
     assert mixed[["metric", "verdict", "verdict_other_metric"]].tolist() == [
@@ -175,7 +180,7 @@ def test_verdicts_on_a_world_with_known_truth(runs):
         "undecided at n = 5 seeds, 13 dialogues",
         "not supported",
     ]
-    own = claims.claims(runs, fake_data(place="iemocap"))
+    own = made("claims", runs, fake_data(place="iemocap"))
     assert own["note"].eq("").all()
 
 
@@ -214,8 +219,8 @@ def test_a_verdict_needs_both_tests(change, margin, want):
 
 def test_every_claim_has_its_pair_and_every_pair_its_experiments():
     for claim in claims.CLAIMS:
-        assert (claim.better, claim.worse) in claims.PAIRS[claim.table], claim
-    for number, pairs in claims.PAIRS.items():
+        assert (claim.better, claim.worse) in comparisons.PAIRS[claim.table], claim
+    for number, pairs in comparisons.PAIRS.items():
         ours = {row.experiment for row in TABLES[number].rows}
         assert len(set(pairs)) == len(pairs)
         assert {name for pair in pairs for name in pair} <= ours & set(EXPERIMENTS)
@@ -264,21 +269,21 @@ def test_whether_the_printed_difference_lies_in_both_intervals():
 def test_folds_are_pooled_and_a_seed_without_one_is_left_out(tmp_path):
     runs, data = world(tmp_path, ("full", "linear"), range(3), ALL_FOLDS), fake_data("loso")
     gone = (runs["experiment"] == "linear") & (runs["seed"] == 1) & (runs["fold"] == "session4")
-    found = of(claims.pairs(runs[~gone], data), metric="accuracy")
+    found = of(made("comparisons", runs[~gone], data), metric="accuracy")
     assert (found["n_seeds"], found["n_dialogues"]) == (2, 5 * 13)
     table = line(build(2, runs, data, PAPER), "full")
-    mine = of(claims.intervals(runs, data), experiment="full", metric="accuracy")
+    mine = of(made("intervals", runs, data), experiment="full", metric="accuracy")
     assert mine["mean"] == table["accuracy_mean"]
     shuffled = runs.sample(frac=1, random_state=2)
-    pd.testing.assert_frame_equal(claims.pairs(runs, data), claims.pairs(shuffled, data))
+    pd.testing.assert_frame_equal(made("comparisons", runs, data), made("comparisons", shuffled, data))
 
 
 def test_predictions_of_other_utterances_stop_it(tmp_path):
     frame = rows()
-    made = [run(tmp_path, "full", 0, frame, frame["label"])]
-    made.append(run(tmp_path, "linear", 0, frame.iloc[1:], frame["label"].iloc[1:]))
+    lines = [run(tmp_path, "full", 0, frame, frame["label"])]
+    lines.append(run(tmp_path, "linear", 0, frame.iloc[1:], frame["label"].iloc[1:]))
     with pytest.raises(ValueError, match="has other utterances"):
-        claims.pairs(pd.DataFrame(made), DATA)
+        made("comparisons", pd.DataFrame(lines), DATA)
 
 
 def test_equal_bytes_in_any_order_and_no_file_without_lines(tmp_path, runs):

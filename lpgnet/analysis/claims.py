@@ -1,9 +1,5 @@
 """The paper's claims as lines: what it prints, what we found, and whether that supports it.
 
-Two questions are asked of every pair of models, since a difference may be luck in either way.  Would it be
-there with other seeds (paired t-test over seeds)?  Would it be there in other dialogues (paired over the test
-dialogues, seeds averaged)?  Only seeds that both models have are paired; folds are pooled before.
-
 The verdict on a claim "a is better than b":
     supported       a - b > 0 and both tests give p < 0.05 after Holm's correction over the claim's table
     not supported   a - b < 0 and both tests give p < 0.05 after the same correction
@@ -15,55 +11,22 @@ A claim "a is no worse than b" has a margin instead, in points:
 """
 
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from lpgnet.analysis.class_counts import identity
+from lpgnet.analysis.comparisons import compare
 from lpgnet.analysis.folds import SHOWN
 from lpgnet.analysis.rows import TABLES
 from lpgnet.analysis.selection import selection_gap
 from lpgnet.analysis.slices import Predictions, read_predictions, slices
-from lpgnet.analysis.statistics import (
-    Resampled,
-    dialogue_interval,
-    holm,
-    paired_dialogues,
-    paired_seeds,
-    percent,
-    resample,
-    summary,
-)
 from lpgnet.analysis.tables import reported
 from lpgnet.analysis.typeset import IEMOCAPS, SIMULATED
 from lpgnet.files import whole
 
 ALPHA = 0.05
-LAMBDAS = ("lambda_1_1_1", "lambda_1_0_1", "lambda_1_1_0", "lambda_1p5_1_0", "lambda_1_0_0", "lambda_1p5_0_0")
-T3 = ("text_only", "audio_only", "no_inter", "no_intra", "no_ffn", "no_gates")
-PAIRS: dict[int, tuple[tuple[str, str], ...]] = {  # table -> (a, b); Holm's correction is over a table
-    2: (
-        *(("full", b) for b in ("linear", "frame", "bigru", "full_by_query", "full_frozen")),
-        ("frame", "linear"),
-    ),
-    3: (*(("full", b) for b in T3), ("full", "full_by_query")),
-    4: (("audio_only", "linear_audio"),),
-    5: (("text_only", "linear_text"), ("text_only", "text_only_frozen")),
-    6: (
-        *(("full", b) for b in LAMBDAS),
-        ("lambda_1_1_1", "lambda_1_0_0"),
-        ("lambda_1_1_1", "lambda_1_0_1"),
-    ),
-    7: (
-        ("full", "sdt"),
-        ("full_6", "sdt_6"),
-        ("full", "full_speaker"),
-        ("sdt", "sdt_no_speaker"),
-        ("full", "sdt_no_speaker"),
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -123,35 +86,16 @@ SHARED = (  # columns of a comparison that a claim shows
 def build_all(runs: pd.DataFrame, data: dict, features: Path | None = None) -> dict[str, pd.DataFrame]:
     """Every CSV that stands beside the runs, by its name.  features: the store, for slices by transcript."""
     predictions = read_predictions(runs, data)
-    return _compare(predictions, data) | {
+    return stated(predictions, data) | {
         "selection_gap": selection_gap(runs, data),
         "slices": slices(runs, data, features, predictions),
     }
 
 
-def _compare(predictions: list[Predictions], data: dict) -> dict[str, pd.DataFrame]:
-    sets = [_scored(part) for part in predictions]
-    compared = _pairs(sets, data)
-    return {"intervals": _intervals(sets, data), "comparisons": compared, "claims": _claims(compared, data)}
-
-
-def intervals(runs: pd.DataFrame, data: dict) -> pd.DataFrame:
-    """One line per experiment and metric, percent: mean, std and 95 % t interval over seeds, and the 95 %
-    interval when test dialogues are drawn again, seeds averaged."""
-    return _compare(read_predictions(runs, data), data)["intervals"]
-
-
-def pairs(runs: pd.DataFrame, data: dict) -> pd.DataFrame:
-    """One line per pair of `PAIRS` and metric: a - b in points with both intervals, both tests, and d_z.
-
-    Holm's correction is over the pairs of a table that have been run, for each metric and kind of test apart.
-    """
-    return _compare(read_predictions(runs, data), data)["comparisons"]
-
-
-def claims(runs: pd.DataFrame, data: dict) -> pd.DataFrame:
-    """One line per claim whose two models have been run; the module says what a verdict means."""
-    return _compare(read_predictions(runs, data), data)["claims"]
+def stated(predictions: list[Predictions], data: dict) -> dict[str, pd.DataFrame]:
+    """Intervals, comparisons, and one line per claim whose two models have been run."""
+    intervals, compared = compare(predictions, data)
+    return {"intervals": intervals, "comparisons": compared, "claims": _claims(compared, data)}
 
 
 def write(frames: dict[str, pd.DataFrame], folder: Path) -> list[Path]:
@@ -166,75 +110,6 @@ def write(frames: dict[str, pd.DataFrame], folder: Path) -> list[Path]:
             frame.to_csv(part, index=False, lineterminator="\n")
         paths.append(path)
     return paths
-
-
-@dataclass(frozen=True)
-class _Scored:
-    """The models of one label set: their seeds, and their scores on the resampled test set."""
-
-    labels: str
-    seeds: dict[str, list[int]]
-    scores: dict[str, Resampled]
-
-    def by_seed(self, experiment: str, metric: str) -> dict[int, float]:
-        return dict(zip(self.seeds[experiment], self.scores[experiment].whole[metric], strict=True))
-
-
-def _scored(part: Predictions) -> _Scored:
-    seeds = {name: list(found) for name, found in part.predicted.items()}
-    return _Scored(part.labels, seeds, {name: resample(part.counts(name), SHOWN) for name in seeds})
-
-
-def _intervals(sets: list[_Scored], data: dict) -> pd.DataFrame:
-    lines = []
-    for part in sets:
-        for (name, found), metric in product(part.scores.items(), SHOWN):
-            seeds, dialogues = summary(found.whole[metric]), dialogue_interval(found, metric)
-            lines.append(
-                identity(data, part.labels)
-                | {"experiment": name, "metric": metric, "mean": percent(seeds.mean)}
-                | {"std": percent(seeds.std), "n_seeds": seeds.n}
-                | _range("seeds", seeds)
-                | {"n_dialogues": dialogues.n}
-                | _range("dialogues", dialogues)
-            )
-    return pd.DataFrame(lines)
-
-
-def _pairs(sets: list[_Scored], data: dict) -> pd.DataFrame:
-    lines = [
-        identity(data, part.labels) | {"table": table} | _compared(part, a, b, metric)
-        for table, names in PAIRS.items()
-        for metric in SHOWN
-        for a, b in names
-        for part in sets
-        if set(part.seeds.get(a, ())) & set(part.seeds.get(b, ()))
-    ]
-    frame = pd.DataFrame(lines)
-    for name in ("p_seeds", "p_dialogues") if lines else ():
-        corrected = frame.groupby(["table", "metric"], sort=False)[name].transform(holm)
-        frame[f"{name}_holm"] = [_significant(p) for p in corrected]
-        frame[name] = [_significant(p) for p in frame[name]]
-    return frame
-
-
-def _compared(part: _Scored, a: str, b: str, metric: str) -> dict:
-    first, second = part.by_seed(a, metric), part.by_seed(b, metric)
-    common = [s for s in first if s in second]
-    seeds = paired_seeds(first, second)
-    dialogues = paired_dialogues(
-        *(part.scores[name].of([part.seeds[name].index(s) for s in common]) for name in (a, b)), metric
-    )
-    means = {f"mean_{x}": percent(np.mean([f[s] for s in common])) for x, f in (("a", first), ("b", second))}
-    return (
-        {"a": a, "b": b, "metric": metric}
-        | means
-        | {"difference": percent(seeds.difference), "n_seeds": seeds.n}
-        | _range("seeds", seeds)
-        | {"effect": round(seeds.effect, 2) + 0.0, "n_dialogues": dialogues.n}
-        | _range("dialogues", dialogues)
-        | {"p_seeds": seeds.p, "p_dialogues": dialogues.p}
-    )
 
 
 def _claims(compared: pd.DataFrame, data: dict) -> pd.DataFrame:
@@ -302,11 +177,3 @@ def _note(data: dict, labels: str) -> str:
     if data["place"].startswith("simulated"):
         return SIMULATED
     return "" if labels in IEMOCAPS else "Printed numbers are of IEMOCAP."
-
-
-def _range(name: str, found) -> dict[str, float]:
-    return {f"{name}_low": percent(found.ci_low), f"{name}_high": percent(found.ci_high)}
-
-
-def _significant(p: float) -> float:
-    return float(f"{p:.4g}")
