@@ -1,6 +1,6 @@
 """The offline audio encoder: 16 kHz mono samples -> prosody and log-mel statistics, with librosa."""
 
-import getpass
+import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -32,7 +32,7 @@ class Prosody:
         self.version = f"1, librosa {librosa.__version__}"
         # librosa compiles on first use and keeps the result beside itself; two processes that do so at
         # once leave a cache that crashes every later one.  So one process at a time, on a little silence.
-        with FileLock(Path(tempfile.gettempdir()) / f"lpgnet-librosa-{getpass.getuser()}.lock"):
+        with FileLock(Path(tempfile.gettempdir()) / f"lpgnet-librosa-{os.getuid()}.lock"):
             self.frames(np.zeros(RATE // 10, np.float32))
 
     def __call__(self, waves: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
