@@ -147,6 +147,46 @@ def tables(
     typer.echo("\n".join([*map(str, paths), *lines]))
 
 
+@app.command()
+def audit(
+    corpus: Annotated[
+        str | None,
+        typer.Option("--corpus", help="Audit the data of this corpus too."),
+    ] = None,
+    root: Annotated[
+        Path | None,
+        typer.Option("--root", help="Folder of the release, to compare its clips too."),
+    ] = None,
+    profile: ProfileOption = None,
+    split: SplitOption = None,
+    labels: LabelsOption = None,
+    text: TextOption = None,
+    audio: AudioOption = None,
+    finetune: FinetuneOption = None,
+) -> None:
+    """Check the paper's text against its own tables; with --corpus, data, split and features too.
+
+    Needs no torch and no network.  Exit code 1 where the data have a fault; the paper's are the paper's.
+    """
+    from lpgnet.analysis import tables
+    from lpgnet.analysis.audit import data_audit, paper_audit
+
+    found = paper_audit.audit_paper(tables.reported())
+    lines = [f"paper: {paper_audit.counted(found)}"]
+    lines += [f"{line.verdict}: {line.claim} ({line.where})" for line in paper_audit.failing(found)]
+    paths = paper_audit.write(found, places.OUTPUT / "results")
+    faulty = False
+    if corpus:
+        kind = (profile and profile.value, split and split.value, labels)
+        here = places.place(corpus, *kind, _folder(text), _folder(audio), finetune)
+        data = data_audit.audit_data(here, root and root.expanduser())
+        lines += ["", f"data of {here.name}: {data_audit.counted(data)}", *data_audit.grave(data)]
+        paths += data_audit.write(data, here)
+        faulty = data_audit.faulty(data)
+    typer.echo("\n".join([*lines, "", *map(str, paths)]))
+    raise typer.Exit(1 if faulty else 0)
+
+
 @app.command("import")
 def import_(
     file: Annotated[
