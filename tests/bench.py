@@ -11,7 +11,6 @@ os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"  # in child processes: what is fr
 import copy
 import itertools
 import multiprocessing
-import resource
 import sys
 import tempfile
 import time
@@ -50,9 +49,14 @@ def child(work, *arguments):
 
 def most_memory(work, *arguments) -> int:
     """Bytes by which the largest resident memory of this process grew during `work`."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    def largest() -> int:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM"))
+
+    before = largest()
     work(*arguments)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10
+    return largest() - before
 
 
 # Extraction
