@@ -14,7 +14,7 @@ from pathlib import Path
 from lpgnet.analysis import records
 from lpgnet.config import EXPERIMENTS, ROOT
 from lpgnet.files import sweep, whole
-from lpgnet.places import Parameters, Place, parameters
+from lpgnet.places import CORPORA, Parameters, Place, parameters
 
 SOURCE = ROOT / "notebooks"
 NOTEBOOKS = tuple(sorted(path.stem for path in SOURCE.glob("0[1-6]_*.ipynb")))
@@ -201,11 +201,17 @@ def reproduce(asked: Parameters, only: str | None = None) -> None:
     """Run the notebooks in sequence; two at once on one place don't start."""
     from filelock import FileLock, Timeout
 
+    from lpgnet.features.encoders import encoder as made
+
     place, names = asked.place, chosen(only)
     if asked.CORPUS in ("iemocap", "meld") and asked.ROOT is None and NOTEBOOKS[0] in names:
         raise ValueError(f"corpus {asked.CORPUS!r} needs the folder of its release: --root DIR")
     if asked.ROOT is not None and not Path(asked.ROOT).is_dir():
         raise ValueError(f"--root {asked.ROOT}: no such folder; give that of the release")
+    if NOTEBOOKS[0] in names and asked.CORPUS in CORPORA and not extracted(place):
+        made("text", place.text)  # a missing folder or a wrong name stops here, before hours of work
+        if asked.CORPUS != "meld":  # which may come without clips
+            made("audio", place.audio)
     place.results.mkdir(parents=True, exist_ok=True)
     lock = FileLock(place.results / ".lock", timeout=0)
     try:
