@@ -116,6 +116,12 @@ def _folder(encoder: str | None) -> str | None:
     return str(path.resolve()) if encoder and path.is_dir() else encoder
 
 
+def _place(corpus, profile, split, labels, text, audio, finetune) -> places.Place:
+    """The kind of run that a command's options name."""
+    kind = (profile and profile.value, split and split.value, labels)
+    return places.place(corpus, *kind, _folder(text), _folder(audio), finetune)
+
+
 @app.command()
 def tables(
     corpus: CorpusOption = "simulated",
@@ -130,8 +136,7 @@ def tables(
     from lpgnet.analysis import claims, folds, records
     from lpgnet.analysis import tables as paper
 
-    kind = (profile and profile.value, split and split.value, labels)
-    here = places.place(corpus, *kind, _folder(text), _folder(audio), finetune)
+    here = _place(corpus, profile, split, labels, text, audio, finetune)
     data = records.read_data(here.runs)
     runs = records.load(here, data)
     made = paper.build_all(runs, data)
@@ -177,8 +182,7 @@ def audit(
     paths = paper_audit.write(found, places.OUTPUT / "results")
     faulty = False
     if corpus:
-        kind = (profile and profile.value, split and split.value, labels)
-        here = places.place(corpus, *kind, _folder(text), _folder(audio), finetune)
+        here = _place(corpus, profile, split, labels, text, audio, finetune)
         data = data_audit.audit_data(here, root and root.expanduser())
         lines += ["", f"data of {here.name}: {data_audit.counted(data)}", *data_audit.grave(data)]
         paths += data_audit.write(data, here)
@@ -228,8 +232,7 @@ def export(
     """Write features and labels in a form that others read."""
     from lpgnet import exchange
 
-    kind = (profile and profile.value, split and split.value, labels)
-    here = places.place(corpus, *kind, _folder(text), _folder(audio), finetune)
+    here = _place(corpus, profile, split, labels, text, audio, finetune)
     typer.echo("\n".join(map(str, exchange.take_out(here, form.value, out.expanduser()))))
 
 
@@ -262,11 +265,10 @@ def check(root: Root) -> None:
 def table(root: Root, out: Annotated[Path, typer.Option("--out", help="CSV file to write.")]) -> None:
     """Write the utterance table: one row per turn, in order of speech."""
     from lpgnet.corpora import iemocap
-    from lpgnet.files import whole
+    from lpgnet.files import write_csv
 
     rows, problems = iemocap.read(root.expanduser())
-    with whole(out) as part:
-        rows.to_csv(part, index=False, lineterminator="\n")
+    write_csv(out, rows)
     typer.echo(f"{len(rows)} turns of {rows['dialogue'].nunique()} dialogues -> {out}")
     for problem in problems:
         typer.echo(f"problem: {problem}", err=True)

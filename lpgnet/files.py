@@ -1,6 +1,7 @@
-"""Files that are whole or not there: temporary name, fsync, rename."""
+"""Files that are whole or not there (temporary name, fsync, rename), and what they are by hash."""
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -45,6 +46,33 @@ def write_json(path: Path, value) -> None:
     """JSON with sorted keys and a line feed at the end, so that equal values are equal bytes."""
     with whole(path) as part:
         part.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def write_csv(path: Path, frame) -> Path:
+    """A frame without its index; equal frames, equal bytes."""
+    with whole(path) as part:
+        frame.to_csv(part, index=False, lineterminator="\n")
+    return path
+
+
+def write_forms(stem: Path, texts: dict[str, str]) -> list[Path]:
+    """The same thing in several forms: <stem>.<suffix> per suffix and text; returns the paths."""
+    paths = []
+    for suffix, text in texts.items():
+        paths.append(stem.with_name(f"{stem.name}.{suffix}"))
+        with whole(paths[-1]) as part:
+            part.write_bytes(text.encode("utf-8"))
+    return paths
+
+
+def sha256(*paths: Path) -> str:
+    """Of the bytes of all files, one after the other."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def sweep(folder: Path) -> None:

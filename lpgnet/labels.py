@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lpgnet.files import whole
+from lpgnet.files import write_csv
 
 ERC6_EXTRA = frozenset((Path(__file__).parent / "corpora" / "erc6_extra_ids.txt").read_text().split())
 MANIFEST = ["id", "dialogue", "order", "speaker", "session", "scripted", "part", "label"]
@@ -82,8 +82,7 @@ def write_manifests(table: pd.DataFrame, protocols: tuple[str, ...], folder: Pat
     digests = {}
     for name in protocols:
         frame = manifest(table, name)
-        with whole(folder / f"{name}.csv") as part:
-            frame.to_csv(part, index=False, lineterminator="\n")
+        write_csv(folder / f"{name}.csv", frame)
         digests[name] = digest(frame)
     return digests
 

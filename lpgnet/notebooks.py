@@ -68,7 +68,7 @@ def outputs(name: str, place: Place, given: dict) -> bool:
     if not extracted(place):
         return False
     data = records.describe(place)
-    names, _ = records.possible(data, given["EXPERIMENTS"], place.profile, given["SETTINGS"])
+    names, _ = records.possible(data, given["EXPERIMENTS"], given["SETTINGS"])
     jobs = records.plan(place, data, names, given["SEEDS"], given["SETTINGS"])
     return all(records.done(job) for job in jobs)
 
@@ -235,7 +235,7 @@ def forecast(asked: Parameters, only: str | None = None) -> str:
     measured: dict[str, float] = {}
     if extracted(place):
         data = records.describe(place)
-        names, _ = records.possible(data, list(todo), place.profile)
+        names, _ = records.possible(data, list(todo))
         todo = dict.fromkeys(names, 0)
         for name in todo:
             todo[name] = sum(not records.done(job) for job in records.plan(place, data, [name], asked.SEEDS))

@@ -91,6 +91,11 @@ def slug(encoder: str) -> str:
     return re.sub(r"[^\w.-]", "_", last)
 
 
+def fit_key(profile: str, labels: str, fold: str, validation: str) -> str:
+    """What names a text encoder fitted to a fold, after its own name in the store's index."""
+    return f"{profile}/{labels}/{fold}/{validation}"
+
+
 def about_import(corpus: str, output: Path | None = None) -> dict:
     """What an import said of itself; a ValueError names the corpora there are."""
     path = features_of(corpus, output) / "index.json"

@@ -284,7 +284,7 @@ def run_missing(
     """
     where = device_named(device).type
     data = records.describe(place)
-    possible, refused = records.possible(data, names, place.profile, settings)
+    possible, refused = records.possible(data, names, settings)
     for reason in dict.fromkeys(refused.values()):
         print(f"not run, since {reason}: {', '.join(n for n, why in refused.items() if why == reason)}")
     planned = records.plan(place, data, possible, seeds, settings)

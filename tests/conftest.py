@@ -2,8 +2,10 @@
 
 import dataclasses
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch: two busy threads on two busy cores spin
@@ -146,6 +148,17 @@ def lpgnet(output: Path, *arguments: str, **more):
         timeout=900,
         **more,
     )
+
+
+def killed(output: Path, arguments: tuple[str, ...], pattern: str, wanted: int) -> None:
+    """Start a command and take its power away once `wanted` files match the pattern below output."""
+    command = [sys.executable, "-m", "lpgnet", *arguments]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, env=environment(output), start_new_session=True, **quiet)
+    while process.poll() is None and len(list(output.glob(pattern))) < wanted:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def environment(output: Path) -> dict:

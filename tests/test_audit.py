@@ -249,7 +249,7 @@ def save_set(
         "folder": f"{modality}-0",
     }
     made = SimpleNamespace(name=name, version="1", size=about["size"], frame_size=about["frame_size"])
-    about["recipe"] = extract._recipe(modality, made, table, place.output / "release")
+    about["recipe"] = extract.recipe(modality, made, table, place.output / "release")
     folder = place.features / about["folder"]
     folder.mkdir(parents=True, exist_ok=True)
     for start in range(0, len(table), store.SHARD):

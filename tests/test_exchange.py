@@ -3,17 +3,13 @@
 import csv
 import os
 import pickle
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from conftest import environment, lpgnet
+from conftest import killed, lpgnet
 from test_features import tone
 from test_speech import write_model
 
@@ -51,16 +47,8 @@ def extraction(root: Path, audio: Path) -> tuple[str, ...]:
 
 
 def test_a_killed_extraction_goes_on_to_the_same_store(extracted, small_tree, speech_model, tmp_path):
-    command = [sys.executable, "-m", "lpgnet", *extraction(small_tree, speech_model)]
     for wanted in (1, 8):  # shards on disk when the power goes
-        process = subprocess.Popen(
-            command, env=environment(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )  # fmt: skip
-        while process.poll() is None and len(list(tmp_path.rglob("0*.safetensors"))) < wanted:
-            time.sleep(0.01)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        killed(tmp_path, extraction(small_tree, speech_model), "**/0*.safetensors", wanted)
     kept = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("0*.safetensors")}
     assert len(kept) >= 8
     run(tmp_path, *extraction(small_tree, speech_model))

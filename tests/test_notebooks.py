@@ -2,18 +2,15 @@
 
 import ast
 import json
-import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import environment, lpgnet
+from conftest import environment, killed, lpgnet
 from test_tables import WITHOUT_TORCH
 
 from lpgnet import config, notebooks, places
@@ -132,27 +129,9 @@ def test_tables_come_from_records_alone(uninterrupted, tmp_path):
 
 def test_a_killed_run_goes_on_to_equal_tables(uninterrupted, small_tree, tmp_path):
     whole, _ = uninterrupted
-    command = [
-        sys.executable,
-        "-m",
-        "lpgnet",
-        "reproduce",
-        "--root",
-        str(small_tree),
-        "--seeds",
-        "2",
-        "--jobs",
-        "2",
-    ]
+    arguments = ("reproduce", "--root", str(small_tree), "--seeds", "2", "--jobs", "2")
     for wanted in (3, 12):  # records on disk when the power goes
-        process = subprocess.Popen(
-            command, env=environment(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )  # fmt: skip
-        while process.poll() is None and len(list(tmp_path.glob("results/*/runs/*/*.json"))) < wanted:
-            time.sleep(0.02)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        killed(tmp_path, arguments, "results/*/runs/*/*.json", wanted)
     kept = {p: p.stat().st_mtime_ns for p in tmp_path.glob("results/*/runs/*/*.json")}
     assert len(kept) >= 12
     assert reproduce(tmp_path, small_tree).returncode == 0

@@ -65,7 +65,7 @@ def test_recipe_knows_what_its_encoder_reads(corpus):
     text, audio = shipped(), Prosody()
 
     def recipes(table):
-        return [extract._recipe(m, made, table, root) for m, made in (("text", text), ("audio", audio))]
+        return [extract.recipe(m, made, table, root) for m, made in (("text", text), ("audio", audio))]
 
     before = recipes(table)
     assert recipes(table.copy()) == before

@@ -24,7 +24,7 @@ from lpgnet.analysis.selection import selection_gap
 from lpgnet.analysis.slices import Predictions, read_predictions, slices
 from lpgnet.analysis.tables import reported
 from lpgnet.analysis.typeset import IEMOCAPS, SIMULATED
-from lpgnet.files import whole
+from lpgnet.files import write_csv
 
 ALPHA = 0.05
 
@@ -106,9 +106,7 @@ def write(frames: dict[str, pd.DataFrame], folder: Path) -> list[Path]:
         if frame.empty:
             path.unlink(missing_ok=True)
             continue
-        with whole(path) as part:
-            frame.to_csv(part, index=False, lineterminator="\n")
-        paths.append(path)
+        paths.append(write_csv(path, frame))
     return paths
 
 

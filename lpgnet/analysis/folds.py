@@ -8,7 +8,7 @@ from lpgnet.analysis.class_counts import identity
 from lpgnet.analysis.metrics import scores
 from lpgnet.analysis.statistics import summary
 from lpgnet.analysis.tables import HEADLINE
-from lpgnet.files import whole
+from lpgnet.files import write_csv
 
 SHOWN = ("accuracy", "weighted_f1")
 ALL = "all folds and seeds"
@@ -36,6 +36,4 @@ def fold_scores(runs: pd.DataFrame, data: dict) -> pd.DataFrame:
 
 def write(frame: pd.DataFrame, folder: Path) -> Path:
     """folds.csv beside the tables."""
-    with whole(folder / "folds.csv") as part:
-        frame.to_csv(part, index=False, lineterminator="\n")
-    return folder / "folds.csv"
+    return write_csv(folder / "folds.csv", frame)

@@ -19,9 +19,9 @@ import pandas as pd
 
 from lpgnet import __version__
 from lpgnet.config import EXPERIMENTS, MODALITIES, LinearConfig, LPGNetConfig, RunConfig, experiment
-from lpgnet.files import whole, write_json
+from lpgnet.files import sha256, whole, write_json
 from lpgnet.labels import counts, digest, group, held_groups, manifest, rule
-from lpgnet.places import Place, protocols, slug
+from lpgnet.places import Place, fit_key, protocols, slug
 
 FROZEN_HERE = "the text encoder is frozen here already"
 
@@ -122,10 +122,10 @@ def _sets(place: Place, index: dict) -> dict:
 
 
 def possible(
-    data: dict, names: list[str], profile: str, settings: dict[str, Any] | None = None
+    data: dict, names: list[str], settings: dict[str, Any] | None = None
 ) -> tuple[list[str], dict[str, str]]:
     """The experiments that a corpus allows, and why not the others."""
-    reasons = {name: _refusal(data, experiment(name, profile, settings)) for name in names}
+    reasons = {name: _refusal(data, experiment(name, data["profile"], settings)) for name in names}
     return [n for n, why in reasons.items() if not why], {n: why for n, why in reasons.items() if why}
 
 
@@ -177,7 +177,7 @@ def plan(
 
 
 def _job(place: Place, data: dict, name: str, run: RunConfig, fold: str, seed: int) -> Job:
-    features = _features(data, place.profile, run, fold)
+    features = _features(data, run, fold)
     identity = {
         "config": run.as_dict(),
         "corpus": place.corpus,
@@ -192,11 +192,11 @@ def _job(place: Place, data: dict, name: str, run: RunConfig, fold: str, seed: i
     return Job(name, run, run.data.labels, fold, seed, key, path, features)
 
 
-def _features(data: dict, profile: str, run: RunConfig, fold: str) -> dict[str, dict]:
+def _features(data: dict, run: RunConfig, fold: str) -> dict[str, dict]:
     """modality -> the entry of the set that a run reads: text as published, or fitted to its fold."""
     sets = {m: data["features"][m] for m in MODALITIES if m in data["features"]}
     if run.data.text == "finetuned":
-        fit = f"{profile}/{run.data.labels}/{fold}/{run.data.validation}"
+        fit = fit_key(data["profile"], run.data.labels, fold, run.data.validation)
         if fit not in data["features"]["fits"]:
             raise LookupError(
                 f"no text encoder fitted to {fit} (it has {', '.join(data['features']['fits'])})"
@@ -209,7 +209,7 @@ def save(path: Path, record: Record, predictions: pd.DataFrame) -> None:
     """Write the predictions, then the record that vouches for them; each whole or not at all."""
     with whole(path.with_suffix(".parquet")) as part:
         predictions.to_parquet(part, index=False)
-        sha = hashlib.sha256(part.read_bytes()).hexdigest()
+        sha = sha256(part)
     write_json(path, asdict(replace(record, predictions=sha)))
 
 
@@ -217,7 +217,7 @@ def read(path: Path) -> Record:
     """One record, checked against its predictions; ValueError where either is damaged."""
     try:
         record = Record(**json.loads(path.read_text()))
-        found = hashlib.sha256(path.with_suffix(".parquet").read_bytes()).hexdigest()
+        found = sha256(path.with_suffix(".parquet"))
     except (OSError, ValueError, TypeError) as error:
         raise ValueError(f"record {path} is damaged ({error}); delete it and run again") from None
     if found != record.predictions:
@@ -242,9 +242,7 @@ def load(place: Place, data: dict | None = None, settings: dict[str, Any] | None
     paths = sorted(place.runs.glob("*/[!.]*.json"))  # not what a killed worker left half-written
     records = {path: read(path) for path in paths}
     seeds = 1 + max((r.seed for r in records.values()), default=-1)
-    names, _ = possible(
-        data, sorted({r.experiment for r in records.values()} & set(EXPERIMENTS)), place.profile
-    )
+    names, _ = possible(data, sorted({r.experiment for r in records.values()} & set(EXPERIMENTS)))
     wanted = {job.path: job.key for job in plan(place, data, names, seeds, settings)}
     current = {path: r for path, r in records.items() if wanted.get(path) == r.key}
     rows = [asdict(r) | {"seconds": r.made["seconds"], "path": str(p)} for p, r in current.items()]

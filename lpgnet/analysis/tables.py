@@ -82,8 +82,8 @@ def build(
 def lacking(number: int, runs: pd.DataFrame, data: dict) -> list[str]:
     """What a table still waits for: experiments without a run, seeds without all their folds."""
     pool = pooled(runs, data)
-    names = [row.experiment for row in _rows(number, data)[0] if row.experiment] if number > 1 else []
-    refused = _rows(number, data)[1] if number > 1 else {}
+    rows, refused = _rows(number, data)
+    names = [row.experiment for row in rows if row.experiment]
     have = set(pool["experiment"])
     absent = [f"{name}: {refused.get(name, 'no finished run')}" for name in names if name not in have]
     part = pool[pool["lacks"].ne("") & pool["experiment"].isin(names)]
@@ -95,8 +95,8 @@ def _rows(number: int, data: dict) -> tuple[tuple[Row, ...], dict[str, str]]:
 
     Where the text encoder is frozen already, the rows that show it frozen would repeat others: left out.
     """
-    _, refused = possible(data, _experiments(number), data["profile"])
-    rows = TABLES[number].rows
+    _, refused = possible(data, _experiments(number))
+    rows = TABLES[number].rows if number in TABLES else ()
     kept = tuple(row for row in rows if refused.get(row.experiment) != FROZEN_HERE)
     return kept, {name: f"not run: {why}" for name, why in refused.items()}
 

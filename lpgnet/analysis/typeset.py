@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lpgnet.files import whole
+from lpgnet.files import write_forms
 
 IEMOCAPS = ("majority-4", "majority-6", "erc-6")
 SIMULATED = "Simulated corpus: shows that the machinery works, says nothing about the paper."
@@ -54,12 +54,7 @@ def write(frame: pd.DataFrame, folder: Path, number: int) -> list[Path]:
         "md": markdown(frame, number),
         "tex": latex(frame, number),
     }
-    paths = []
-    for suffix, text in texts.items():
-        paths.append(Path(folder) / f"table{number}.{suffix}")
-        with whole(paths[-1]) as part:
-            part.write_bytes(text.encode("utf-8"))
-    return paths
+    return write_forms(Path(folder) / f"table{number}", texts)
 
 
 def markdown(frame: pd.DataFrame, number: int) -> str:

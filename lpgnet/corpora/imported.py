@@ -15,6 +15,7 @@ from lpgnet.corpora.forms.codes import label_kind
 from lpgnet.corpora.forms.describe import report
 from lpgnet.corpora.forms.vectors import Modality, Source
 from lpgnet.corpora.iemocap import TURN
+from lpgnet.files import sha256
 from lpgnet.labels import OWN, PROTOCOLS
 
 __all__ = ["Imported", "Modality", "read", "report"]
@@ -57,8 +58,8 @@ def read(path: Path, text: Path | None = None, audio: Path | None = None) -> Imp
     about = {
         "format": draft.form,
         "file": path.name,
-        "sha256": neutral.sha256(path),
-        "files": {p.name: neutral.sha256(p) for p in beside.values() if p.is_file()},
+        "sha256": sha256(path),
+        "files": {p.name: sha256(p) for p in beside.values() if p.is_file()},
         "ignored": draft.ignored,
         "notes": draft.notes,
     }
@@ -112,7 +113,7 @@ def _neutral(path: Path) -> Imported:
     corpus, made = _corpus(table, kept), kept.get("made_ids") is True
     labels = {"corpus": corpus, "made_ids": made, "erc6_filed": int(kept.get("erc6_filed") or 0)}
     labels |= label_kind(table, corpus, made)
-    files = {p.name: neutral.sha256(p) for p in (path.with_suffix(".npz"), path.with_suffix(".jsonl"))}
+    files = {p.name: sha256(p) for p in (path.with_suffix(".npz"), path.with_suffix(".jsonl"))}
     about = {
         "format": f"our neutral form ({neutral.FORMAT})",
         "file": path.name,

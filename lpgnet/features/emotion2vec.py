@@ -19,9 +19,9 @@ from lpgnet.features.loading import (
     holdings,
     read_json,
     refuse_misfit,
-    sha256,
     undisturbed,
 )
+from lpgnet.files import sha256
 
 NUMBER = r"\s*\d{1,5}\s*"
 LAYER = rf"\s*\({NUMBER},{NUMBER},{NUMBER}\)\s*"  # channels, kernel, stride

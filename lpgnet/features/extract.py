@@ -13,8 +13,9 @@ from lpgnet.corpora.clip import read_clip
 from lpgnet.features import finetune, store
 from lpgnet.features.encoders import encoder
 from lpgnet.features.text import TextEncoder
+from lpgnet.files import sha256
 from lpgnet.labels import digest, folds, labelled, manifest
-from lpgnet.places import Place, protocols, slug
+from lpgnet.places import Place, fit_key, protocols, slug
 from lpgnet.progress import spread
 
 COLUMN = {"text": "text", "audio": "wav"}  # what a modality's encoder reads
@@ -31,7 +32,7 @@ class Fit:
 
     @property
     def key(self) -> str:
-        return f"{self.profile}/{self.labels}/{self.fold}/{self.validation}"
+        return fit_key(self.profile, self.labels, self.fold, self.validation)
 
 
 def extract(
@@ -112,17 +113,14 @@ class _Work:
         made = encoder(modality, name, self.device)
         if made.note:
             print(f"{made.name}: {made.note}")
-        recipe = _recipe(modality, made, self.table, self.root)
-        return self._encode(modality, name, made, recipe)
+        return self._encode(modality, name, made, recipe(modality, made, self.table, self.root))
 
     def fitted(self, folder: Path, name: str, identity: str, precision: str) -> dict:
         """A set of a text encoder that was fitted to a fold."""
         made = TextEncoder(folder, name, self.device, precision)
-        read = list(zip(self.table["id"], self.table["text"], strict=True))
-        recipe = hashlib.sha256((identity + json.dumps(read)).encode()).hexdigest()
-        return self._encode("text", str(folder), made, recipe)
+        return self._encode("text", str(folder), made, fitted_recipe(identity, self.table))
 
-    def _encode(self, modality: str, name: str, made, recipe: str) -> dict:
+    def _encode(self, modality: str, name: str, made, digest: str) -> dict:
         column = COLUMN[modality]
         absent = self.table["id"][self.table[column] == ""].tolist() if modality == "audio" else []
         about = {
@@ -131,8 +129,8 @@ class _Work:
             "size": made.size,
             "frame_size": made.frame_size,
             "precision": made.precision,
-            "recipe": recipe,
-            "folder": f"{modality}-{recipe[:8]}",
+            "recipe": digest,
+            "folder": f"{modality}-{digest[:8]}",
             "utterances": len(self.table),
             "absent": absent,
         }
@@ -155,18 +153,23 @@ class _Work:
         return about
 
 
-def _recipe(modality: str, made, table: pd.DataFrame, root: Path) -> str:
-    """SHA-256 of what decides the features: encoder, version, and what it read of each utterance."""
+def recipe(modality: str, made, table: pd.DataFrame, root: Path) -> str:
+    """SHA-256 of what decides the features: encoder, version, and what it read of each utterance.
+
+    made: has the `name`, `version`, `size` and `frame_size` of the encoder.
+    """
     read = table[COLUMN[modality]].tolist()
     if modality == "audio":
-        read = [_bytes(root / wav) if wav else "" for wav in read]
+        read = [sha256(root / wav) if wav else "" for wav in read]
     source = json.dumps(list(zip(table["id"], read, strict=True)))
     parts = (modality, made.name, made.version, f"{made.size} {made.frame_size}", source)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _bytes(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def fitted_recipe(identity: str, table: pd.DataFrame) -> str:
+    """The same for a text encoder that was fitted: its fit's identity, and the texts it read."""
+    read = list(zip(table["id"], table["text"], strict=True))
+    return hashlib.sha256((identity + json.dumps(read)).encode()).hexdigest()
 
 
 def make(

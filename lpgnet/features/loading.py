@@ -1,6 +1,5 @@
-"""What loading other people's models needs: no trace in the process, hashes, weights that all fit."""
+"""What loading other people's models needs: no trace in the process, and weights that all fit."""
 
-import hashlib
 import io
 import json
 import logging
@@ -59,16 +58,6 @@ def _let_go(said: io.StringIO) -> None:
     for handler in (h for log in known for h in log.handlers):
         if getattr(handler, "stream", None) is said:
             handler.setStream(sys.stderr)
-
-
-def sha256(*paths: Path) -> str:
-    """Of the bytes of all files, one after the other."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def read_json(path: Path) -> dict:

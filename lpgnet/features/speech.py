@@ -21,9 +21,9 @@ from lpgnet.features.loading import (
     holdings,
     read_json,
     refuse_misfit,
-    sha256,
     undisturbed,
 )
+from lpgnet.files import sha256
 
 ON_WAVES = (
     "wav2vec2", "hubert", "wavlm", "data2vec-audio", "unispeech", "unispeech-sat", "wav2vec2-conformer",

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from lpgnet.corpora.forms.vectors import Modality
-from lpgnet.files import whole, write_json
+from lpgnet.files import whole, write_csv, write_json
 
 SHARD = 32  # utterances
 TIMES = {"start": str, "end": str}  # "" where they aren't known
@@ -100,8 +100,7 @@ def write(folder: Path, table: pd.DataFrame, sets: dict[str, Modality], imported
 
 
 def write_table(folder: Path, table: pd.DataFrame) -> None:
-    with whole(folder / "utterances.csv") as part:
-        table.to_csv(part, index=False, lineterminator="\n")
+    write_csv(folder / "utterances.csv", table)
 
 
 def add(folder: Path, sets: dict[str, dict], **more) -> dict:
@@ -136,7 +135,6 @@ class Features:
     def __init__(self, folder: Path, about: dict):
         from safetensors.torch import load_file
 
-        self.about = about
         paths = sorted((folder / about["folder"]).glob("*.safetensors"))
         want = -(-about["utterances"] // SHARD)
         if len(paths) != want:

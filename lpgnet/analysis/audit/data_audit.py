@@ -7,7 +7,6 @@ Reads the feature store, the label files and the records; needs no network and n
     ok        checked, and as it should be
 """
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import astuple, fields
 from pathlib import Path
@@ -30,7 +29,7 @@ from lpgnet.analysis.audit.findings import (
 from lpgnet.analysis.audit.split_checks import check_splits, check_table
 from lpgnet.config import EXPERIMENTS
 from lpgnet.features.store import read_index, utterances
-from lpgnet.files import whole
+from lpgnet.files import sha256, write_forms
 from lpgnet.labels import Fold, digest, folds, manifest, rule
 from lpgnet.places import Place, protocols, slug
 
@@ -96,7 +95,7 @@ def _label_file(place: Place, name: str, sha: str) -> Finding:
     path, check = place.features.parent / "labels" / f"{name}.csv", f"label set {name}"
     if not path.exists():
         return unchecked(check, f"no {path.name} in labels/; notebook 01 writes it")
-    if hashlib.sha256(path.read_bytes()).hexdigest() == sha:
+    if sha256(path) == sha:
         return fine(check, f"the table gives the label file, sha256 {sha[:12]}")
     do = "Find out which of the two was changed by hand; notebook 01 writes both anew."
     return Finding(check, FAULT, "the utterance table and the label file disagree", str(path.name), do)
@@ -179,12 +178,7 @@ def _tested(parts: dict[tuple, pd.DataFrame], table: pd.DataFrame, split: str, r
 def write(frame: pd.DataFrame, place: Place) -> list[Path]:
     """audit.csv and audit.md of a place; equal frames, equal bytes."""
     texts = {"csv": frame.to_csv(index=False, lineterminator="\n"), "md": page(frame, place.name)}
-    paths = []
-    for suffix, text in texts.items():
-        paths.append(place.results / f"audit.{suffix}")
-        with whole(paths[-1]) as part:
-            part.write_bytes(text.encode("utf-8"))
-    return paths
+    return write_forms(place.results / "audit", texts)
 
 
 def page(frame: pd.DataFrame, name: str) -> str:

@@ -1,7 +1,5 @@
 """What the encoders have seen: each fit, made again from its training part, and what is known."""
 
-import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -10,7 +8,7 @@ import pandas as pd
 
 from lpgnet.analysis.audit.findings import FAULT, NOTE, OK, WARNING, Finding, fine, unchecked
 from lpgnet.config import FINETUNE
-from lpgnet.features.extract import Fit, training_part
+from lpgnet.features.extract import Fit, fitted_recipe, training_part
 from lpgnet.features.finetune import identity
 from lpgnet.labels import digest, folds, labelled, manifest
 from lpgnet.places import slug
@@ -131,8 +129,7 @@ def _fit(check: str, fit: Fit, base: dict, recipe: str, table: pd.DataFrame) -> 
     def made(rows: pd.DataFrame) -> str:
         encoder = SimpleNamespace(name=base["encoder"], version=base["version"])
         told = identity(encoder, rows, FINETUNE[fit.profile], digest(manifest(table, fit.labels)))
-        read = list(zip(table["id"], table["text"], strict=True))
-        return hashlib.sha256((told + json.dumps(read)).encode()).hexdigest()
+        return fitted_recipe(told, table)
 
     if made(own) == recipe:
         return fine(check, f"fitted to the {len(own)} training utterances of its fold, and no other")

@@ -5,9 +5,9 @@ A shift by k means that row i holds the features of utterance i - k.
 """
 
 import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from lpgnet.analysis.audit.findings import FAULT, WARNING, Finding, fine, some, unchecked
 from lpgnet.analysis.audit.pairing import by_duration, by_length, by_transcript
 from lpgnet.analysis.slices import plain
+from lpgnet.features.extract import recipe
 from lpgnet.features.store import SHARD, shard
 from lpgnet.labels import Fold
 
@@ -163,14 +164,8 @@ def _recipe(key: str, about: dict, table: pd.DataFrame, root: Path | None) -> Fi
             return Finding(
                 check, FAULT, f"{len(lost)} clips are not under {root}", some(lost), "Give its --root."
             )
-    source = [hashed(root, wav) for wav in table["wav"]] if modality == "audio" else table["text"].tolist()
-    read_ = json.dumps(list(zip(table["id"], source, strict=True)))
-    parts = (modality, about["encoder"], about["version"], f"{about['size']} {about['frame_size']}", read_)
-    if hashlib.sha256("\n".join(parts).encode()).hexdigest() == about["recipe"]:
+    encoder = SimpleNamespace(name=about["encoder"], **about)
+    if recipe(modality, encoder, table, root) == about["recipe"]:
         return fine(check, "the utterances and what was read of each are those of the table")
     found = "the set was made from other utterances, texts or clips, or in another order, than the table has"
     return Finding(check, FAULT, found, "", AGAIN)
-
-
-def hashed(root: Path, wav: str) -> str:
-    return hashlib.sha256((root / wav).read_bytes()).hexdigest() if wav else ""

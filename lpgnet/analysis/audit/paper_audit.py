@@ -11,7 +11,7 @@ import pandas as pd
 from lpgnet.analysis.audit import paper_kinds
 from lpgnet.analysis.audit.paper_claims import CLAIMS
 from lpgnet.analysis.audit.paper_kinds import FAILS, HOLDS, OPEN, VERDICTS, Tables
-from lpgnet.files import whole
+from lpgnet.files import write_forms
 
 COLUMNS = ["claim", "where", "printed", "recomputed", "verdict", "note"]
 ABOUT = (
@@ -33,12 +33,7 @@ def audit_paper(reported: Tables) -> pd.DataFrame:
 def write(frame: pd.DataFrame, folder: Path) -> list[Path]:
     """paper_audit.csv and paper_audit.md under `folder`; equal frames, equal bytes."""
     texts = {"csv": frame.to_csv(index=False, lineterminator="\n"), "md": page(frame)}
-    paths = []
-    for suffix, text in texts.items():
-        paths.append(Path(folder) / f"paper_audit.{suffix}")
-        with whole(paths[-1]) as part:
-            part.write_bytes(text.encode("utf-8"))
-    return paths
+    return write_forms(Path(folder) / "paper_audit", texts)
 
 
 def counted(frame: pd.DataFrame) -> str:

@@ -6,7 +6,6 @@ The .npz holds per modality `<modality>` (N, F) and, where there are frames, `<m
 and `<modality>_lengths` (N,).  Reading gives back the same table and the same bits.
 """
 
-import hashlib
 import json
 import math
 import zipfile
@@ -20,7 +19,7 @@ from lpgnet.corpora import COLUMNS
 from lpgnet.corpora.forms import unpickle
 from lpgnet.corpora.forms.assemble import PARTS, framed
 from lpgnet.corpora.forms.vectors import Modality
-from lpgnet.files import whole
+from lpgnet.files import sha256, whole
 
 FORMAT = "lpgnet-neutral-1"
 WORDS = ("id", "dialogue", "speaker", "party", "text", "wav", "label", "votes", "part")
@@ -134,8 +133,3 @@ def _numbers(path: Path, name: str, there: list[str], kinds: tuple[str, ...]) ->
     if found.dtype.name not in kinds:
         raise ValueError(f"{path}: {name} is of dtype {found.dtype}, want {' or '.join(kinds)}")
     return found
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
