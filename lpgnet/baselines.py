@@ -4,14 +4,14 @@ Letters as in `lpgnet.model`; each takes a `Batch` at utterance level and return
 """
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from lpgnet.config import BiGRUConfig, LinearConfig, SDTConfig
-from lpgnet.model import MODALITY, Batch, Layout, Output
+from lpgnet.model import MODALITY, Batch, Dropout, Layout, Output
 
 
 class Linear(nn.Module):
@@ -41,7 +41,16 @@ class BiGRU(nn.Module):
         lengths = layout.lengths.cpu()
         packed = pack_padded_sequence(padded, lengths, batch_first=True, enforce_sorted=False)
         states, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True)
-        return Output(self.classify(self.dropout(states[layout.valid])))
+        return Output(self.classify(self.dropout(layout.unpad(states))))
+
+
+class DropWeights(Dropout):
+    """Dropout of attention weights: a mask (B, heads, U, U)."""
+
+    def draw(self, layout: Layout, generator: torch.Generator) -> Tensor:
+        rows, longest = layout.valid.shape
+        mask = torch.empty(rows, self.size, longest, longest, device=layout.valid.device)
+        return mask.bernoulli_(1 - self.p, generator=generator).div_(1 - self.p)
 
 
 class Transformer(nn.Module):
@@ -56,14 +65,10 @@ class Transformer(nn.Module):
         d = config.hidden
         self.heads = config.heads
         self.query, self.key, self.value, self.out = (nn.Linear(d, d) for _ in range(4))
-        self.dropout = nn.Dropout(config.dropout)
+        self.drop_weights = DropWeights(config.dropout, config.heads, "pair")
+        self.drop_out, inside, outside = (Dropout(config.dropout, d, "utterance") for _ in range(3))
         self.ffn = nn.Sequential(
-            nn.LayerNorm(d, eps=1e-6),
-            nn.Linear(d, d),
-            nn.GELU(),
-            nn.Dropout(config.dropout),
-            nn.Linear(d, d),
-            nn.Dropout(config.dropout),
+            nn.LayerNorm(d, eps=1e-6), nn.Linear(d, d), nn.GELU(), inside, nn.Linear(d, d), outside
         )
 
     def forward(self, query: Tensor, key: Tensor, layout: Layout) -> Tensor:
@@ -72,11 +77,11 @@ class Transformer(nn.Module):
             layout.pad(rows).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for rows in (self.query(query), self.key(key), self.value(key))
         )  # (B, heads, U, d / heads)
-        mask = layout.valid[:, None, None, :]
-        drop = self.dropout.p if self.training else 0.0
-        context = scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=drop)
-        rows = self.out(context.transpose(1, 2).flatten(2)[layout.valid])
-        rows = self.dropout(rows) + query
+        scores = q @ k.transpose(2, 3) / math.sqrt(q.shape[-1])
+        weights = scores.masked_fill(~layout.valid[:, None, None, :], -1e9).softmax(dim=-1)
+        context = self.drop_weights(weights) @ v
+        rows = self.out(layout.unpad(context.transpose(1, 2).flatten(2)))
+        rows = self.drop_out(rows) + query
         return self.ffn(rows) + rows
 
 
@@ -97,6 +102,7 @@ class SDT(nn.Module):
     def __init__(self, config: SDTConfig, sizes: dict[str, int], classes: int, speakers: int = 0):
         super().__init__()
         d = config.hidden
+        dropped = partial(Dropout, config.dropout, d, "utterance")
         self.encode = nn.ModuleDict({m: nn.Linear(f, d, bias=False) for m, f in sizes.items()})
         self.speaker = nn.Embedding(speakers, d) if config.speakers else None
         self.paths = nn.ModuleDict({q + k: Transformer(config) for q in "ta" for k in "ta"})
@@ -105,23 +111,25 @@ class SDT(nn.Module):
         self.multimodal_gate = nn.Linear(d, d, bias=False)
         self.classify = nn.Linear(d, classes)
         self.student = nn.ModuleDict(
-            {m: nn.Sequential(nn.ReLU(), nn.Dropout(config.dropout), nn.Linear(d, classes)) for m in sizes}
+            {m: nn.Sequential(nn.ReLU(), dropped(), nn.Linear(d, classes)) for m in sizes}
         )
-        self.dropout = nn.Dropout(config.dropout)
+        # What a path reads is dropped anew: the query of each, and the key where it is another modality.
+        sides = [p + letter for p in self.paths for letter in dict.fromkeys(p)]
+        self.drop = nn.ModuleDict({side: dropped() for side in sides})
 
     def forward(self, batch: Batch) -> Output:
         layout = batch.layouts["text"]
         placed = {}
         for m, encode in self.encode.items():
             rows = encode(batch.rows[m])
-            rows = rows + sinusoids(layout.valid.nonzero()[:, 1], rows.shape[-1])
+            rows = rows + sinusoids(layout.place % layout.valid.shape[1], rows.shape[-1])
             if self.speaker is not None:
                 rows = rows + self.speaker(batch.speaker)
             placed[m] = rows
         gated = {}
         for path, transform in self.paths.items():
-            query, key = (self.dropout(placed[MODALITY[letter]]) for letter in path)
-            hidden = transform(query, query if path[0] == path[1] else key, layout)
+            read = [self.drop[path + letter](placed[MODALITY[letter]]) for letter in dict.fromkeys(path)]
+            hidden = transform(read[0], read[-1], layout)
             gated[path] = self.unimodal_gate[path](hidden).sigmoid() * hidden
         fused = {
             MODALITY[q]: self.merge[MODALITY[q]](torch.cat([gated[q + k] for k in "ta"], dim=-1))

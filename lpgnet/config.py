@@ -98,6 +98,8 @@ class TrainConfig:
     batch: int = 32  # Reading R12: 32 dialogues (utterances at frame level)
     epochs: int = 150
     optimizer: Literal["adam", "adamw"] = "adam"  # Reading R23: Adam with L2 on all, constant rate
+    precision: Literal["auto", "full", "mixed"] = "auto"  # auto: bfloat16 products on a GPU that has them
+    moddrop: float = 0.0  # share of dialogues that lose turns of one modality in training (`full_moddrop`)
 
 
 @dataclass(frozen=True)
@@ -216,6 +218,7 @@ EXPERIMENTS: dict[str, RunConfig] = {
     "sdt": SDT,
     "sdt_no_speaker": replace(SDT, model=replace(SDT.model, speakers=False)),
     "full_speaker": _lpgnet(speakers=True),
+    "full_moddrop": replace(FULL, train=replace(FULL.train, moddrop=0.5)),
     "full_frozen": _frozen(FULL),
     "text_only_frozen": _frozen(_single("tt")),
     "full_6": _six(FULL),

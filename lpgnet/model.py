@@ -34,14 +34,19 @@ class Layout:
         self.valid = positions < lengths[:, None]  # (B, U), True where real
         sequences = torch.arange(len(lengths), device=lengths.device)
         self.sequence = sequences.repeat_interleave(lengths)  # (N,)
+        # (N,), where each row stands in B x U; B x U itself is nowhere (`lpgnet.together` fills up so).
+        self.place = self.valid.flatten().nonzero()[:, 0]
 
     def pad(self, rows: Tensor) -> Tensor:
         """(N, d) -> (B, U, d), zero where nothing is real."""
         if len(rows) != len(self.sequence):
             raise ValueError(f"{len(rows)} rows for {len(self.sequence)} real positions")
-        padded = rows.new_zeros(*self.valid.shape, rows.shape[-1])
-        padded[self.valid] = rows
-        return padded
+        padded = rows.new_zeros(self.valid.numel() + 1, rows.shape[-1]).index_copy(0, self.place, rows)
+        return padded[:-1].unflatten(0, self.valid.shape)
+
+    def unpad(self, padded: Tensor) -> Tensor:
+        """(B, U, d) -> (N, d): the real positions."""
+        return padded.flatten(0, 1).index_select(0, self.place.clamp(max=self.valid.numel() - 1))
 
     def mean(self, rows: Tensor) -> Tensor:
         """(N, d) -> (B, d), over each sequence's real positions."""
@@ -92,7 +97,7 @@ class LocalEncoding(nn.Module):
             padded = nn.functional.pad(layout.pad(rows), (0, 0, self.reach, self.reach))
             length = layout.valid.shape[1]
             shifted = [padded[:, i : i + length] for i in range(2 * self.reach + 1)]
-            rows = torch.cat(shifted, dim=-1)[layout.valid]
+            rows = layout.unpad(torch.cat(shifted, dim=-1))
         return self.project(rows)
 
 
@@ -146,10 +151,17 @@ class Attention(nn.Module):
             return (attention_weights(some, key, answers.valid) * real[:, :, None]).sum(dim=1)
 
         if not self.averaged:
-            return torch.cat(by_block(rows, query, asks.valid), dim=1)[asks.valid]
+            return asks.unpad(torch.cat(by_block(rows, query, asks.valid), dim=1))
         mean = torch.stack(by_block(total, query, asks.valid)).sum(dim=0)
         mean = mean / asks.lengths[:, None].to(mean.dtype)
         return (mean[:, None, :] @ value)[:, 0]  # Mean(A) of Eq. (6)
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Batch norm in single precision, also where matrix products are in bfloat16."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return super().forward(rows.float())
 
 
 def global_compression(hidden: int) -> nn.Module:
@@ -158,10 +170,34 @@ def global_compression(hidden: int) -> nn.Module:
     Reading R4: per path its own; rows are real sequences only, so padding never enters the batch
     statistics.  A 1x1 convolution of one position is a linear map; the norm would subtract its bias.
     """
-    return nn.Sequential(nn.Linear(hidden, hidden, bias=False), nn.BatchNorm1d(hidden), nn.LeakyReLU())
+    return nn.Sequential(nn.Linear(hidden, hidden, bias=False), BatchNorm(hidden), nn.LeakyReLU())
 
 
-def position_wise_ffn(hidden: int, ratio: int, dropout: float) -> nn.Module:
+class Dropout(nn.Module):
+    """Dropout with a mask drawn beforehand (`draw`), so that a run's masks come from its own generator.
+
+    per: what has a row of its own in the mask: "utterance" (N, size) or "dialogue" (B, size).
+    Without a mask it is torch's dropout.
+    """
+
+    def __init__(self, p: float, size: int, per: str):
+        super().__init__()
+        self.p, self.size, self.per = p, size, per
+        self.register_buffer("mask", None, persistent=False)
+
+    def draw(self, layout: Layout, generator: torch.Generator) -> Tensor:
+        """0 or 1 / (1 - p) for a batch at utterance level."""
+        rows = layout.place if self.per == "utterance" else layout.lengths
+        mask = torch.empty(len(rows), self.size, device=rows.device)
+        return mask.bernoulli_(1 - self.p, generator=generator).div_(1 - self.p)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and self.mask is not None:
+            return x * self.mask
+        return nn.functional.dropout(x, self.p, self.training)
+
+
+def position_wise_ffn(hidden: int, ratio: int, dropout: float, per: str = "dialogue") -> nn.Module:
     """W2(Dropout(GELU(W1 LayerNorm(x)))), Eq. (7).
 
     Reading R5: d_ff = 2d and one dropout.  Reading R22: no biases, as none are printed.
@@ -170,7 +206,7 @@ def position_wise_ffn(hidden: int, ratio: int, dropout: float) -> nn.Module:
         nn.LayerNorm(hidden),
         nn.Linear(hidden, ratio * hidden, bias=False),
         nn.GELU(),
-        nn.Dropout(dropout),
+        Dropout(dropout, ratio * hidden, per),
         nn.Linear(ratio * hidden, hidden, bias=False),
     )
 
@@ -193,8 +229,9 @@ class LPGNet(nn.Module):
         self.compress = nn.ModuleDict({p: global_compression(d) for p in config.paths})
         # Reading R22: Eq. (7)'s FFN and Eq. (9)'s gate belong to their path (`shared`: one for all).
         own = ("all",) if config.shared else config.paths
+        each = "dialogue" if config.context == "dialogue" else "utterance"  # what Eq. (7) has a row of
         self.ffn = nn.ModuleDict(
-            {p: position_wise_ffn(d, config.ffn, config.dropout) for p in own if config.ffn}
+            {p: position_wise_ffn(d, config.ffn, config.dropout, each) for p in own if config.ffn}
         )
         gates = own if config.fusion == "gated" else ()
         self.unimodal_gate = nn.ModuleDict({p: nn.Linear(d, d, bias=False) for p in gates})
@@ -292,4 +329,4 @@ class LPGNet(nn.Module):
 def _moved(rows: Tensor, old: Layout, new: Layout) -> Tensor:
     """Rows of one layout in a longer one of the same sequences, zero where the old has none."""
     missing = new.valid.shape[1] - old.valid.shape[1]
-    return nn.functional.pad(old.pad(rows), (0, 0, 0, missing))[new.valid]
+    return new.unpad(nn.functional.pad(old.pad(rows), (0, 0, 0, missing)))

@@ -3,18 +3,18 @@
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import joblib
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from lpgnet import __version__, baselines, losses
+from lpgnet import __version__, baselines, checkpoint
 from lpgnet.analysis import metrics, records
+from lpgnet.analysis.calibration import temperature
 from lpgnet.config import (
     BiGRUConfig,
     DataConfig,
@@ -27,10 +27,12 @@ from lpgnet.config import (
 from lpgnet.features.dataset import Dataset
 from lpgnet.features.store import utterances
 from lpgnet.files import whole
+from lpgnet.inside import inside
 from lpgnet.labels import folds, manifest
 from lpgnet.model import Batch, LPGNet, Output
 from lpgnet.places import Place
 from lpgnet.progress import spread
+from lpgnet.together import Seeds, stackable
 
 MODELS = {
     LPGNetConfig: LPGNet,
@@ -39,7 +41,8 @@ MODELS = {
     SDTConfig: baselines.SDT,
 }
 SLICES = ["id", "dialogue", "order", "speaker", "session", "scripted", "start", "end", "label"]
-KEEP_WEIGHTS = ("full", "full_6")  # experiments whose best-validation weights are kept
+KEEP_WEIGHTS = ("full", "full_6", "full_moddrop")  # experiments whose best-validation weights are kept
+MASKS = 1_000_000  # added to a seed for its dropout masks, so that they don't repeat its order
 
 
 def device_named(name: str) -> torch.device:
@@ -57,10 +60,10 @@ def build(run: RunConfig, data: Dataset) -> nn.Module:
     return model(run.model, data.sizes, len(data.classes), len(data.speaker_names))
 
 
-def optimiser(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+def optimiser(parameters: Iterable[Tensor], config: TrainConfig) -> torch.optim.Optimizer:
     """Reading R23: Adam with L2 on every parameter, at a constant rate."""
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
-    return kind(model.parameters(), lr=config.lr, weight_decay=config.l2, fused=True)
+    return kind(list(parameters), lr=config.lr, weight_decay=config.l2, fused=True)
 
 
 def shuffled(units: list[Tensor], size: int, generator: torch.Generator) -> Iterator[list[Tensor]]:
@@ -85,45 +88,78 @@ def f1(labels: np.ndarray, logits: np.ndarray) -> float:
 
 @dataclass
 class Fit:
-    """What training leaves in memory."""
+    """What training leaves of one seed in memory."""
 
-    curves: dict[str, list[float]]
-    test_logits: list[np.ndarray]  # one (N, C) per epoch
-    labels: np.ndarray  # (N,)
-    best: dict = field(default_factory=dict)  # epoch, output and weights at the best validation epoch
-    parameters: int = 0
+    labels: np.ndarray  # (N,), of the test part
+    validation_labels: np.ndarray
+    parameters: int
+    test_logits: list[np.ndarray] = field(default_factory=list)  # one (N, C) per epoch
+    curves: dict[str, list[float]] = field(
+        default_factory=lambda: {"loss": [], "validation_f1": [], "test_f1": []}
+    )
+    best: dict = field(default_factory=dict)  # epoch, output, validation logits, weights of the chosen epoch
+
+    @property
+    def temperature(self) -> float:
+        """Fitted on validation at the chosen epoch; 1 where there is none."""
+        return temperature(self.best["validation"], self.validation_labels)
+
+    def look(self, loss: float, test: Output, validation: Output | None) -> bool:
+        """Write an epoch down; returns whether it is the best on validation, ties to the earliest."""
+        self.curves["loss"].append(loss)
+        self.test_logits.append(test.logits.cpu().numpy())
+        self.curves["test_f1"].append(f1(self.labels, self.test_logits[-1]))
+        chosen, logits = True, np.zeros((0, test.logits.shape[-1]))
+        if validation is not None:  # without one (R13's "none") the last epoch is the one
+            logits = validation.logits.cpu().numpy()
+            score = f1(self.validation_labels, logits)
+            chosen = score > max(self.curves["validation_f1"], default=-1.0)
+            self.curves["validation_f1"].append(score)
+        if chosen:
+            self.best = {"epoch": len(self.test_logits), "output": test, "validation": logits}
+        return chosen
 
 
-def fit(run: RunConfig, data: Dataset, seed: int) -> Fit:
-    """Train one model on the training part, looking at validation and test after every epoch.
+def fit(run: RunConfig, data: Dataset, seeds: list[int]) -> list[Fit]:
+    """Train one model per seed on the training part, looking at validation and test after every epoch.
 
     The epoch is chosen on validation alone; what the test part gives is only written down.
+    Seeds that can, train side by side (`lpgnet.together`); what one gives doesn't depend on the others.
     """
-    torch.manual_seed(seed)
-    order = torch.Generator().manual_seed(seed)
+    if len(seeds) > 1 and not stackable(run, data.longest):
+        return [fitted for seed in seeds for fitted in fit(run, data, [seed])]
     device = data.labels.device
-    model = build(run, data).to(device)
+    several = Seeds([_initial(run, data, seed) for seed in seeds], mixed(run.train, device))
+    optimizer = optimiser(several.parameters.values(), run.train)
+    orders = [torch.Generator().manual_seed(seed) for seed in seeds]
+    noises = [torch.Generator(device).manual_seed(MASKS + seed) for seed in seeds]
+    draws = (
+        noises if stackable(run, data.longest) else []
+    )  # else torch's own dropout, seeded too
     weight = data.class_weight().to(device) if run.loss.class_weights else None
-    optimizer = optimiser(model, run.train)
-    held = {part: _held(data, part, run) for part in ("validation", "test")}
-    golds = {part: _gold(data, part) for part in ("validation", "test")}
-    result = Fit({"loss": [], "validation_f1": [], "test_f1": []}, [], golds["test"])
-    result.parameters = sum(p.numel() for p in model.parameters())
-    for epoch in range(1, run.train.epochs + 1):
-        result.curves["loss"].append(_epoch(model, optimizer, data, run, order, weight))
-        test = predict(model, held["test"]())
-        logits = test.logits.cpu().numpy()
-        result.test_logits.append(logits)
-        result.curves["test_f1"].append(f1(golds["test"], logits))
-        if not len(golds["validation"]):  # R13's "none": the last epoch is the one
-            result.best = _snapshot(epoch, test, model)
-            continue
-        logits = predict(model, held["validation"]()).logits.cpu().numpy()
-        score = f1(golds["validation"], logits)
-        if score > max(result.curves["validation_f1"], default=-1.0):  # ties to the earliest
-            result.best = _snapshot(epoch, test, model)
-        result.curves["validation_f1"].append(score)
-    return result
+    test, validation = (_held(data, part, run) for part in ("test", "validation"))
+    golds, size = [_gold(data, part) for part in ("test", "validation")], several.size
+    fits = [Fit(*golds, parameters=size) for _ in seeds]
+    for _ in range(run.train.epochs):
+        losses = _epoch(several, optimizer, data, run, orders, draws, weight)
+        tests = several.outputs(test())
+        looks = several.outputs(validation()) if len(golds[1]) else [None] * len(seeds)
+        for s, (fitted, *seen) in enumerate(zip(fits, losses, tests, looks, strict=True)):
+            if fitted.look(*seen):
+                fitted.best["weights"] = several.weights(s)
+    return fits
+
+
+def _initial(run: RunConfig, data: Dataset, seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    return build(run, data).to(data.labels.device)
+
+
+def mixed(config: TrainConfig, device: torch.device) -> bool:
+    """Whether matrix products are in bfloat16: where asked, and by itself on a GPU that has them."""
+    if config.precision == "auto":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return config.precision == "mixed"
 
 
 def _held(data: Dataset, part: str, run: RunConfig) -> Callable[[], Iterable[Batch]]:
@@ -140,36 +176,38 @@ def _gold(data: Dataset, part: str) -> np.ndarray:
     return data.labels[torch.cat(units)].cpu().numpy() if units else np.zeros(0, int)
 
 
-def _epoch(model, optimizer, data: Dataset, run: RunConfig, order, weight) -> float:
-    """One pass over the training part; the mean loss of its batches."""
-    model.train()
+def _epoch(several: Seeds, optimizer, data: Dataset, run: RunConfig, orders, draws, weight) -> list[float]:
+    """One pass over the training part; per seed the mean loss of its batches."""
     total = []
-    for units in shuffled(data.units["train"], run.train.batch, order):
-        batch = data.batch(units)
-        output = model(batch)
-        loss = losses.total(output.logits, output.students, batch.labels, run.loss, weight)
+    plans = [shuffled(data.units["train"], run.train.batch, order) for order in orders]
+    for step in zip(*plans, strict=True):
+        batches = [data.batch(units) for units in step]
+        if run.train.moddrop:
+            pairs = zip(batches, orders, strict=True)
+            batches = [without(batch, run.train.moddrop, data.absent, order) for batch, order in pairs]
+        loss = several.loss(batches, draws, run.loss, weight)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.sum().backward()
         optimizer.step()
         total.append(loss.detach())
-    return float(torch.stack(total).mean())
+    return torch.stack(total).mean(dim=0).tolist()
 
 
-@torch.no_grad()
-def predict(model: nn.Module, batches: Iterable[Batch]) -> Output:
-    """The outputs of all batches in order, dropout off."""
-    model.eval()
-    outputs = [model(batch) for batch in batches]
-    return Output(
-        torch.cat([o.logits for o in outputs]),
-        {m: torch.cat([o.students[m] for o in outputs]) for m in outputs[0].students},
-        {m: torch.cat([o.modality_weight[m] for o in outputs]) for m in outputs[0].modality_weight},
-    )
+def without(batch: Batch, share: float, absent: dict[str, Tensor], generator: torch.Generator) -> Batch:
+    """A batch in which some dialogues lack turns of one modality, as an absent utterance does.
 
-
-def _snapshot(epoch: int, output: Output, model: nn.Module) -> dict:
-    weights = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
-    return {"epoch": epoch, "output": output, "weights": weights}
+    With probability `share` a dialogue loses turns; a coin says of which modality, and each of its turns goes
+    with a probability drawn for that dialogue.  absent: what a modality's row is where nothing is, (F,).
+    """
+    layout = batch.layouts["text"]
+    loses, coin, rate = torch.rand(3, len(layout.lengths), generator=generator)
+    turns = torch.rand(len(layout.place), generator=generator)
+    gone = turns.to(rate.device) < torch.where(loses < share, rate, 0.0)[layout.sequence.cpu()]
+    second = (coin < 0.5)[layout.sequence.cpu()]
+    rows = {}
+    for m, lost in zip(batch.rows, (gone & ~second, gone & second), strict=True):
+        rows[m] = torch.where(lost.to(absent[m].device)[:, None], absent[m], batch.rows[m])
+    return replace(batch, rows=rows)
 
 
 def epochs(fitted: Fit) -> dict[str, int]:
@@ -191,34 +229,43 @@ def _dataset(place: Place, data: DataConfig, fold: str, sets: str, frames: bool,
     return dataset.to(torch.device(device))
 
 
-def work(place: Place, job: records.Job, data: dict, device: str) -> float:
-    """Make one run and write its record.  Returns the seconds it took."""
+def work(place: Place, jobs: list[records.Job], data: dict, device: str) -> float:
+    """Make the runs of some seeds of one experiment and fold, and write their records.
+
+    Returns the seconds it took.
+    """
     torch.set_num_threads(1)
     start = time.perf_counter()
-    frames = getattr(job.run.model, "pool", "none") != "none"
-    dataset = _dataset(place, job.run.data, job.fold, json.dumps(job.features), frames, device)
-    fitted = fit(job.run, dataset, job.seed)
-    if job.experiment in KEEP_WEIGHTS:
-        path = place.checkpoints / job.experiment / job.path.with_suffix(".safetensors").name
-        with whole(path) as part:
-            save_file(fitted.best["weights"] | _scalers(dataset), part)
+    first = jobs[0]
+    frames = getattr(first.run.model, "pool", "none") != "none"
+    dataset = _dataset(place, first.run.data, first.fold, json.dumps(first.features), frames, device)
+    fits = fit(first.run, dataset, [job.seed for job in jobs])
+    spent = time.perf_counter() - start
     made = {
-        "seconds": round(time.perf_counter() - start, 3),
+        "seconds": round(spent / len(jobs), 3),
+        "beside": len(jobs),
+        "precision": "mixed" if mixed(first.run.train, torch.device(device)) else "full",
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
         "torch": torch.__version__,
         "numpy": np.__version__,
     }
-    records.save(job.path, _record(job, dataset, fitted, data, made), _predictions(dataset, fitted))
-    return made["seconds"]
+    for job, fitted in zip(jobs, fits, strict=True):
+        keep(place, job, dataset, fitted, data)
+        records.save(job.path, _record(job, dataset, fitted, data, made), _predictions(dataset, fitted))
+    return spent
 
 
-def _scalers(dataset: Dataset) -> dict[str, Tensor]:
-    """What standardised the features of a checkpoint, under names no layer has."""
-    return {
-        f"scaler.{m}.{name}": getattr(s, name)
-        for m, s in dataset.scalers.items()
-        for name in ("mean", "scale")
-    }
+def keep(place: Place, job: records.Job, dataset: Dataset, fitted: Fit, data: dict) -> None:
+    """The best-validation weights of some experiments, and what one of them sees inside."""
+    if job.experiment not in KEEP_WEIGHTS:
+        return
+    folder = place.checkpoints / job.experiment / job.path.stem
+    checkpoint.save(folder, job, dataset, fitted.best["weights"], fitted.temperature, data)
+    if job.experiment == "full" and job.seed == 0 and not dataset.at_frames:
+        model = build(job.run, dataset).to(dataset.labels.device)
+        model.load_state_dict(fitted.best["weights"])
+        with whole(folder.with_suffix(".npz")) as part, part.open("wb") as file:
+            np.savez_compressed(file, **inside(model, dataset))
 
 
 def _record(job: records.Job, dataset: Dataset, fitted: Fit, data: dict, made: dict) -> records.Record:
@@ -248,6 +295,7 @@ def _record(job: records.Job, dataset: Dataset, fitted: Fit, data: dict, made: d
         students={m: confusion(x.cpu().numpy()) for m, x in fitted.best["output"].students.items()},
         curves={name: [round(v, 6) for v in curve] for name, curve in fitted.curves.items()},
         parameters=fitted.parameters,
+        temperature=fitted.temperature,
         predictions="",
         made=made,
     )
@@ -291,7 +339,17 @@ def run_missing(
     missing = [job for job in planned if not records.done(job)]
     recorded = len(planned) - len(missing)
     print(f"{len(planned)} runs of {', '.join(possible) or 'none'}: {recorded} recorded already")
-    pieces = [joblib.delayed(work)(place, job, data, where) for job in missing]
+    pieces = [joblib.delayed(work)(place, group, data, where) for group in _groups(missing, where)]
     spread("runs", pieces, 1 if where == "cuda" else (jobs or joblib.cpu_count()), scheduler)
     frame = records.load(place, data, settings)
     return frame[frame["experiment"].isin(names)]
+
+
+def _groups(jobs: list[records.Job], device: str) -> list[list[records.Job]]:
+    """What one call makes: on a GPU all seeds of an experiment and fold; on a CPU, a process a seed."""
+    if device == "cpu":
+        return [[job] for job in jobs]
+    groups: dict[tuple, list[records.Job]] = {}
+    for job in jobs:
+        groups.setdefault((job.experiment, job.fold), []).append(job)
+    return list(groups.values())

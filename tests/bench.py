@@ -231,7 +231,7 @@ class Made:
         units = [torch.arange(a, b) for a, b in itertools.pairwise(ends)]
         counts = np.cumsum([0, *map(len, parts.values())])
         self.units = {p: units[a:b] for p, a, b in zip(parts, counts[:-1], counts[1:], strict=True)}
-        self.at_frames = False
+        self.at_frames, self.longest = False, 110
 
     batch, class_weight = Dataset.batch, Dataset.class_weight
 
@@ -242,16 +242,16 @@ def per_epoch(name: str, padded: bool, epochs: int = 2) -> float:
     run, data = experiment(name), Made()
     work = padded_fit if padded else training.fit
     short, long = (replace(run, train=replace(run.train, epochs=n)) for n in (1, 1 + epochs))
-    return (timed(lambda: work(long, data, 0)) - timed(lambda: work(short, data, 0))) / epochs
+    return (timed(lambda: work(long, data, [0])) - timed(lambda: work(short, data, [0]))) / epochs
 
 
-def padded_fit(run, data: Made, seed: int) -> None:
+def padded_fit(run, data: Made, seeds: list[int]) -> None:
     """A plain loop as the field's public ones: batches padded anew each epoch, one seed, unfused Adam."""
-    torch.manual_seed(seed)
+    torch.manual_seed(seeds[0])
     model = training.build(run, data)
     forward = PADDED[type(model)]
     optimizer = torch.optim.Adam(model.parameters(), lr=run.train.lr, weight_decay=run.train.l2)
-    order = torch.Generator().manual_seed(seed)
+    order = torch.Generator().manual_seed(seeds[0])
     weight = data.class_weight() if run.loss.class_weights else None
     for _ in range(run.train.epochs):
         model.train()
@@ -298,15 +298,15 @@ def padded_sdt(model, batch):
     x = {m: encode(layout.pad(batch.rows[m])) + places + speaker for m, encode in model.encode.items()}
     gated = {}
     for path, block in model.paths.items():
-        query, key = (model.dropout(x[MODALITY[letter]]) for letter in path)
+        query, key = (model.drop[path + letter](x[MODALITY[letter]]) for letter in path)
         key = query if path[0] == path[1] else key
         q, k, v = (
             part(rows).unflatten(-1, (block.heads, -1)).transpose(1, 2)
             for part, rows in ((block.query, query), (block.key, key), (block.value, key))
         )
         scores = (q @ k.transpose(2, 3) / q.shape[-1] ** 0.5).masked_fill(~mask, -1e9)
-        context = (block.dropout(scores.softmax(-1)) @ v).transpose(1, 2).flatten(2)
-        rows = block.dropout(block.out(context)) + query
+        context = (block.drop_weights(scores.softmax(-1)) @ v).transpose(1, 2).flatten(2)
+        rows = block.drop_out(block.out(context)) + query
         hidden = block.ffn(rows) + rows
         gated[path] = model.unimodal_gate[path](hidden).sigmoid() * hidden
     fused = {MODALITY[q]: model.merge[MODALITY[q]](torch.cat([gated[q + k] for k in "ta"], -1)) for q in "ta"}
@@ -334,7 +334,7 @@ def operations(name: str) -> int:
     run, data = experiment(name), Made()
     once = replace(run, train=replace(run.train, epochs=1))
     with FlopCounterMode(display=False) as counter:
-        training.fit(once, data, 0)
+        training.fit(once, data, [0])
     return counter.get_total_flops()
 
 

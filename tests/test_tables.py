@@ -94,7 +94,7 @@ def test_needs_no_torch():
 
 def test_every_row_of_ours_is_an_experiment_that_exists():
     named = {row.experiment for table in TABLES.values() for row in table.rows if row.experiment}
-    assert named == set(EXPERIMENTS)
+    assert named == set(EXPERIMENTS) - {"full_moddrop"}  # notebook 08's, in no table of the paper
 
 
 def test_a_row_is_fed_by_the_experiment_it_names():

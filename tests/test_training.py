@@ -16,6 +16,7 @@ from lpgnet.config import EXPERIMENTS, DataConfig, experiment
 from lpgnet.features.dataset import Dataset, Scaler
 from lpgnet.features.store import SHARD, read_index, utterances
 from lpgnet.labels import folds, manifest
+from lpgnet.together import Seeds
 
 
 def sets(here):
@@ -38,6 +39,10 @@ def tiny(name, **more):
         model=dataclasses.replace(run.model, **narrow),
         train=dataclasses.replace(run.train, epochs=2, **more),
     )
+
+
+def fit(run, data, seed=0):
+    return training.fit(run, data, [seed])[0]
 
 
 # What a run reads
@@ -146,10 +151,10 @@ def test_batches_hold_every_unit_once_and_none_is_alone():
 def test_every_experiment_trains_and_repeats_itself(here, name):
     run = tiny(name)
     data = dataset(here, getattr(run.model, "pool", "none") != "none", labels=run.data.labels or "majority-4")
-    one, two = training.fit(run, data, seed=3), training.fit(run, data, seed=3)
+    one, two = fit(run, data, seed=3), fit(run, data, seed=3)
     assert one.curves == two.curves
     assert all(np.array_equal(a, b) for a, b in zip(one.test_logits, two.test_logits, strict=True))
-    assert training.fit(run, data, seed=4).curves["loss"] != one.curves["loss"]
+    assert fit(run, data, seed=4).curves["loss"] != one.curves["loss"]
     assert np.isfinite(one.test_logits).all()
     assert one.test_logits[0].shape == (sum(len(u) for u in data.units["test"]), len(data.classes))
 
@@ -158,7 +163,7 @@ def test_training_learns_what_is_there(here):
     """Both modalities carry the label, so `full` must beat the largest class clearly."""
     run = dataclasses.replace(tiny("full", lr=1e-2), model=experiment("full", "quick").model)
     run = dataclasses.replace(run, train=dataclasses.replace(run.train, epochs=15))
-    fitted = training.fit(run, dataset(here), seed=0)
+    fitted = fit(run, dataset(here), seed=0)
     majority = np.bincount(fitted.labels).max() / len(fitted.labels)
     assert (fitted.test_logits[-1].argmax(-1) == fitted.labels).mean() > majority + 0.2
     assert fitted.curves["loss"][-1] < fitted.curves["loss"][0]
@@ -169,7 +174,7 @@ def test_zeroed_or_mispaired_modality_costs(here):
     run = dataclasses.replace(run, train=dataclasses.replace(run.train, epochs=15))
 
     def accuracy(data):
-        fits = [training.fit(run, data, seed) for seed in range(2)]
+        fits = [fit(run, data, seed) for seed in range(2)]
         return np.mean([(f.test_logits[-1].argmax(-1) == f.labels).mean() for f in fits])
 
     clean, silent, paired = dataset(here), dataset(here), dataset(here)
@@ -195,7 +200,7 @@ def test_dealing_turns_into_random_dialogues_takes_the_gain_of_context(here):
     run = dataclasses.replace(run, train=dataclasses.replace(run.train, epochs=15))
 
     def accuracy(data):
-        fits = [training.fit(run, data, seed) for seed in range(3)]
+        fits = [fit(run, data, seed) for seed in range(3)]
         return np.mean([(f.test_logits[-1].argmax(-1) == f.labels).mean() for f in fits])
 
     assert accuracy(true) > accuracy(dealt) + 0.1
@@ -208,7 +213,7 @@ def test_the_epoch_is_chosen_on_validation_alone(here):
     index = torch.cat(garbled.units["test"])
     garbled.labels[index] = (garbled.labels[index] + 1) % 4
     garbled.rows["text"][index] = 7.0
-    one, two = training.fit(run, clean, 0), training.fit(run, garbled, 0)
+    one, two = fit(run, clean, 0), fit(run, garbled, 0)
     assert one.best["epoch"] == two.best["epoch"] == 1 + int(np.argmax(one.curves["validation_f1"]))
     assert one.curves["validation_f1"] == two.curves["validation_f1"]
     for name, tensor in one.best["weights"].items():
@@ -219,10 +224,10 @@ def test_the_epoch_is_chosen_on_validation_alone(here):
 
 def test_the_chosen_weights_are_those_of_the_chosen_epoch(here):
     data, run = dataset(here), tiny("full")
-    fitted = training.fit(run, data, 0)
+    fitted = fit(run, data, 0)
     model = training.build(run, data)
     model.load_state_dict(fitted.best["weights"])
-    logits = training.predict(model, [data.batch(data.units["test"])]).logits.numpy()
+    logits = Seeds([model]).outputs([data.batch(data.units["test"])])[0].logits.numpy()
     np.testing.assert_allclose(logits, fitted.test_logits[fitted.best["epoch"] - 1], rtol=1e-5, atol=1e-6)
 
 
@@ -231,7 +236,7 @@ def test_without_validation_the_last_epoch_counts(here):
     table = utterances(here.features)
     fold = folds(manifest(table, "majority-4"), "session5", "none")[0]
     data = Dataset(here.features, sets(here), DataConfig(validation="none"), "majority-4", fold, False)
-    assert training.epochs(training.fit(run, data, 0))["best_validation"] == 2
+    assert training.epochs(fit(run, data, 0))["best_validation"] == 2
 
 
 # Records
@@ -275,8 +280,8 @@ def test_a_record_holds_what_its_predictions_say(here):
     assert np.allclose(said["weight_text"] + said["weight_audio"], 1)
     assert set(row["students"]) == {"text", "audio"}
     assert all(np.sum(m) == len(said) for m in row["confusion"].values())
-    weights = list(here.checkpoints.glob("full/*.safetensors"))
-    assert [w.stem for w in weights] == [p.stem for p in here.runs.glob("full/*.json")]
+    weights = list(here.checkpoints.glob("full/*/model.safetensors"))
+    assert [w.parent.name for w in weights] == [p.stem for p in here.runs.glob("full/*.json")]
 
 
 def test_changed_features_settings_or_labels_make_old_records_stale(here):

@@ -48,6 +48,7 @@ class Record:
     students: dict[str, list[list[int]]]  # modality -> the same, at the best validation epoch
     curves: dict[str, list[float]]  # loss, validation_f1, test_f1, one number per epoch
     parameters: int
+    temperature: float  # that calibrates the probabilities, fitted on validation
     predictions: str  # SHA-256 of the parquet file
     made: dict  # seconds, device, versions
 

@@ -86,6 +86,9 @@ class Dataset:
         self.sizes = {m: about["frame_size" if frames else "size"] for m, about in sets.items()}
         self.scalers = {m: Scaler.fit(self._training_rows(m)) for m in sets}
         self.rows = {m: self._prepared(m, self._vectors(m)) for m in sets} if not frames else {}
+        nothing = torch.tensor([[torch.nan]])
+        self.absent = {m: self._prepared(m, nothing.expand(1, self.sizes[m]))[0] for m in sets}
+        self.longest = max(len(u) for units in self.units.values() for u in units)
 
     def _units(self, dialogues: tuple[str, ...]) -> list[Tensor]:
         groups = self.table.groupby("dialogue").indices
@@ -114,6 +117,7 @@ class Dataset:
     def to(self, device: torch.device) -> "Dataset":
         """Keep everything that stays in memory on `device` from now on."""
         self.rows = {m: rows.to(device) for m, rows in self.rows.items()}
+        self.absent = {m: row.to(device) for m, row in self.absent.items()}
         self.scalers = {m: scaler.to(device) for m, scaler in self.scalers.items()}
         self.labels, self.speaker = self.labels.to(device), self.speaker.to(device)
         return self

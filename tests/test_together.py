@@ -1,0 +1,182 @@
+"""Seeds side by side give what each gives alone, whoever is beside them; dialogues that lose a modality."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from test_training import dataset, fit, tiny
+from torch.testing import assert_close
+
+from lpgnet import training
+from lpgnet.analysis import records
+from lpgnet.config import EXPERIMENTS
+from lpgnet.model import BLOCK, Batch, Dropout, Layout
+from lpgnet.together import Seeds, stackable, stacked
+
+TOGETHER = {"rtol": 2e-4, "atol": 2e-5}  # rounding, after a few steps of Adam
+
+
+def dropped(name, p=0.5, **more):
+    """An experiment whose dropout, if it has one, is strong."""
+    run = tiny(name)
+    strong = {"dropout": p} if hasattr(run.model, "dropout") else {}
+    return dataclasses.replace(run, model=dataclasses.replace(run.model, **strong, **more))
+
+
+def assert_same(one, two):
+    np.testing.assert_allclose(one.curves["loss"], two.curves["loss"], **TOGETHER)
+    for a, b in zip(one.test_logits, two.test_logits, strict=True):
+        np.testing.assert_allclose(a, b, **TOGETHER)
+    assert one.best["epoch"] == two.best["epoch"]
+    for name, tensor in one.best["weights"].items():
+        # Adam divides by the gradient's size: one that is mere rounding still moves its weight.
+        assert_close(tensor, two.best["weights"][name], rtol=2e-4, atol=2e-4)
+    assert one.parameters == two.parameters
+    assert one.temperature == pytest.approx(two.temperature, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", sorted(set(EXPERIMENTS) - {"frame", "bigru"}))
+def test_a_seed_gives_the_same_alone_and_beside_others(here, name):
+    run = dropped(name)
+    data = dataset(here, labels=run.data.labels or "majority-4")
+    assert stackable(run, data.longest)
+    alone, beside = fit(run, data, 1), training.fit(run, data, [0, 1, 2])
+    assert_same(alone, beside[1])
+    assert_same(alone, training.fit(run, data, [1, 7])[0])
+    assert beside[0].curves["loss"] != beside[1].curves["loss"]
+
+
+def test_unscored_turns_and_neighbours_stay_the_same_beside_others(here):
+    """R19's unlabelled turns, R1's kernel of 3, R2's projections."""
+    run = dropped("full", kernel=3, projections=True)
+    data = dataset(here, context="all")
+    assert_same(fit(run, data, 2), training.fit(run, data, [4, 2])[1])
+
+
+@pytest.mark.parametrize(("name", "more"), [("bigru", {}), ("full", {"context": "position"})])
+def test_what_cannot_share_a_pass_trains_one_by_one(here, name, more):
+    run, data = dropped(name, **more), dataset(here)
+    assert not stackable(run, data.longest)
+    both = training.fit(run, data, [0, 1])
+    assert both[1].curves == fit(run, data, 1).curves
+    assert not stackable(tiny("frame"), 1) and not stackable(tiny("full"), BLOCK + 1)
+
+
+def test_masks_are_drawn_by_the_seed_s_own_generator():
+    layout = Layout(torch.tensor([3, 1]))
+    rows, dialogues = Dropout(0.5, 7, "utterance"), Dropout(0.5, 7, "dialogue")
+    one, two = (rows.draw(layout, torch.Generator().manual_seed(s)) for s in (0, 1))
+    assert one.shape == (4, 7) and set(one.unique().tolist()) == {0.0, 2.0}
+    assert_close(one, rows.draw(layout, torch.Generator().manual_seed(0)))
+    assert not torch.equal(one, two)
+    assert dialogues.draw(layout, torch.Generator()).shape == (2, 7)
+    rows.mask = one
+    assert_close(rows(torch.ones(4, 7)), one)
+    assert_close(rows.eval()(torch.ones(4, 7)), torch.ones(4, 7))
+
+
+def batch_of(lengths):
+    layout, rows = Layout(torch.tensor(lengths)), torch.randn(sum(lengths), 2)
+    labels = torch.zeros(sum(lengths), dtype=int)
+    return Batch({"text": rows}, {"text": layout}, labels, labels)
+
+
+def test_stacked_batches_by_hand():
+    """Lengths (1, 3) and (2, 1): the second seed's row of filling stands nowhere and is not scored."""
+    made = stacked([batch_of([1, 3]), batch_of([2, 1])])
+    assert made["layout"]["place"].tolist() == [[0, 3, 4, 5], [0, 1, 3, 6]]
+    assert made["layout"]["valid"].shape == (2, 2, 3)
+    assert made["labels"].tolist() == [[0, 0, 0, 0], [0, 0, 0, -1]]
+    assert made["rows"]["text"].shape == (2, 4, 2)
+
+
+def test_a_group_leaves_the_records_of_its_seeds(here, tmp_path):
+    """As on a GPU: one call makes all seeds; each record is that of the seed alone, to rounding."""
+    other = dataclasses.replace(here, output=here.output)
+    data = records.describe(here)
+    jobs = records.plan(here, data, ["full"], 3, {"epochs": 2, "hidden": 8})
+    training.work(here, jobs, data, "cpu")
+    together = [records.read(job.path) for job in jobs]
+    for job in jobs:
+        training.work(other, [job], data, "cpu")
+    for job, record in zip(jobs, together, strict=True):
+        alone = records.read(job.path)
+        np.testing.assert_allclose(alone.curves["loss"], record.curves["loss"], **TOGETHER)
+        assert alone.confusion == record.confusion and alone.seed == record.seed
+        assert (record.made["beside"], alone.made["beside"]) == (3, 1)
+
+
+def test_a_gpu_gets_all_seeds_of_an_experiment_and_fold_at_once(here):
+    loso = dataclasses.replace(here, split="loso")
+    jobs = records.plan(loso, records.describe(loso), ["full", "linear"], 2)
+    groups = training._groups(jobs, "cuda")
+    assert sorted(job.key for group in groups for job in group) == sorted(job.key for job in jobs)
+    assert {len({(j.experiment, j.fold) for j in group}) for group in groups} == {1}
+    assert [len(group) for group in groups] == [2] * 10
+    assert [len(group) for group in training._groups(jobs, "cpu")] == [1] * 20
+
+
+def test_mixed_precision_stays_near(here):
+    """bfloat16 has eight bits: the same run within a few hundredths, its outputs in single precision."""
+    data, run = dataset(here), tiny("full")
+    half = dataclasses.replace(run, train=dataclasses.replace(run.train, precision="mixed"))
+    one, two = fit(run, data), fit(half, data)
+    assert one.curves["loss"] != two.curves["loss"]
+    np.testing.assert_allclose(one.curves["loss"], two.curves["loss"], rtol=0.05)
+    assert two.test_logits[0].dtype == np.float32
+    beside = training.fit(half, data, [0, 1])[0]
+    np.testing.assert_allclose(beside.curves["loss"], two.curves["loss"], rtol=0.02)
+    assert not training.mixed(run.train, torch.device("cpu"))
+
+
+# Dialogues that lose turns of a modality
+
+
+def lost(batch, share, seed=0):
+    absent = {m: torch.full((rows.shape[1],), 9.0) for m, rows in batch.rows.items()}
+    made = training.without(batch, share, absent, torch.Generator().manual_seed(seed))
+    gone = {m: (made.rows[m] == 9.0).all(1) for m in batch.rows}
+    for m, rows in batch.rows.items():
+        assert_close(made.rows[m][~gone[m]], rows[~gone[m]])
+    return gone["text"], gone["audio"]
+
+
+def test_modality_dropout_takes_turns_of_one_modality_of_a_dialogue(here):
+    data = dataset(here)
+    batch = data.batch(data.units["train"] * 40)
+    sequence = batch.layouts["text"].sequence
+    assert not any(g.any() for g in lost(batch, 0.0))
+    text, audio = lost(batch, 1.0)
+    touched = [{int(s) for s in sequence[gone]} for gone in (text, audio)]
+    assert not touched[0] & touched[1]
+    count = len(batch.layouts["text"].lengths)
+    assert 0.4 < len(touched[0]) / sum(map(len, touched)) < 0.6
+    assert sum(map(len, touched)) > 0.7 * count
+    share = (text | audio).float().mean()  # the mean of a uniform rate
+    assert 0.45 < share < 0.55
+    some = [gone.float().mean() for gone in lost(batch, 0.5)]
+    assert 0.2 < sum(some) < 0.3
+
+
+def test_full_moddrop_trains_on_such_dialogues(here):
+    """The same seed on the same data: only the lost turns are new."""
+    data = dataset(here)
+    assert fit(tiny("full_moddrop"), data).curves["loss"] != fit(tiny("full"), data).curves["loss"]
+    none = tiny("full_moddrop", moddrop=0.0)
+    assert fit(none, data).curves == fit(tiny("full"), data).curves
+
+
+def test_a_lost_turn_is_an_absent_one(here):
+    """What training puts in place of a lost turn is what an absent utterance has: zero, or the mean."""
+    data, raw = dataset(here), dataset(here, standardise=False)
+    for m, row in data.absent.items():
+        assert_close(row, torch.zeros(data.sizes[m]))
+        assert_close(raw.absent[m], data.scalers[m].mean)
+
+
+def test_one_model_alone_is_not_stacked(here):
+    data, run = dataset(here), tiny("full")
+    several = Seeds([training.build(run, data)])
+    assert several.parameters["classify.weight"].ndim == 2
+    assert Seeds([training.build(run, data)] * 2).parameters["classify.weight"].ndim == 3
