@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -122,6 +123,19 @@ def test_a_missing_or_broken_shard_is_one_clear_error(here, monkeypatch):
         store.Features(here.features, about)
     with pytest.raises(FileNotFoundError, match="no feature store at"):
         store.read_index(here.features / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["vectors", "frames"])
+def test_a_flipped_bit_in_a_shard_is_found_before_it_is_read(tmp_path, name):
+    shard_of(tmp_path, [item(), item()])
+    (path,) = (tmp_path / "x").glob("*")
+    Features = partial(store.Features, tmp_path, ABOUT | {"utterances": 3}, True)
+    Features()
+    whole, value = path.read_bytes(), load_file(path)[name].tobytes()
+    place = whole.rindex(value)
+    path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    with pytest.raises(ValueError, match=f"{name} are not as they were written; delete it, run notebook 01"):
+        Features()
 
 
 # Fine-tuning (Reading R18)

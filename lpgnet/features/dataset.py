@@ -82,7 +82,7 @@ class Dataset:
         self.speaker = torch.tensor([self.speaker_names.index(p) for p in self.table["party"]])
         self.at_frames, self.most, self.standardise = frames, config.frames, config.standardise
         self.units = {part: self._units(getattr(fold, part)) for part in ("train", "validation", "test")}
-        self.features = {m: Features(folder, about) for m, about in sets.items()}
+        self.features = {m: Features(folder, about, frames) for m, about in sets.items()}
         self.sizes = {m: about["frame_size" if frames else "size"] for m, about in sets.items()}
         self.scalers = {m: Scaler.fit(self._training_rows(m)) for m in sets}
         self.rows = {m: self._prepared(m, self._vectors(m)) for m in sets} if not frames else {}

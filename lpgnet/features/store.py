@@ -10,6 +10,7 @@ sequences are ragged and may be in half precision.  A shard holds `SHARD` uttera
 is written whole, so a killed extraction goes on where it was.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from filelock import FileLock
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from lpgnet.corpora.forms.vectors import Modality
@@ -56,7 +57,13 @@ def write_shard(path: Path, ids: list[str], items: Iterable, about: dict, absent
         tensors["frames"] = np.concatenate(frames)
         tensors["lengths"] = np.array([len(f) for f in frames])
     with whole(path) as part:
-        save_file(tensors, part)
+        hashes = {name: digest(tensor) for name, tensor in tensors.items()}
+        save_file(tensors, part, {"sha256": json.dumps(hashes)})  # one key: several come in any order
+
+
+def digest(tensor: np.ndarray) -> str:
+    """SHA-256 of a tensor's bytes; a shard carries those of its tensors."""
+    return hashlib.sha256(np.ascontiguousarray(tensor)).hexdigest()
 
 
 def _checked(name: str, vector: np.ndarray, frames: np.ndarray, about: dict) -> np.ndarray:
@@ -130,11 +137,12 @@ def utterances(folder: Path) -> pd.DataFrame:
 
 
 class Features:
-    """One set of a store.  vectors: (N, F) float32.  frames[i]: (T_i, F'), memory-mapped."""
+    """One set of a store.  vectors: (N, F) float32.  frames[i]: (T_i, F'), memory-mapped.
 
-    def __init__(self, folder: Path, about: dict):
-        from safetensors.torch import load_file
+    framed: frames will be read, so their bytes are checked too.
+    """
 
+    def __init__(self, folder: Path, about: dict, framed: bool = False):
         paths = sorted((folder / about["folder"]).glob("*.safetensors"))
         want = -(-about["utterances"] // SHARD)
         if len(paths) != want:
@@ -143,10 +151,9 @@ class Features:
             )
         self.shards = []
         for path in paths:
-            try:
-                self.shards.append(load_file(path))
-            except (SafetensorError, OSError) as error:
-                raise ValueError(f"{path} can't be read ({error}); delete it, run notebook 01") from None
+            self.shards.append(
+                _read(path, ("vectors", "lengths", "frames") if framed else ("vectors", "lengths"))
+            )
         if about["frame_size"]:
             self.ends = [shard["lengths"].cumsum(0).tolist() for shard in self.shards]
 
@@ -162,3 +169,19 @@ class Features:
         ends = self.ends[place]
         start = ends[row - 1] if row else 0
         return self.shards[place]["frames"][start : min(ends[row], start + most)]
+
+
+def _read(path: Path, checked: tuple[str, ...]) -> dict:
+    """The tensors of a shard, memory-mapped; a ValueError where its bytes aren't those that were written."""
+    from safetensors.torch import load_file
+
+    try:
+        tensors = load_file(path)
+        with safe_open(path, "numpy") as file:
+            written = json.loads((file.metadata() or {}).get("sha256", "{}"))
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} can't be read ({error}); delete it, run notebook 01") from None
+    for name in checked:
+        if name in written and digest(tensors[name].numpy()) != written[name]:
+            raise ValueError(f"{path}: {name} are not as they were written; delete it, run notebook 01")
+    return tensors
