@@ -1,6 +1,7 @@
 """`python -m lpgnet`: the one command line.
 
-An error that this package raises is told in one line; any other comes with its traceback.
+An error that this package raises is told in one line, and so is what the system refuses (a full disk, a
+folder that can't be written); any other comes with its traceback.
 """
 
 import sys
@@ -14,7 +15,7 @@ def main() -> None:
         app(prog_name="python -m lpgnet")
     except (ValueError, LookupError, OSError, RuntimeError) as error:
         raiser = traceback.extract_tb(error.__traceback__)[-1].filename
-        if "lpgnet" not in raiser:
+        if "lpgnet" not in raiser and not getattr(error, "errno", None):
             raise
         sys.exit(f"error: {error}")
 

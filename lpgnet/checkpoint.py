@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lpgnet import __version__
 from lpgnet.analysis import records
-from lpgnet.config import LPGNetConfig
+from lpgnet.config import MODALITIES, LPGNetConfig
 from lpgnet.features.dataset import Dataset, Scaler
 from lpgnet.features.loading import first_line, holdings, read_json, refuse_misfit
 from lpgnet.files import whole_folder
@@ -45,8 +45,10 @@ class Reader(nn.Module, PyTorchModelHubMixin, library_name="lpgnet", tags=["emot
     ):
         """model: of `RunConfig.as_dict`.  sizes, encoders: per modality.  trained: see `save`."""
         super().__init__()
-        self.sizes, self.classes, self.standardise = sizes, tuple(classes), standardise
-        self.encoders, self.temperature, self.trained = encoders, temperature, trained
+        self.sizes = {m: sizes[m] for m in MODALITIES if m in sizes}  # a sorted JSON has audio first
+        self.encoders = {m: encoders[m] for m in self.sizes}
+        self.classes, self.standardise = tuple(classes), standardise
+        self.temperature, self.trained = temperature, trained
         self.model = LPGNet(_shape(model), sizes, len(classes))
         for m, size in sizes.items():
             self.register_buffer(f"mean_{m}", torch.zeros(size))

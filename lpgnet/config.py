@@ -1,16 +1,13 @@
 """Every number the paper states, and the readings where it leaves one open.
 
-An experiment is a value of `RunConfig`; an ablation is a different value, never a branch.
+A run is a value of `RunConfig`; an ablation is a different value, never a branch (`lpgnet.experiments`).
 `Reading Rn:` marks each place where we decided for the paper (DESIGN section 3): the field's default is what
 we read, its other values are the alternatives.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import TypeAdapter, ValidationError
+from typing import Literal
 
 ROOT = Path(__file__).resolve().parents[1]
 MODALITIES = ("text", "audio")
@@ -108,10 +105,13 @@ class DataConfig:
 
     labels: str | None = None  # a protocol of labels.py; None: the place's own
     validation: Literal["tenth", "session4", "none"] = "tenth"  # Reading R13: of the training part
-    text: Literal["frozen", "finetuned"] | None = None  # Reading R18; None: the place's own
+    text: Literal["frozen", "finetuned", "crossfitted"] | None = None  # Reading R18; None: the place's own
     standardise: bool = True  # Reading R24: features standardised on the training part
     context: Literal["labelled", "all"] = "labelled"  # Reading R19: turns without a label of the task
     order: Literal["time", "transcript"] = "time"  # Reading R27: of the utterances
+    turns: Literal["spoken", "shuffled", "dealt"] = "spoken"  # within dialogues, or into random dialogues
+    sees: Literal["dialogue", "past"] = "dialogue"  # what a turn's sequence holds; past: it and those before
+    window: int = 0  # turns on each side that a turn's sequence holds; 0: all
     frames: int = 512  # tokens and frames per utterance at most, section 4.4; frame level only
 
 
@@ -155,120 +155,3 @@ class RunConfig:
         values = asdict(self)
         values["model"] = {"kind": type(self.model).__name__.removesuffix("Config")} | values["model"]
         return values
-
-
-FULL = RunConfig()
-TASK_ONLY = LossConfig(task=1.0, ce=0.0, kl=0.0)
-SDT_LOSS = LossConfig(1.0, 1.0, 1.0, first="teacher", detach=False, class_weights=True)
-SDT_TRAIN = TrainConfig(lr=1e-4, batch=16)
-
-
-def _lpgnet(**changes) -> RunConfig:
-    return replace(FULL, model=replace(FULL.model, **changes))
-
-
-def _weights(task: float, ce: float, kl: float) -> RunConfig:
-    return replace(FULL, loss=LossConfig(task, ce, kl))
-
-
-def _single(path: str) -> RunConfig:
-    """Reading R17: one modality is one path (tt or aa) with the task loss only.
-
-    The alternative, the student heads of `full`, is in every record of `full`.
-    """
-    return replace(_lpgnet(paths=(path,)), loss=TASK_ONLY)
-
-
-def _baseline(model: Model) -> RunConfig:
-    return RunConfig(model=model, loss=TASK_ONLY)
-
-
-def _frozen(run: RunConfig) -> RunConfig:
-    """Reading R18's alternative beside it: the text encoder as published."""
-    return replace(run, data=replace(run.data, text="frozen"))
-
-
-def _six(run: RunConfig) -> RunConfig:
-    """Reading R25: six classes are `majority-6`; `--labels erc-6` is the alternative."""
-    return replace(run, data=replace(run.data, labels="majority-6"))
-
-
-SDT = RunConfig(SDTConfig(), SDT_LOSS, SDT_TRAIN)
-
-EXPERIMENTS: dict[str, RunConfig] = {
-    "full": FULL,
-    "full_by_query": _lpgnet(branch="query"),
-    "linear": _baseline(LinearConfig()),
-    "bigru": _baseline(BiGRUConfig()),
-    "frame": _lpgnet(pool="path"),
-    "text_only": _single("tt"),
-    "audio_only": _single("aa"),
-    "linear_text": _baseline(LinearConfig(("text",))),
-    "linear_audio": _baseline(LinearConfig(("audio",))),
-    "no_inter": _lpgnet(paths=("tt", "aa")),
-    "no_intra": _lpgnet(paths=("at", "ta")),
-    "no_ffn": _lpgnet(ffn=0),
-    "no_gates": _lpgnet(fusion="averaged"),
-    "lambda_1_1_1": _weights(1.0, 1.0, 1.0),
-    "lambda_1_0_1": _weights(1.0, 0.0, 1.0),
-    "lambda_1_1_0": _weights(1.0, 1.0, 0.0),
-    "lambda_1p5_1_0": _weights(1.5, 1.0, 0.0),
-    "lambda_1_0_0": _weights(1.0, 0.0, 0.0),
-    "lambda_1p5_0_0": _weights(1.5, 0.0, 0.0),
-    "sdt": SDT,
-    "sdt_no_speaker": replace(SDT, model=replace(SDT.model, speakers=False)),
-    "full_speaker": _lpgnet(speakers=True),
-    "full_moddrop": replace(FULL, train=replace(FULL.train, moddrop=0.5)),
-    "full_frozen": _frozen(FULL),
-    "text_only_frozen": _frozen(_single("tt")),
-    "full_6": _six(FULL),
-    "sdt_6": _six(SDT),
-}
-
-
-def _quick(run: RunConfig) -> RunConfig:
-    """A laptop's size: narrow, short, small batches (the simulated corpus has 28 training dialogues).
-
-    LPGNet and SDT* get equal epochs.  Only sizes and rates change, no reading of the paper does.  Of the
-    rates 3e-4, 1e-3 and 3e-3, `full` and `sdt` did best with these on Session 4, held out of training.
-    """
-    frame = getattr(run.model, "pool", "none") != "none"
-    narrow = {"hidden": 64} if hasattr(run.model, "hidden") else {}
-    rate = 3e-3 if isinstance(run.model, SDTConfig) else 1e-3
-    sizes = {"epochs": 6, "batch": 32} if frame else {"epochs": 20, "batch": 8}
-    train, data = replace(run.train, lr=rate, **sizes), replace(run.data, frames=128)
-    return replace(run, model=replace(run.model, **narrow), train=train, data=data)
-
-
-PROFILES = {"paper": lambda run: run, "quick": _quick}
-
-
-def experiment(name: str, profile: str = "paper", settings: Mapping[str, Any] | None = None) -> RunConfig:
-    """One experiment of DESIGN section 5 at a profile's size.
-
-    settings: changes by field name (`{"lr": 1e-3}`), each checked strictly against the field's type.
-    """
-    if name not in EXPERIMENTS:
-        raise ValueError(f"no experiment {name!r}; there are {', '.join(sorted(EXPERIMENTS))}")
-    if profile not in PROFILES:
-        raise ValueError(f"no profile {profile!r}; there are {', '.join(PROFILES)}")
-    return _changed(PROFILES[profile](EXPERIMENTS[name]), settings or {})
-
-
-def _changed(run: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
-    """`run` with some fields replaced; a name that it lacks or a value of another type stops it."""
-    parts = {part: getattr(run, part) for part in ("model", "loss", "train", "data")}
-    for name, value in settings.items():
-        owner = [p for p, part in parts.items() if name in {f.name for f in fields(part)}]
-        if not owner:
-            known = sorted(f.name for part in parts.values() for f in fields(part))
-            raise ValueError(f"no setting {name!r}; {type(run.model).__name__} has {', '.join(known)}")
-        part = parts[owner[0]]
-        try:
-            kind = type(part).__dataclass_fields__[name].type
-            checked = TypeAdapter(kind).validate_python(value, strict=not isinstance(value, list))
-        except ValidationError as error:
-            reason = error.errors()[0]["msg"]
-            raise ValueError(f"setting {name}={value!r}: {reason}") from None
-        parts[owner[0]] = replace(part, **{name: checked})
-    return RunConfig(**parts)

@@ -5,7 +5,8 @@ from functools import lru_cache
 
 import torch
 
-from lpgnet.config import RunConfig, experiment
+from lpgnet.config import RunConfig
+from lpgnet.experiments import experiment
 from lpgnet.places import Place
 from lpgnet.training import MODELS
 

@@ -60,12 +60,14 @@ class Batch:
 
     rows: (N, F) per modality.  layouts: the same object for both at utterance level.
     speaker, labels: one per utterance, in order; label -1 is an utterance that is not scored.
+    asked: the rows whose output is wanted, where a sequence is what one utterance may read; None: all.
     """
 
     rows: dict[str, Tensor]
     layouts: dict[str, Layout]
     speaker: Tensor
     labels: Tensor
+    asked: Tensor | None = None
 
 
 @dataclass
@@ -78,6 +80,11 @@ class Output:
     logits: Tensor
     students: dict[str, Tensor] = field(default_factory=dict)
     modality_weight: dict[str, Tensor] = field(default_factory=dict)
+
+    def at(self, rows: Tensor) -> "Output":
+        """The same of some rows."""
+        parts = ({m: x[rows] for m, x in part.items()} for part in (self.students, self.modality_weight))
+        return Output(self.logits[rows], *parts)
 
 
 class LocalEncoding(nn.Module):

@@ -45,8 +45,9 @@ The temperature was fitted with both there: with turns missing, probabilities ar
 
 def origin(trained: dict) -> str:
     """What every output of a model says of it.  trained: as `checkpoint.save` fills it."""
-    corpus = trained["corpus"]
-    return SIMULATED if corpus == "simulated" else f"Trained on {corpus}, labels {trained['labels']}."
+    if trained["corpus"].startswith("simulated"):  # or an import of it
+        return SIMULATED
+    return f"Trained on {trained['corpus']}, labels {trained['labels']}."
 
 
 def card(reader) -> str:

@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from lpgnet.config import PROFILES, ROOT, experiment
+from lpgnet.config import ROOT
+from lpgnet.experiments import PROFILES, experiment
 from lpgnet.labels import CARRIES
 
 OUTPUT = Path(os.environ.get("LPGNET_OUTPUT", ROOT))  # results/ and paper_tables/<corpus>/ go here
@@ -166,6 +167,8 @@ class Parameters(BaseModel):
 
     CORPUS: str = "simulated"
     ROOT: str | None = None
+    FOLDER: str | None = None
+    DIALOGUE: str | None = None
     PROFILE: str | None = None
     SPLIT: str | None = None
     LABELS: str | None = None

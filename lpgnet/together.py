@@ -23,6 +23,8 @@ def stackable(run: RunConfig, longest: int) -> bool:
     utterances (seeds differ in their number), one FFN for all paths, and what `by_block` would cut.
     """
     model = run.model
+    if run.data.window or run.data.sees != "dialogue":  # as many sequences as a seed's batch has utterances
+        return False
     if not isinstance(model, LPGNetConfig):
         return not isinstance(model, BiGRUConfig)
     return (model.pool, model.context, model.shared) == ("none", "dialogue", False) and longest <= BLOCK
@@ -73,8 +75,9 @@ class Seeds:
         self.model.eval()
         state = self.parameters | self.buffers
 
-        def one(state: dict[str, Tensor], tensors: dict) -> tuple:
-            output = self._output(state, tensors)[1]
+        def one(state: dict[str, Tensor], data: Batch | dict) -> tuple:
+            batch, output = self._output(state, data)
+            output = output if batch.asked is None else output.at(batch.asked)
             return output.logits, output.students, output.modality_weight
 
         if self.count > 1:

@@ -163,9 +163,9 @@ def mixed(config: TrainConfig, device: torch.device) -> bool:
 
 
 def _held(data: Dataset, part: str, run: RunConfig) -> Callable[[], Iterable[Batch]]:
-    """The batches of a part that is only looked at: one of all dialogues, or frames piece by piece."""
+    """The batches of a part that is only looked at: one of all dialogues; the long ones piece by piece."""
     units = data.units[part]
-    if not data.at_frames:
+    if not data.at_frames and data.reach is None:
         batches = [data.batch(units)] if units else []
         return lambda: batches
     return lambda: (data.batch(units[i : i + run.train.batch]) for i in range(0, len(units), run.train.batch))

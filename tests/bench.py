@@ -25,8 +25,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from lpgnet import baselines, losses, training
-from lpgnet.config import experiment
 from lpgnet.corpora.wav import RATE, read_wav
+from lpgnet.experiments import experiment
 from lpgnet.features import extract, store
 from lpgnet.features.dataset import Dataset
 from lpgnet.model import BLOCK, MODALITY, Attention, Layout, LPGNet, attention_weights
@@ -231,7 +231,7 @@ class Made:
         units = [torch.arange(a, b) for a, b in itertools.pairwise(ends)]
         counts = np.cumsum([0, *map(len, parts.values())])
         self.units = {p: units[a:b] for p, a, b in zip(parts, counts[:-1], counts[1:], strict=True)}
-        self.at_frames, self.longest = False, 110
+        self.at_frames, self.reach, self.longest = False, None, 110
 
     batch, class_weight = Dataset.batch, Dataset.class_weight
 

@@ -15,7 +15,8 @@ from lpgnet.analysis.metrics import confusion, scores
 from lpgnet.analysis.rows import TABLES
 from lpgnet.analysis.tables import build
 from lpgnet.analysis.typeset import SIMULATED
-from lpgnet.config import EXPERIMENTS, ROOT
+from lpgnet.config import ROOT
+from lpgnet.experiments import TABLED
 from lpgnet.labels import PROTOCOLS
 
 FOUR = PROTOCOLS["majority-4"].classes
@@ -223,7 +224,7 @@ def test_every_claim_has_its_pair_and_every_pair_its_experiments():
     for number, pairs in comparisons.PAIRS.items():
         ours = {row.experiment for row in TABLES[number].rows}
         assert len(set(pairs)) == len(pairs)
-        assert {name for pair in pairs for name in pair} <= ours & set(EXPERIMENTS)
+        assert {name for pair in pairs for name in pair} <= ours & set(TABLED)
 
 
 def test_printed_differences_by_hand():
@@ -330,7 +331,7 @@ def test_the_gap_is_of_one_seed_at_a_time():
     mine = RUNS[RUNS["experiment"] == "full"]["confusion"]
     one = [100 * (scores(c["best_test"])["weighted_f1"] - scores(c["last"])["weighted_f1"]) for c in mine]
     assert found["gap_last_std"] == round(np.std(one, ddof=1), 2)
-    assert len(selection.selection_gap(RUNS, DATA)) == 2 * len(EXPERIMENTS)
+    assert len(selection.selection_gap(RUNS, DATA)) == 2 * len(TABLED)
     assert selection.selection_gap(EMPTY, DATA).empty
 
 

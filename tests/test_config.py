@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from lpgnet import places
-from lpgnet.config import EXPERIMENTS, FULL, ROOT, experiment
+from lpgnet.config import ROOT
+from lpgnet.experiments import EXPERIMENTS, FULL, experiment
 from lpgnet.places import parameters, place
 
 MODULES = {".".join(p.relative_to(ROOT).with_suffix("").parts): p for p in (ROOT / "lpgnet").rglob("*.py")}

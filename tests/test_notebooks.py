@@ -2,19 +2,25 @@
 
 import ast
 import json
+import os
+import random
 import re
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
-from conftest import environment, killed, lpgnet
+from conftest import environment, lpgnet
 from test_tables import WITHOUT_TORCH
 
-from lpgnet import config, notebooks, places
+from lpgnet import notebooks, places
 from lpgnet.config import ROOT
+from lpgnet.experiments import CONTEXTS, EXPERIMENTS, READINGS
 
 SOURCES = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LONGEST_CELL = 30  # the parameters of 03
@@ -54,8 +60,9 @@ def test_parameters_are_literals_that_a_notebook_may_be_told(notebook):
 
 
 def test_every_experiment_is_run_by_some_notebook():
+    """07 runs every reading and context of `experiments`."""
     named = {e for path in SOURCES for e in notebooks.declared(path.stem).get("EXPERIMENTS", [])}
-    assert named == set(config.EXPERIMENTS)
+    assert named | {a.experiment for a in (*READINGS, *CONTEXTS)} == set(EXPERIMENTS)
 
 
 def test_chosen_notebooks():
@@ -127,16 +134,91 @@ def test_tables_come_from_records_alone(uninterrupted, tmp_path):
     assert tables(tmp_path) == tables(output)
 
 
-def test_a_killed_run_goes_on_to_equal_tables(uninterrupted, small_tree, tmp_path):
+# Nothing is lost
+
+LIVES = 8  # how often the power goes
+
+
+def cut_power(process: subprocess.Popen) -> None:
+    """kill -9 for a process and all that it started, wherever it put them."""
+    family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+    for member in family:
+        member.kill()
+    process.wait()
+    psutil.wait_procs(family[:-1], timeout=10)
+
+
+def written(output: Path) -> dict[str, bytes]:
+    """Every table and CSV."""
+    paths = [*output.glob("paper_tables/*/*"), *output.glob("results/*/*.csv"), *output.glob("results/*.csv")]
+    return {str(p.relative_to(output)): p.read_bytes() for p in paths}
+
+
+def recorded(output: Path) -> dict[str, dict]:
+    paths = output.glob("results/*/runs/*/*.json")
+    found = {str(p.relative_to(output)): json.loads(p.read_text()) for p in paths}
+    for record in found.values():
+        record.pop("made")
+    return found
+
+
+def test_the_power_goes_at_random_moments(uninterrupted, small_tree, tmp_path):
+    """Records, predictions and every CSV are then those of a run that nothing disturbed, byte for byte."""
     whole, _ = uninterrupted
-    arguments = ("reproduce", "--root", str(small_tree), "--seeds", "2", "--jobs", "2")
-    for wanted in (3, 12):  # records on disk when the power goes
-        killed(tmp_path, arguments, "results/*/runs/*/*.json", wanted)
-    kept = {p: p.stat().st_mtime_ns for p in tmp_path.glob("results/*/runs/*/*.json")}
-    assert len(kept) >= 12
-    assert reproduce(tmp_path, small_tree).returncode == 0
-    assert {p: p.stat().st_mtime_ns for p in kept} == kept
-    assert tables(tmp_path) == tables(whole)
+    arguments = ["reproduce", "--root", str(small_tree), "--seeds", "2", "--jobs", "2"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+    cuts, chance = 0, random.Random()
+    for _ in range(LIVES):
+        command = [sys.executable, "-m", "lpgnet", *arguments]
+        process = subprocess.Popen(command, env=environment(tmp_path), **quiet)
+        try:
+            process.wait(timeout=chance.uniform(2, 16))
+            break  # it came to its end
+        except subprocess.TimeoutExpired:
+            cut_power(process)
+            cuts += 1
+    assert cuts
+    kept = {p: p.read_bytes() for p in tmp_path.glob("results/*/runs/*/*.json")}
+    done = reproduce(tmp_path, small_tree)
+    assert done.returncode == 0 and "damaged" not in done.stdout, done.stderr[-4000:]
+    assert written(tmp_path) == written(whole)
+    assert recorded(tmp_path) == recorded(whole)
+    assert {p: p.read_bytes() for p in kept} == kept  # what was recorded is not made again
+    assert not list((tmp_path / "results" / "simulated").rglob(".part-*"))
+
+
+def test_a_write_that_fails_is_one_clear_error_and_the_next_call_goes_on(uninterrupted, small_tree, tmp_path):
+    """Files can't grow beyond 9 kB: a write fails in the middle, as on a full disk."""
+    whole, _ = uninterrupted
+
+    def limit():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, resource.RLIM_INFINITY))
+
+    assert reproduce(tmp_path, small_tree, "--only", "01").returncode == 0
+    command = [sys.executable, "-m", "lpgnet", "reproduce", "--root", str(small_tree), "--seeds", "2"]
+    options = {"capture_output": True, "text": True, "timeout": 600, "preexec_fn": limit}
+    failed = subprocess.run([*command, "--only", "02"], env=environment(tmp_path), **options)
+    assert failed.returncode == 1 and "Traceback" not in failed.stderr
+    assert "File too large" in failed.stderr
+    assert not list((tmp_path / "results").rglob(".part-*"))
+    assert recorded(tmp_path).items() <= recorded(whole).items()
+    assert reproduce(tmp_path, small_tree, "--only", "02").returncode == 0
+    made = recorded(tmp_path)
+    assert made and made.items() <= recorded(whole).items()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes to read-only folders")
+def test_a_read_only_folder_is_one_clear_error(tmp_path, small_tree):
+    tmp_path.chmod(0o555)
+    done = reproduce(tmp_path, small_tree)
+    assert done.returncode == 1 and "Permission denied" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_an_output_that_is_no_folder_is_one_clear_error(tmp_path, small_tree):
+    (tmp_path / "file").write_text("")
+    done = reproduce(tmp_path / "file", small_tree)
+    assert done.returncode == 1 and "Not a directory" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_dry_run_lists_and_runs_nothing(small_tree, tmp_path):

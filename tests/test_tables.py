@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lpgnet import experiments
 from lpgnet.analysis import tables, typeset
 from lpgnet.analysis.folds import fold_scores
 from lpgnet.analysis.metrics import scores
 from lpgnet.analysis.rows import SIMULATOR, TABLES
-from lpgnet.config import EXPERIMENTS, ROOT
+from lpgnet.config import ROOT
 from lpgnet.labels import PROTOCOLS, held_groups
 
 PAPER = tables.reported()
@@ -47,7 +48,7 @@ def fake_data(split: str = "session5", place: str = "simulated") -> dict:
 
 def fake_run(experiment: str, seed: int, fold: str = "session5") -> dict:
     """One record with random counts, the same each time."""
-    labels = EXPERIMENTS[experiment].data.labels or "majority-4"
+    labels = experiments.TABLED[experiment].data.labels or "majority-4"
     classes = PROTOCOLS[labels].classes
     rng = np.random.default_rng([seed, *experiment.encode(), *fold.encode()])
     confusion = {
@@ -69,7 +70,7 @@ def fake_run(experiment: str, seed: int, fold: str = "session5") -> dict:
 
 
 def fake_runs(
-    seeds: int = 3, folds: tuple[str, ...] = ("session5",), names=tuple(EXPERIMENTS)
+    seeds: int = 3, folds: tuple[str, ...] = ("session5",), names=tuple(experiments.TABLED)
 ) -> pd.DataFrame:
     """Every experiment, seed and fold."""
     return pd.DataFrame([fake_run(n, s, f) for n in names for s in range(seeds) for f in folds])
@@ -94,7 +95,7 @@ def test_needs_no_torch():
 
 def test_every_row_of_ours_is_an_experiment_that_exists():
     named = {row.experiment for table in TABLES.values() for row in table.rows if row.experiment}
-    assert named == set(EXPERIMENTS) - {"full_moddrop"}  # notebook 08's, in no table of the paper
+    assert named == set(experiments.TABLED)
 
 
 def test_a_row_is_fed_by_the_experiment_it_names():
@@ -117,7 +118,7 @@ def test_a_row_is_fed_by_the_experiment_it_names():
     assert fed["LPGNet",] == fed["LPGNet (Utterance)",] == fed["LPGNet", 4] == "full"
     assert (fed["emotion2vec", "LPGNet"], fed["BERT", "LPGNet"]) == ("audio_only", "text_only")
     for row in TABLES[6].rows:
-        loss = EXPERIMENTS[row.experiment].loss
+        loss = experiments.TABLED[row.experiment].loss
         assert row.key == (loss.task, loss.ce, loss.kl)
 
 

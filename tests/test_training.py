@@ -10,10 +10,11 @@ import torch
 from conftest import CODES, SIZES, TINY, made_table, write_store
 from torch.testing import assert_close
 
-from lpgnet import config, training
+from lpgnet import training
 from lpgnet.analysis import metrics, records
-from lpgnet.config import EXPERIMENTS, DataConfig, experiment
-from lpgnet.features.dataset import Dataset, Scaler
+from lpgnet.config import DataConfig
+from lpgnet.experiments import EXPERIMENTS, experiment
+from lpgnet.features.dataset import Dataset, Scaler, reach
 from lpgnet.features.store import SHARD, read_index, utterances
 from lpgnet.labels import folds, manifest
 from lpgnet.together import Seeds
@@ -29,6 +30,14 @@ def dataset(here, frames=False, split="session5", number=0, labels="majority-4",
     table = utterances(here.features)
     fold = folds(manifest(table, labels), split)[number]
     return Dataset(here.features, sets(here), DataConfig(**data), labels, fold, frames)
+
+
+def dataset_of(here, run):
+    """What a run reads; the made-up labels know no erc-6."""
+    names = ("standardise", "context", "order", "turns", "sees", "window")
+    own = {name: getattr(run.data, name) for name in names}
+    labels = "majority-6" if run.data.labels else "majority-4"
+    return dataset(here, getattr(run.model, "pool", "none") != "none", labels=labels, **own)
 
 
 def tiny(name, **more):
@@ -150,7 +159,7 @@ def test_batches_hold_every_unit_once_and_none_is_alone():
 @pytest.mark.parametrize("name", sorted(EXPERIMENTS))
 def test_every_experiment_trains_and_repeats_itself(here, name):
     run = tiny(name)
-    data = dataset(here, getattr(run.model, "pool", "none") != "none", labels=run.data.labels or "majority-4")
+    data = dataset_of(here, run)
     one, two = fit(run, data, seed=3), fit(run, data, seed=3)
     assert one.curves == two.curves
     assert all(np.array_equal(a, b) for a, b in zip(one.test_logits, two.test_logits, strict=True))
@@ -336,5 +345,73 @@ def test_settings_are_checked():
         ({"paths": ["tx"]}, "paths="),
     ):
         with pytest.raises(ValueError, match=says):
-            config.experiment("full", settings=wrong)
-    assert config.experiment("full", settings=TINY).train.epochs == 2
+            experiment("full", settings=wrong)
+    assert experiment("full", settings=TINY).train.epochs == 2
+
+
+# What a turn may read of its dialogue
+
+
+def rows_of(units):
+    return [unit.tolist() for unit in units]
+
+
+def test_shuffled_turns_stay_in_their_dialogue_and_dealt_ones_in_their_part(here):
+    spoken, shuffled, dealt = (dataset(here, turns=t) for t in ("spoken", "shuffled", "dealt"))
+    for part in ("train", "validation", "test"):
+        every = [torch.cat(d.units[part]).sort()[0].tolist() for d in (spoken, dealt)]
+        as_spoken, other, mixed = (rows_of(d.units[part]) for d in (spoken, shuffled, dealt))
+        assert [sorted(unit) for unit in other] == [sorted(unit) for unit in as_spoken]
+        assert [len(unit) for unit in mixed] == [len(unit) for unit in as_spoken]
+        assert every[0] == every[1]
+        assert other != as_spoken and mixed != as_spoken
+    assert rows_of(dataset(here, turns="dealt").units["train"]) == rows_of(dealt.units["train"])
+
+
+@pytest.mark.parametrize(
+    ("config", "sequences", "asked"),
+    [
+        ({"sees": "past"}, [[4], [4, 5], [4, 5, 6], [7], [7, 8]], [0, 2, 5, 6, 8]),
+        ({"window": 1}, [[4, 5], [4, 5, 6], [5, 6], [7, 8], [7, 8]], [0, 3, 6, 7, 10]),
+        ({"sees": "past", "window": 1}, [[4], [4, 5], [5, 6], [7], [7, 8]], [0, 2, 4, 5, 7]),
+    ],
+)
+def test_what_a_turn_reads_by_hand(config, sequences, asked):
+    made, rows = reach(DataConfig(**config))([torch.tensor([4, 5, 6]), torch.tensor([7, 8])])
+    assert (rows_of(made), rows.tolist()) == (sequences, asked)
+
+
+@pytest.mark.parametrize("name", ["full", "bigru", "sdt"])
+def test_with_past_turns_only_a_turn_gets_what_its_beginning_alone_gives(here, name):
+    whole, past = dataset(here), dataset(here, sees="past")
+    model = training.build(tiny(name), whole)
+    units = whole.units["test"][:2]
+    (got,) = Seeds([model]).outputs([past.batch(units)])
+    for row, index in zip(got.logits, torch.cat(units), strict=True):
+        (unit,) = (u for u in units if index in u)
+        (alone,) = Seeds([model]).outputs([whole.batch([unit[unit <= index]])])
+        assert_close(row, alone.logits[-1])
+
+
+def test_only_the_turn_that_is_asked_for_is_scored(here):
+    past = dataset(here, sees="past")
+    batch = past.batch(past.units["train"])
+    want = past.labels[torch.cat(past.units["train"])]
+    assert batch.labels[batch.asked].tolist() == want.tolist()
+    assert (batch.labels >= 0).sum() == len(want) < len(batch.labels)
+    fitted = fit(tiny("full"), past)
+    assert len(fitted.test_logits[0]) == len(fitted.labels)
+
+
+def test_a_network_that_knows_no_order_does_not_mind_shuffled_turns(here):
+    """LPGNet as printed is permutation-equivariant; SDT* has positions."""
+
+    def logits(name, turns):
+        data = dataset(here, turns=turns)
+        torch.manual_seed(0)
+        model = training.build(tiny(name), data)
+        (output,) = Seeds([model]).outputs([data.batch(data.units["test"])])
+        return output.logits[torch.cat(data.units["test"]).argsort()]
+
+    assert_close(logits("full", "spoken"), logits("full", "shuffled"))
+    assert not torch.allclose(logits("sdt", "spoken"), logits("sdt", "shuffled"))

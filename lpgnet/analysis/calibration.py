@@ -35,7 +35,7 @@ def scaled(probabilities: np.ndarray, t: float) -> np.ndarray:
 
 
 def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = 10) -> pd.DataFrame:
-    """Mean confidence, accuracy and count of the utterances in each bin of confidence; empty ones are left out."""
+    """Mean confidence, accuracy and count of the utterances in each bin of confidence that has any."""
     confidence = probabilities.max(-1)
     right = probabilities.argmax(-1) == labels
     which = np.minimum((confidence * bins).astype(int), bins - 1)

@@ -18,7 +18,8 @@ from typing import Any
 import pandas as pd
 
 from lpgnet import __version__
-from lpgnet.config import EXPERIMENTS, MODALITIES, LinearConfig, LPGNetConfig, RunConfig, experiment
+from lpgnet.config import MODALITIES, LinearConfig, LPGNetConfig, RunConfig
+from lpgnet.experiments import EXPERIMENTS, experiment
 from lpgnet.files import sha256, whole, write_json
 from lpgnet.labels import counts, digest, group, held_groups, manifest, rule
 from lpgnet.places import Place, fit_key, protocols, slug

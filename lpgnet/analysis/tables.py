@@ -21,6 +21,7 @@ from lpgnet.analysis.rows import SIMULATOR, TABLES, Row
 from lpgnet.analysis.statistics import summary
 from lpgnet.analysis.typeset import write
 from lpgnet.config import ROOT
+from lpgnet.experiments import TABLED
 
 HEADLINE = "best_validation"  # Reading R14: the only selection rule that feeds a table
 REPORTED = ROOT / "paper_tables" / "reported"
@@ -232,7 +233,8 @@ def _width(number: int, row: Row) -> int:
 
 def _expected_labels(width: int, data: dict) -> str:
     """The protocol of a row that nobody has run: the place's own if it has that many classes."""
-    names = [data["labels"], *sorted(data["protocols"])]
+    fed = {run.data.labels for run in TABLED.values()}
+    names = [data["labels"], *sorted(fed & data["protocols"].keys())]
     fitting = [name for name in names if len(data["protocols"][name]["classes"]) == width]
     return (fitting or names)[0]
 

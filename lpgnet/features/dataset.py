@@ -10,6 +10,7 @@ from torch import Tensor
 from lpgnet.config import DataConfig
 from lpgnet.features.store import Features, utterances
 from lpgnet.labels import Fold, labelled, rule
+from lpgnet.losses import UNSCORED
 from lpgnet.model import Batch, Layout
 
 FLAT = 1e-6  # a column whose deviation is below this part of its size carries nothing
@@ -51,6 +52,43 @@ class Scaler:
         return Scaler(self.mean.to(device), self.scale.to(device))
 
 
+def moved(units: list[Tensor], turns: str) -> list[Tensor]:
+    """The dialogues of a part with their turns as spoken, shuffled within each, or dealt among all of them.
+
+    The same for every run: what is asked is what order and company are worth, not one draw of them.
+    """
+    generator = torch.Generator().manual_seed(0)
+    if turns == "shuffled":
+        return [unit[torch.randperm(len(unit), generator=generator)] for unit in units]
+    if turns == "dealt" and units:
+        rows = torch.cat(units)
+        return list(rows[torch.randperm(len(rows), generator=generator)].split([len(u) for u in units]))
+    return units
+
+
+def reach(config: DataConfig) -> Callable[[list[Tensor]], tuple[list[Tensor], Tensor]] | None:
+    """Dialogues -> a sequence per turn, of the turns it may read, and the rows of the turns themselves.
+
+    None where a turn reads its whole dialogue.
+    """
+    if config.sees == "dialogue" and not config.window:
+        return None
+
+    def sequences(units: list[Tensor]) -> tuple[list[Tensor], Tensor]:
+        made, asked, start = [], [], 0
+        for unit in units:
+            for turn in range(len(unit)):
+                first = max(0, turn - config.window) if config.window else 0
+                after = turn + config.window if config.window else len(unit)
+                last = turn if config.sees == "past" else after
+                made.append(unit[first : last + 1])
+                asked.append(start + turn - first)
+                start += len(made[-1])
+        return made, torch.tensor(asked)
+
+    return sequences
+
+
 def _present(piece: Tensor) -> Tensor:
     """The rows of (n, F) that are there, in double precision."""
     return piece[~piece.isnan().any(1)].double()
@@ -81,7 +119,9 @@ class Dataset:
         self.speaker_names = sorted(self.table["party"].unique())
         self.speaker = torch.tensor([self.speaker_names.index(p) for p in self.table["party"]])
         self.at_frames, self.most, self.standardise = frames, config.frames, config.standardise
-        self.units = {part: self._units(getattr(fold, part)) for part in ("train", "validation", "test")}
+        parts = {part: self._units(getattr(fold, part)) for part in ("train", "validation", "test")}
+        self.units = {part: moved(units, config.turns) for part, units in parts.items()}
+        self.reach = reach(config)
         self.features = {m: Features(folder, about, frames) for m, about in sets.items()}
         self.sizes = {m: about["frame_size" if frames else "size"] for m, about in sets.items()}
         self.scalers = {m: Scaler.fit(self._training_rows(m)) for m in sets}
@@ -124,6 +164,7 @@ class Dataset:
 
     def batch(self, units: list[Tensor]) -> Batch:
         """One batch of sequences, given their row numbers."""
+        units, asked = (units, None) if self.reach is None else self.reach(units)
         index = torch.cat(units)
         device = self.labels.device
         if self.at_frames:
@@ -136,7 +177,11 @@ class Dataset:
             layout = Layout(torch.tensor([len(u) for u in units], device=device))
             layouts = dict.fromkeys(self.rows, layout)
             rows = {m: kept[index] for m, kept in self.rows.items()}
-        return Batch(rows, layouts, self.speaker[index], self.labels[index])
+        labels = self.labels[index]
+        if asked is not None:
+            asked = asked.to(device)
+            labels = torch.full_like(labels, UNSCORED).index_copy(0, asked, labels[asked])
+        return Batch(rows, layouts, self.speaker[index], labels, asked)
 
     def class_weight(self) -> Tensor:
         """One over each class's share of the training part, (C,), as SDT's code weighs (R11, R20)."""

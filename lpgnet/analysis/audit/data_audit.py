@@ -27,7 +27,7 @@ from lpgnet.analysis.audit.findings import (
     unchecked,
 )
 from lpgnet.analysis.audit.split_checks import check_splits, check_table
-from lpgnet.config import EXPERIMENTS
+from lpgnet.experiments import EXPERIMENTS
 from lpgnet.features.store import read_index, utterances
 from lpgnet.files import sha256, write_forms
 from lpgnet.labels import Fold, digest, folds, manifest, rule

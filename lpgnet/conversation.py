@@ -1,0 +1,229 @@
+"""A conversation to predict: a folder of clips with a transcript, or a dialogue of a corpus.
+
+A folder holds transcript.csv (UTF-8, comma) or transcript.json (a list of objects), one line per turn:
+    wav             a clip in the folder; empty: this turn has no audio
+    text            what was said; empty: this turn has no text
+    speaker         optional, shown beside the turn; the model doesn't read it
+    start, end      optional, seconds; where every turn has a start, turns are put in order of it
+At least one of the columns wav and text must be there.  A wav that no line names stops the reading.
+"""
+
+import csv
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lpgnet.corpora import SIMULATED, iemocap
+from lpgnet.features.loading import holdings
+from lpgnet.features.store import Features, read_index, utterances
+from lpgnet.labels import folds, manifest
+from lpgnet.places import Place
+
+COLUMNS = ("wav", "text", "speaker", "start", "end")
+TURNS = ["id", "speaker", "text", "wav", "start", "end", "label"]
+TRANSCRIPTS = ("transcript.csv", "transcript.json")
+READS = {"text": "text", "audio": "wav"}  # the column that a modality is made of
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """T turns in order.  turns: columns `TURNS`, "" where missing; wav is relative to root, label raw.
+
+    corpus: whose dialogue it is, "" for a folder of one's own.  vectors: modality -> (T, F) where a store
+    has them already.
+    """
+
+    name: str
+    turns: pd.DataFrame
+    root: Path
+    corpus: str = ""
+    vectors: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def has(self, modality: str) -> np.ndarray:
+        """(T,) bool: which turns have this modality."""
+        if modality in self.vectors:
+            return ~np.isnan(self.vectors[modality]).any(axis=1)
+        return (self.turns[READS[modality]] != "").to_numpy()
+
+    def clip(self, turn: int) -> Path | None:
+        """The file of a turn's audio (turns count from 0), None where there is none to play."""
+        wav = self.turns["wav"].iat[turn]
+        return self.root / wav if wav and (self.root / wav).is_file() else None
+
+
+def read(
+    place: Place,
+    encoders: dict[str, dict],
+    folder: Path | None = None,
+    dialogue: str | None = None,
+    root: Path | None = None,
+) -> Conversation:
+    """A folder of one's own, or a dialogue: of an IEMOCAP release at root, else of the place's feature store.
+
+    encoders: modality -> what a checkpoint says of its features.
+    """
+    if (folder is None) == (dialogue is None) or (folder and root):
+        raise ValueError("give a folder of your own, or a dialogue (with the root of its release or not)")
+    if folder:
+        return from_folder(folder)
+    if root and place.corpus in ("iemocap", "simulated"):
+        return from_release(root, dialogue)
+    played = root or (SIMULATED if place.corpus == "simulated" else None)
+    return from_store(place, dialogue, encoders, played)
+
+
+def tested_dialogue(place: Place) -> str:
+    """The first dialogue that a place tests on: of Session 5, where that is one of its folds."""
+    parts = folds(manifest(utterances(place.features), place.labels), place.split)
+    return min(parts, key=lambda fold: (fold.name != "session5", fold.name)).test[0]
+
+
+def from_folder(folder: Path) -> Conversation:
+    """A conversation of one's own; see the top of this module for what the folder holds."""
+    folder = Path(folder).expanduser().resolve()
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder {folder}; give one with clips and {' or '.join(TRANSCRIPTS)}")
+    found = [folder / name for name in TRANSCRIPTS if (folder / name).is_file()]
+    if len(found) != 1:
+        have = "both" if found else f"neither, but {holdings(folder)}"
+        raise FileNotFoundError(f"want {' or '.join(TRANSCRIPTS)} in {folder}: it has {have}")
+    lines = (_csv if found[0].suffix == ".csv" else _json)(found[0])
+    turns = pd.DataFrame([_turn(line, number, found[0]) for number, line in enumerate(lines, 1)])
+    if turns.empty or not (turns[["text", "wav"]] != "").to_numpy().any():
+        raise ValueError(f"{found[0]} has no turn with text or wav: there is nothing to predict from")
+    _every_wav_once(folder, found[0], turns["wav"])
+    if turns["start"].notna().all():
+        turns = turns.sort_values(["start", "end"], kind="stable", ignore_index=True)
+    return Conversation(folder.name, turns[TURNS], folder)
+
+
+def _csv(path: Path) -> list[dict]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = [row for row in csv.reader(file, strict=True) if any(cell.strip() for cell in row)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} can't be read ({error}): want CSV in UTF-8 with commas") from None
+    head = [cell.strip() for cell in rows[0]] if rows else []
+    _known(path, head)
+    for number, row in enumerate(rows[1:], 1):
+        if len(row) != len(head):
+            raise ValueError(
+                f"{path} turn {number} has {len(row)} cells, the head {len(head)}: quote a text with commas"
+            )
+    return [dict(zip(head, row, strict=True)) for row in rows[1:]]
+
+
+def _json(path: Path) -> list[dict]:
+    try:
+        lines = json.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise ValueError(f"{path} can't be read as JSON: {error}") from None
+    if not isinstance(lines, list) or not all(isinstance(line, dict) for line in lines):
+        raise ValueError(f'{path} is no list of objects: want [{{"wav": ..., "text": ...}}, ...]')
+    _known(path, list(dict.fromkeys(name for line in lines for name in line)))
+    return lines
+
+
+def _known(path: Path, names: list[str]) -> None:
+    """A ValueError where the columns aren't those of the top of this module."""
+    unknown = [name for name in names if name not in COLUMNS]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if unknown or twice or not {"wav", "text"} & set(names):
+        said = f"unknown {unknown}" if unknown else f"{twice} twice" if twice else f"only {names}"
+        raise ValueError(
+            f"{path} has columns {said}: there are {', '.join(COLUMNS)}; wav or text must be there"
+        )
+
+
+def _turn(line: dict, number: int, transcript: Path) -> dict:
+    """One line of a transcript, checked."""
+    folder, where, words = transcript.parent, f"{transcript} turn {number}", {}
+    for name in ("wav", "text", "speaker"):
+        value = line.get(name)
+        if not isinstance(value, str | None):
+            raise ValueError(f"{where}: {name} is {value!r}, want a string")
+        words[name] = " ".join((value or "").split())
+    times = {name: _seconds(line.get(name), f"{where}: {name}") for name in ("start", "end")}
+    if times["end"] < times["start"]:
+        raise ValueError(f"{where} ends at {times['end']} s, before its start at {times['start']} s")
+    if words["wav"]:
+        path = (folder / words["wav"]).resolve()
+        if not path.is_relative_to(folder):
+            raise ValueError(f"{where}: wav {words['wav']!r} lies outside {folder}; copy it there")
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{where}: no file {words['wav']!r} in {folder}; leave wav empty where a turn has no audio"
+            )
+    return {"id": str(number), "label": "", **words, **times}
+
+
+def _seconds(value: str | float | None, where: str) -> float:
+    """NaN where there is none."""
+    if value is None or value == "":
+        return math.nan
+    try:
+        seconds = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"{where} is {value!r}: want seconds, as 12.5")
+    return seconds
+
+
+def _every_wav_once(folder: Path, transcript: Path, named: pd.Series) -> None:
+    """A ValueError where two turns share a wav, or a wav of the folder is no turn's."""
+    paths = [(folder / wav).resolve() for wav in named if wav]
+    twice = sorted({path.name for path in paths if paths.count(path) > 1})
+    if twice:
+        raise ValueError(f"{transcript} names {', '.join(twice)} for two turns: want a clip per turn")
+    wavs = (p for p in folder.rglob("*") if p.suffix.lower() == ".wav" and p.is_file())
+    there = {p.resolve(): p.name for p in wavs if not p.name.startswith(".")}  # not the ._ files of Macs
+    left = sorted(name for path, name in there.items() if path not in set(paths))
+    if left:
+        raise ValueError(
+            f"{folder} has {len(left)} wavs that no line of {transcript.name} names: {', '.join(left[:8])}; "
+            "add a line for each, or take them away"
+        )
+
+
+def from_release(root: Path, dialogue: str) -> Conversation:
+    """A dialogue of an IEMOCAP_full_release (or a simulated one): every turn, labelled or not."""
+    root = Path(root).expanduser().resolve()
+    table, _ = iemocap.read(root)
+    corpus = "simulated" if (root / "manifest.json").is_file() else "iemocap"
+    return Conversation(dialogue, _dialogue(table, dialogue, root), root, corpus)
+
+
+def from_store(
+    place: Place, dialogue: str, encoders: dict[str, dict], root: Path | None = None
+) -> Conversation:
+    """A dialogue of a feature store with its vectors; root: of the release, to play its clips.
+
+    encoders: modality -> what a checkpoint says of its features; the same set must be in the store.
+    """
+    table, sets = utterances(place.features), read_index(place.features)["sets"].values()
+    turns = _dialogue(table, dialogue, place.features)
+    rows = table.index[table["dialogue"] == dialogue].tolist()
+    vectors = {}
+    for modality, about in encoders.items():
+        same = [entry for entry in sets if entry["recipe"] == about["recipe"]]
+        if not same:
+            raise LookupError(
+                f"{place.features} lacks the {modality} features that the checkpoint was trained on "
+                f"({about['encoder']}, version {about['version']}): run notebooks 01 and 08 again"
+            )
+        vectors[modality] = Features(place.features, same[0]).vectors()[rows].numpy()
+    return Conversation(dialogue, turns, Path(root or place.features), place.corpus, vectors)
+
+
+def _dialogue(table: pd.DataFrame, name: str, where: Path) -> pd.DataFrame:
+    """The turns of a dialogue; a LookupError names some that there are."""
+    found = table[table["dialogue"] == name]
+    if found.empty:
+        have = table["dialogue"].drop_duplicates()
+        raise LookupError(f"no dialogue {name!r} in {where}; it has {len(have)}: {', '.join(have[:6])}, ...")
+    return found[TURNS].reset_index(drop=True)

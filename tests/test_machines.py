@@ -1,0 +1,52 @@
+"""Another machine: other instruction sets sum in other orders, and that may move no more than rounding."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from conftest import environment, made_table, write_store
+
+from lpgnet import places
+
+MARGIN = 1e-3  # of a logit, as the README says
+
+ELSEWHERE = """
+import dataclasses, json, sys
+from pathlib import Path
+import torch
+torch.set_num_threads(int(sys.argv[2]))
+from conftest import ENCODER
+from lpgnet import places, training
+from lpgnet.experiments import experiment
+from test_training import dataset
+here = dataclasses.replace(places.place(), output=Path(sys.argv[1]))
+made = {}
+for name in ("full", "sdt", "bigru", "linear"):
+    fitted = training.fit(experiment(name, "quick"), dataset(here), [0])[0]
+    made[name] = [logits.tolist() for logits in fitted.test_logits]
+print(json.dumps(made))
+"""
+MACHINES = {  # environment and threads: other instruction sets sum in other orders
+    "this": ({}, 1),
+    "old": ({"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE", "ONEDNN_MAX_CPU_ISA": "SSE41"}, 1),
+    "threads": ({"OMP_NUM_THREADS": "2"}, 2),
+}
+
+
+def test_another_instruction_set_moves_a_logit_by_rounding_alone(tmp_path):
+    """The README's bound: after twenty epochs every logit is within `MARGIN`, and no decision has moved."""
+    here = places.place(output=tmp_path)
+    write_store(here.features, made_table())
+    found = {}
+    for name, (settings, threads) in MACHINES.items():
+        command = [sys.executable, "-c", ELSEWHERE, str(tmp_path), str(threads)]
+        there = environment(tmp_path) | settings | {"PYTHONPATH": str(Path(__file__).parent)}
+        done = subprocess.run(command, env=there, capture_output=True, text=True, check=True, timeout=600)
+        found[name] = {k: np.array(v) for k, v in json.loads(done.stdout).items()}
+    for name in ("old", "threads"):
+        for experiment, logits in found["this"].items():
+            np.testing.assert_allclose(found[name][experiment], logits, rtol=0, atol=MARGIN)
+            assert (found[name][experiment].argmax(-1) == logits.argmax(-1)).all()
+    assert not (found["old"]["full"] == found["this"]["full"]).all()  # the machines do differ

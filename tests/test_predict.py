@@ -1,0 +1,632 @@
+"""Checkpoints that load only whole, conversations with turns missing, and what a missing turn costs."""
+
+import dataclasses
+import json
+import pickle
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+from conftest import SIZES, lpgnet, made_table, write_store
+from numpy.testing import assert_allclose
+from safetensors.torch import load_file, save_file
+from torch.testing import assert_close
+
+from lpgnet import checkpoint, conversation, labels, missing, places, player, predict, training
+from lpgnet.analysis import calibration, metrics, records, timeline
+from lpgnet.corpora.wav import RATE
+from lpgnet.experiments import experiment
+from lpgnet.features.dataset import Dataset
+from lpgnet.features.encoders import encoder
+from lpgnet.model import LPGNet
+
+SEEN, TEST = "Ses01F_impro00", "Ses05F_impro00"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """The made-up store with two seeds of both experiments; no test changes it."""
+    made = dataclasses.replace(places.place(), output=tmp_path_factory.mktemp("trained"))
+    write_store(made.features, made_table())
+    training.run_missing(made, list(missing.EXPERIMENTS), seeds=2, jobs=2, device="cpu")
+    return made
+
+
+@pytest.fixture(scope="module")
+def job(place):
+    return records.plan(place, records.read_data(place.runs), ["full"], 1)[0]
+
+
+@pytest.fixture(scope="module")
+def folder(place, job):
+    return place.checkpoints / "full" / job.path.stem
+
+
+@pytest.fixture(scope="module")
+def reader(folder):
+    return checkpoint.load(folder)
+
+
+@pytest.fixture(scope="module")
+def data(place, job):
+    (fold,) = labels.folds(labels.manifest(made_table(), "majority-4"), "session5")
+    return Dataset(place.features, job.features, job.run.data, "majority-4", fold, False)
+
+
+@pytest.fixture
+def copy(folder, tmp_path):
+    return shutil.copytree(folder, tmp_path / "copy")
+
+
+def vectors(data: Dataset, units: list) -> dict:
+    index = torch.cat(units)
+    at = data.table["place"].iloc[index.numpy()].tolist()
+    return {m: f.vectors()[at] for m, f in data.features.items()}
+
+
+def lengths(units: list) -> list[int]:
+    return [len(unit) for unit in units]
+
+
+# Checkpoints
+
+
+def test_a_checkpoint_gives_the_model_s_calibrated_probabilities(reader, folder, data):
+    """Reference: the bare model on a dataset's own batch, its logits over the temperature."""
+    model = LPGNet(experiment("full", "quick").model, data.sizes, 4).eval()
+    kept = load_file(folder / "model.safetensors")
+    model.load_state_dict({k.removeprefix("model."): v for k, v in kept.items() if k.startswith("model.")})
+    units = data.units["test"]
+    with torch.no_grad():
+        output = model(data.batch(units))
+    probability, weight = reader(vectors(data, units), lengths(units))
+    assert reader.temperature != 1 and list(reader.sizes) == ["text", "audio"]
+    assert_close(probability, (output.logits / reader.temperature).softmax(-1))
+    assert_close(weight, output.modality_weight)
+
+
+def test_a_checkpoint_is_the_one_of_the_record(reader, job, data):
+    """Reference: what the run itself wrote of its test part."""
+    record, written = records.read(job.path), pd.read_parquet(job.path.with_suffix(".parquet"))
+    units = data.units["test"]
+    probability, weight = reader(vectors(data, units), lengths(units))
+    raw = written[[f"p_{name}" for name in reader.classes]].to_numpy()
+    assert reader.temperature == record.temperature and reader.trained["key"] == record.key
+    assert_allclose(probability.numpy(), calibration.scaled(raw, record.temperature), atol=1e-5)
+    assert_allclose(weight["audio"].numpy(), written["weight_audio"], rtol=1e-5)
+
+
+def test_saving_and_loading_again_changes_nothing(reader, tmp_path):
+    reader.save_pretrained(tmp_path / "again")
+    again = checkpoint.Reader.from_pretrained(tmp_path / "again")
+    rows = {m: torch.randn(5, size) for m, size in SIZES.items()}
+    assert_close(again(rows)[0], reader(rows)[0], atol=0, rtol=0)
+    assert (again.trained, again.encoders, again.classes) == (reader.trained, reader.encoders, reader.classes)
+
+
+def test_a_checkpoint_holds_no_pickle_and_a_card_that_says_what_it_is(folder):
+    assert {path.name for path in folder.iterdir()} == {"README.md", "config.json", "model.safetensors"}
+    card = (folder / "README.md").read_text()
+    for words in (
+        "says nothing about emotion",
+        "majority-4: happy, sad, neutral, angry",
+        "made-up, version 1",
+    ):
+        assert words in card
+    assert "`full_moddrop` is the model whose turns did" in card
+
+
+def test_an_import_of_the_simulated_corpus_says_so_too(hearer):
+    told = [checkpoint.origin(hearer.trained | {"corpus": name}) for name in ("simulated-mine", "iemocap")]
+    assert "says nothing about emotion" in told[0] and told[1] == "Trained on iemocap, labels majority-4."
+
+
+def test_an_absent_turn_is_the_training_mean(reader, data):
+    rows = vectors(data, data.units["test"][:1])
+    absent = {m: x.clone() for m, x in rows.items()}
+    absent["text"][2] = torch.nan
+    rows["text"][2] = data.scalers["text"].mean
+    assert_close(reader(absent)[0], reader(rows)[0])
+
+
+def test_a_conversation_does_not_see_its_neighbour(reader, data):
+    units = data.units["test"][:2]
+    both, _ = reader(vectors(data, units), lengths(units))
+    alone = [reader(vectors(data, [unit]))[0] for unit in units]
+    assert_close(both, torch.cat(alone))
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        {},
+        {"text": torch.zeros(2, 5)},
+        {"text": torch.zeros(2, 5), "audio": torch.zeros(3, 3)},
+        {"text": torch.zeros(0, 5), "audio": torch.zeros(0, 3)},
+    ],
+)
+def test_rows_of_another_shape_are_refused(reader, rows):
+    with pytest.raises(ValueError, match=r"want \(N, F\) with F"):
+        reader(rows)
+
+
+def _without_a_tensor(folder):
+    kept = load_file(folder / "model.safetensors")
+    kept.pop("model.classify.bias")
+    save_file(kept, folder / "model.safetensors")
+
+
+def _misshapen(folder):
+    kept = load_file(folder / "model.safetensors")
+    save_file(kept | {"mean_text": torch.zeros(6)}, folder / "model.safetensors")
+
+
+def _pickled(folder):
+    (folder / "model.safetensors").write_bytes(pickle.dumps({"model.classify.bias": [0.0]}))
+
+
+def _cut(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def _flipped(folder):
+    path = folder / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-9] ^= 64
+    path.write_bytes(bytes(data))
+
+
+def _foreign(folder):
+    (folder / "config.json").write_text('{"model_type": "bert", "hidden_size": 8}')
+
+
+def _no_json(folder):
+    (folder / "config.json").write_text("{")
+
+
+def _other_kind(folder):
+    config = json.loads((folder / "config.json").read_text())
+    config["model"]["kind"] = "SDT"
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def _a_pickle_instead(folder):
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (_without_a_tensor, "lacks model.classify.bias"),
+        (_misshapen, r"another shape mean_text \(6,\) \(want \(5,\)\)"),
+        (_pickled, "is no safetensors file, or a damaged one"),
+        (_cut, "is no safetensors file, or a damaged one"),
+        (_flipped, "has other weights than were written into it"),
+        (_foreign, "is not of an LPGNet checkpoint: it lacks model, sizes"),
+        (_no_json, "can't be read as JSON"),
+        (_other_kind, "kind SDT: want LPGNet"),
+        (_a_pickle_instead, "it lacks model.safetensors, it holds"),
+    ],
+)
+def test_a_damaged_or_foreign_checkpoint_is_one_clear_error(copy, damage, says):
+    damage(copy)
+    with pytest.raises((ValueError, FileNotFoundError), match=says):
+        checkpoint.load(copy)
+
+
+def test_the_checkpoint_is_chosen_by_what_is_missing_and_what_it_has_seen(place, folder):
+    assert checkpoint.chosen(place, TEST) == folder
+    assert folder.name.startswith("0-")
+    assert checkpoint.chosen(place, TEST, lacking=True).parent.name == "full_moddrop"
+
+
+def test_a_fold_that_has_not_seen_the_dialogue_comes_first_and_a_stale_one_never(place, folder, monkeypatch):
+    second = checkpoint.current(place, "full")[1]
+    assert [p.name[0] for p in checkpoint.current(place, "full")] == ["0", "1"]
+    shutil.copytree(folder, stale := folder.with_name("0-00000000"))
+    assert stale not in checkpoint.current(place, "full")
+    shutil.rmtree(stale)
+    about = {
+        folder / "config.json": {"dialogues": {"train": [TEST]}, "fold": "session5", "seed": 0},
+        second / "config.json": {"dialogues": {"train": [SEEN]}, "fold": "session1", "seed": 1},
+    }
+    monkeypatch.setattr(checkpoint, "read_json", lambda path: {"trained": about[path]})
+    assert checkpoint.chosen(place, TEST) == second
+    assert checkpoint.chosen(place, SEEN) == folder
+
+
+def test_no_checkpoint_says_what_to_run(here):
+    with pytest.raises(FileNotFoundError, match="run notebook 08, or give --checkpoint"):
+        checkpoint.chosen(here)
+
+
+# Prediction from a store
+
+
+def test_a_dialogue_of_the_store_is_predicted_turn_by_turn(place, reader):
+    got, talk = predict.meet(place, dialogue=TEST)
+    rows = predict.vectors(got, talk)
+    turns = predict.predicted(got, talk, rows)
+    p = reader(rows)[0].double().numpy()
+    assert (
+        turns["turn"].tolist() == list(range(1, 8)) and turns["has_text"].all() and turns["has_audio"].all()
+    )
+    assert_allclose(turns[[f"p_{c}" for c in reader.classes]], p)
+    assert turns["predicted"].tolist() == [reader.classes[i] for i in p.argmax(1)]
+    assert turns["abstain"].tolist() == (p.max(1) < 0.5).tolist()
+    assert set(turns["label"]) <= {*reader.classes, ""}
+    assert_allclose(turns["weight_text"] + turns["weight_audio"], 1, rtol=1e-6)
+
+
+def test_entropy_by_hand():
+    p = np.array([[1.0, 0, 0, 0], [0.25] * 4, [0.5, 0.5, 0, 0]])
+    assert_allclose(predict.entropy(p), [0.0, 1.0, 0.5])
+
+
+def test_growing_is_the_prediction_of_each_prefix(place, reader):
+    rows = predict.vectors(reader, predict.meet(place, dialogue=TEST)[1])
+    rows["text"][1] = torch.nan
+    grown = predict.growing(reader, rows)
+    assert grown.shape == (7, 7, 4)
+    for i in range(7):
+        prefix, _ = reader({m: x[: i + 1] for m, x in rows.items()})
+        assert_allclose(grown[i, : i + 1], prefix.numpy(), atol=1e-6)
+        assert np.isnan(grown[i, i + 1 :]).all()
+
+
+def test_a_dialogue_that_the_model_has_seen_is_said(place, reader):
+    for dialogue, said in ((SEEN, True), (TEST, False)):
+        talk = conversation.read(place, reader.encoders, dialogue=dialogue)
+        turns = predict.predicted(reader, talk, predict.vectors(reader, talk))
+        notes = " ".join(predict.notes(reader, talk, turns))
+        assert ("The model has seen this dialogue" in notes) == said
+        assert "says nothing about emotion" in notes
+    assert conversation.tested_dialogue(place) == TEST
+
+
+def test_features_of_another_recipe_are_refused(place, reader):
+    other = {m: about | {"recipe": "another"} for m, about in reader.encoders.items()}
+    with pytest.raises(LookupError, match="lacks the text features that the checkpoint was trained on"):
+        conversation.read(place, other, dialogue=TEST)
+
+
+# A folder of one's own
+
+
+def tone(path, seconds=0.5, rate=RATE, channels=1, pitch=150):
+    time = np.arange(int(seconds * rate)) / rate
+    wave = 0.3 * np.sin(2 * np.pi * pitch * time)
+    soundfile.write(path, np.stack([wave] * channels, axis=1), rate)
+
+
+CSV = "wav,text,speaker\na.wav,I am so happy,Ann\n,The house is old,Ben\nc.wav,,Ann\n,,Ben\n"
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Four turns: both, text alone, audio alone in stereo at 44.1 kHz, nothing."""
+    folder = tmp_path / "talk"
+    folder.mkdir()
+    tone(folder / "a.wav")
+    tone(folder / "c.wav", rate=44_100, channels=2)
+    (folder / "transcript.csv").write_text(CSV)
+    (folder / "._a.wav").write_bytes(b"what a Mac leaves")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def hearer():
+    """An untrained reader of the encoders that ship with us."""
+    text, audio = encoder("text", places.OFFLINE[0]), encoder("audio", "prosody")
+    run = experiment("full_moddrop", "quick").as_dict()
+    known = {"experiment": "full_moddrop", "seed": 0, "fold": "session5", "key": "0", "labels": "majority-4"}
+    torch.manual_seed(0)
+    return checkpoint.Reader(
+        model=run["model"],
+        sizes={"text": text.size, "audio": audio.size},
+        classes=["happy", "sad", "neutral", "angry"],
+        standardise=True,
+        encoders={
+            m: {"encoder": e.name, "version": e.version, "recipe": ""}
+            for m, e in (("text", text), ("audio", audio))
+        },
+        temperature=1.5,
+        trained=known
+        | {"corpus": "simulated", "place": "simulated", "profile": "quick", "split": "session5"}
+        | {"config": run, "dialogues": {"train": [], "validation": []}, "version": "0"},
+    )
+
+
+def test_csv_and_json_say_the_same(own):
+    first = conversation.from_folder(own)
+    (own / "transcript.csv").unlink()
+    lines = [
+        dict(zip(("wav", "text", "speaker"), line.split(","), strict=True)) for line in CSV.split("\n")[1:-1]
+    ]
+    lines[1]["wav"] = None  # as empty as ""
+    (own / "transcript.json").write_text(json.dumps(lines))
+    second = conversation.from_folder(own)
+    pd.testing.assert_frame_equal(first.turns, second.turns)
+    assert first.has("text").tolist() == [True, True, False, False]
+    assert first.has("audio").tolist() == [True, False, True, False]
+
+
+def test_turns_stand_in_order_of_start_where_all_have_one(own):
+    (own / "transcript.csv").write_text(
+        "\ufeffwav,text,start,end\na.wav,b,2,3\nc.wav,a,1,1.5\n", encoding="utf-8"
+    )
+    assert conversation.from_folder(own).turns["text"].tolist() == ["a", "b"]
+    (own / "transcript.csv").write_text("wav,text,start,end\na.wav,b,2,3\nc.wav,a,,\n")
+    assert conversation.from_folder(own).turns["text"].tolist() == ["b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("transcript", "says"),
+    [
+        ("wav,words\na.wav,hello\n", r"unknown \['words'\]: there are wav, text, speaker, start, end"),
+        ("wav;text\na.wav;hello\n", r"unknown \['wav;text'\]"),
+        ("speaker\nAnn\n", r"only \['speaker'\]"),
+        ("wav,text,text\na.wav,b,c\n", r"\['text'\] twice"),
+        ("", "has columns only"),
+        ("wav,text\n", "has no turn with text or wav"),
+        ("wav,text\n,\n , \n", "has no turn with text or wav"),
+        ("wav,text\na.wav,well, yes\nc.wav,no\n", "turn 1 has 3 cells, the head 2: quote"),
+        ("wav,text\na.wav,x\n", "has 1 wavs that no line of transcript.csv names: c.wav"),
+        ("wav,text\na.wav,x\na.wav,y\nc.wav,z\n", "names a.wav for two turns"),
+        ("wav,text\nb.wav,x\n", "turn 1: no file 'b.wav' in"),
+        ("wav,text\n../a.wav,x\n", "lies outside"),
+        ("wav,text,start\na.wav,x,soon\n", "turn 1: start is 'soon': want seconds"),
+        ("wav,text,start\na.wav,x,-1\n", "start is '-1': want seconds"),
+        ("wav,text,start,end\na.wav,x,2,1\n", "turn 1 ends at 1.0 s, before its start"),
+        (b"wav,text\na.wav,caf\xe9\n", "want CSV in UTF-8"),
+    ],
+)
+def test_each_bad_transcript_is_one_clear_error(own, transcript, says):
+    data = transcript if isinstance(transcript, bytes) else transcript.encode()
+    (own / "transcript.csv").write_bytes(data)
+    with pytest.raises((ValueError, FileNotFoundError), match=says):
+        conversation.from_folder(own)
+
+
+@pytest.mark.parametrize(
+    ("transcript", "says"),
+    [
+        ("{", "can't be read as JSON"),
+        ('{"turns": []}', "is no list of objects"),
+        ('[{"text": 3}]', "turn 1: text is 3, want a string"),
+        ('[{"text": "a", "start": true}]', "start is True: want seconds"),
+        ("[]", "has columns only"),
+    ],
+)
+def test_each_bad_json_is_one_clear_error(own, transcript, says):
+    (own / "transcript.csv").unlink()
+    (own / "transcript.json").write_text(transcript)
+    with pytest.raises(ValueError, match=says):
+        conversation.from_folder(own)
+
+
+def test_which_folder_is_none(own):
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        conversation.from_folder(own / "nowhere")
+    (own / "transcript.json").write_text("[]")
+    with pytest.raises(FileNotFoundError, match="it has both"):
+        conversation.from_folder(own)
+
+
+def test_turns_without_text_or_audio_are_predicted(own, hearer):
+    talk = conversation.from_folder(own)
+    rows = predict.vectors(hearer, talk)
+    turns = predict.predicted(hearer, talk, rows)
+    assert turns["has_text"].tolist() == [True, True, False, False]
+    assert turns["has_audio"].tolist() == [True, False, True, False]
+    assert turns["abstain"].tolist()[3]  # nothing is known of it
+    assert predict.predicted(hearer, talk, rows, sure=0.0)["abstain"].tolist() == [False, False, False, True]
+    assert np.isfinite(turns.filter(like="p_").to_numpy()).all()
+    assert "text of 2 of 4 turns, audio of 2 of 4 turns" in " ".join(predict.notes(hearer, talk, turns))
+
+
+def test_a_clip_of_another_rate_and_stereo_is_the_same_sound(own, hearer, tmp_path):
+    first = predict.vectors(hearer, conversation.from_folder(own))["audio"][2]
+    tone(own / "c.wav")
+    second = predict.vectors(hearer, conversation.from_folder(own))["audio"][2]
+    assert (first - second).abs().median() < 0.05 * second.abs().median()
+
+
+def test_a_silent_clip_and_a_very_short_one_are_read_and_a_broken_one_is_named(own, hearer):
+    soundfile.write(own / "a.wav", np.zeros(RATE), RATE)
+    soundfile.write(own / "c.wav", np.ones(1), RATE)
+    talk = conversation.from_folder(own)
+    assert np.isfinite(predict.vectors(hearer, talk)["audio"][[0, 2]].numpy()).all()
+    (own / "c.wav").write_bytes(b"no sound")
+    with pytest.raises(ValueError, match=r"c\.wav"):
+        predict.vectors(hearer, talk)
+
+
+@pytest.mark.parametrize("kept", ["wav", "text"])
+def test_a_whole_modality_may_be_missing(own, hearer, kept):
+    lines = {"wav": "wav\na.wav\nc.wav\n", "text": "text\nI am so happy\nno\n"}
+    if kept == "text":
+        (own / "a.wav").unlink(), (own / "c.wav").unlink()
+    (own / "transcript.csv").write_text(lines[kept])
+    talk = conversation.from_folder(own)
+    rows = predict.vectors(hearer, talk)
+    turns = predict.predicted(hearer, talk, rows)
+    assert turns["has_audio"].all() == (kept == "wav") and turns["has_text"].any() == (kept == "text")
+    gone = {"wav": ["audio"], "text": ["text"]}[kept]
+    with pytest.raises(ValueError, match="neither text nor audio left in any turn"):
+        predict.predicted(hearer, talk, predict.hidden(rows, gone))
+
+
+def test_an_encoder_of_another_version_is_refused(own, hearer):
+    other = {
+        "text": hearer.encoders["text"],
+        "audio": hearer.encoders["audio"] | {"version": "0, librosa 0.1"},
+    }
+    changed = checkpoint.Reader(**hearer._hub_mixin_config | {"encoders": other})
+    with pytest.raises(
+        ValueError, match=r"trained on prosody, version 0, librosa 0\.1; here is prosody, version 1"
+    ):
+        predict.vectors(changed, conversation.from_folder(own))
+
+
+def test_imported_features_have_no_encoder(own, hearer):
+    imported = hearer.trained | {"corpus": "theirs"}
+    changed = checkpoint.Reader(**hearer._hub_mixin_config | {"trained": imported})
+    with pytest.raises(ValueError, match="--corpus theirs --dialogue NAME"):
+        predict.vectors(changed, conversation.from_folder(own))
+
+
+def test_a_text_encoder_fitted_to_a_fold_is_found_by_its_weights(tiny_bert, tmp_path):
+    shutil.copytree(tiny_bert, tmp_path / "encoders" / "text-0000000a")
+    version = predict.TextEncoder(tiny_bert, "").version
+    shutil.copytree(tiny_bert, other := tmp_path / "encoders" / "text-00000000")
+    weights = load_file(other / "model.safetensors")
+    save_file({k: v + 1 for k, v in weights.items()}, other / "model.safetensors")
+    fitted = sorted((tmp_path / "encoders").iterdir())
+    made = predict._finetuned({"encoder": "tiny, fine-tuned", "version": version}, fitted)
+    assert made.folder.name == "text-0000000a"
+    with pytest.raises(FileNotFoundError, match=r"version 0, in .*: run notebook 01"):
+        predict._finetuned({"encoder": "tiny, fine-tuned", "version": "0"}, fitted)
+
+
+def test_the_player_has_a_sound_where_there_is_a_clip(own, hearer):
+    talk = conversation.from_folder(own)
+    rows = predict.vectors(hearer, talk)
+    page = player.clips(talk, predict.predicted(hearer, talk, rows)).data
+    assert page.count("<audio") == 2 and page.count("<tr>") == 5 and "The house is old" in page
+
+
+def test_the_switches_and_sliders_change_what_is_shown(own, hearer):
+    talk = conversation.from_folder(own)
+    top, fault, picture, heard, sound = player.live(hearer, talk, predict.vectors(hearer, talk)).children
+    known, text, audio = top.children
+    whole = bytes(picture.value)
+    known.value = 2
+    assert bytes(picture.value[:4]) == b"\x89PNG" and bytes(picture.value) != whole
+    text.value = audio.value = False
+    assert picture.value == b"" and "neither text nor audio left" in fault.value
+    assert sound.value.startswith("I am so happy") and "<audio" in sound.value
+    heard.value = 2
+    assert sound.value == "The house is old (no clip)"
+
+
+# The command
+
+
+def test_the_command_writes_all_and_says_what_it_was_trained_on(place, tmp_path):
+    done = lpgnet(
+        place.output, "predict", "--dialogue", TEST, "--without", "text", "--out", str(tmp_path / "o")
+    )
+    assert done.returncode == 0, done.stderr
+    assert {p.name for p in (tmp_path / "o").iterdir()} == {f"{TEST}.{e}" for e in ("csv", "json", "png")}
+    table = pd.read_csv(tmp_path / "o" / f"{TEST}.csv")
+    told = json.loads((tmp_path / "o" / f"{TEST}.json").read_text())
+    assert set(table["trained_on"]) == {"simulated"} and not table["has_text"].any()
+    assert (
+        "simulated" in told["notes"][0]
+        and "full_moddrop" in told["notes"][1]
+        and "full_moddrop" in done.stdout
+    )
+    assert [turn["predicted"] for turn in told["turns"]] == table["predicted"].tolist()
+    assert "simulated" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((), "give a folder of your own, or a dialogue"),
+        (("--dialogue", "Ses09"), "no dialogue 'Ses09' in"),
+        (("nowhere",), "no folder"),
+        (("nowhere", "--checkpoint", "missing"), "no checkpoint missing"),
+    ],
+)
+def test_a_wrong_call_is_one_clear_error_and_leaves_nothing(place, tmp_path, arguments, says):
+    done = lpgnet(place.output, "predict", *arguments, "--out", str(tmp_path / "o"))
+    assert done.returncode == 1 and says in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "o").exists()
+
+
+# What a missing turn costs
+
+
+def test_at_no_loss_the_confusion_is_the_record_s(place, data):
+    every = records.plan(place, records.read_data(place.runs), list(missing.EXPERIMENTS), 2)
+    assert len(every) == 4
+    for job in every:
+        reader = checkpoint.load(place.checkpoints / job.experiment / job.path.stem)
+        wanted = records.read(job.path).confusion["best_validation"]
+        for modality in SIZES:
+            assert missing.confusion(reader, data, modality, 0.0).tolist() == wanted
+
+
+def test_all_lost_is_the_other_modality_alone(reader, data):
+    units = data.units["test"]
+    rows = predict.hidden(vectors(data, units), ["audio"])
+    got = reader(rows, lengths(units))[0].argmax(-1).numpy()
+    gold = data.labels[torch.cat(units)].numpy()
+    found = missing.confusion(reader, data, "audio", 1.0)
+    assert found.tolist() == metrics.confusion(gold[gold >= 0], got[gold >= 0], 4).tolist()
+
+
+def test_lost_turns_are_nested_and_depend_on_the_dialogue_alone():
+    before = np.zeros(40, bool)
+    for rate in missing.RATES:
+        now = missing.lost(TEST, 40, rate)
+        assert now.sum() == round(rate * 40) and (now | ~before).all()
+        before = now
+    assert missing.lost(TEST, 40, 0.5).tolist() == missing.lost(TEST, 40, 0.5).tolist()
+    assert missing.lost(TEST, 40, 0.5).tolist() != missing.lost(SEEN, 40, 0.5).tolist()
+
+
+def test_the_table_has_every_rate_and_its_first_line_is_the_tables_score(place, tmp_path):
+    data = records.read_data(place.runs)
+    frame = missing.table(place, data, 2)
+    assert len(frame) == 2 * 2 * len(missing.RATES) and set(frame["n_seeds"]) == {2}
+    assert frame["modality"].drop_duplicates().tolist() == ["text", "audio"]
+    runs = records.load(place, data)
+    right = [
+        metrics.scores(c["best_validation"])["accuracy"]
+        for c in runs.query("experiment == 'full'")["confusion"]
+    ]
+    first = frame.iloc[0]
+    assert first["accuracy_mean"] == pytest.approx(np.mean(right))
+    assert first["accuracy_std"] == pytest.approx(np.std(right, ddof=1))
+    assert set(frame["corpus"]) == {"simulated"}
+    paths = missing.write(frame, dataclasses.replace(place, output=tmp_path))
+    assert [p.name for p in paths] == ["missing.csv", "missing.md", "missing.png"]
+    assert "Simulated corpus" in paths[1].read_text()
+
+
+def test_a_run_without_a_checkpoint_is_named(place, tmp_path):
+    bare = dataclasses.replace(place, output=tmp_path)
+    shutil.copytree(place.results, bare.results)
+    shutil.rmtree(bare.checkpoints)
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint .*: delete .*json, if it is there, and run"):
+        missing.table(bare, records.read_data(bare.runs), 1)
+
+
+# Pictures
+
+
+def test_the_timeline_marks_what_is_missing_and_what_is_not_sure(own, hearer):
+    talk = conversation.from_folder(own)
+    turns = predict.predicted(hearer, talk, predict.vectors(hearer, talk), sure=1.0)
+    figure = timeline.timeline(turns, "talk", "Trained on the simulated corpus")
+    marks = {line.get_label(): line.get_xdata() for axis in figure.axes for line in axis.lines}
+    assert list(marks["abstains"]) == [1, 2, 3, 4] and "missing here" in marks
+    assert figure.get_supxlabel() == "Trained on the simulated corpus"
+    first = figure.axes[0].patches
+    assert len(first) == 16
+    assert first[3].get_height() == pytest.approx(turns["p_happy"].iloc[3])
+
+
+def test_the_growing_picture_is_white_where_a_turn_was_not_yet_said():
+    probabilities = np.full((3, 3, 4), np.nan)
+    probabilities[np.tril_indices(3)] = [0.0, 1.0, 0.0, 0.0]
+    picture = timeline.growing(probabilities, ("a", "b", "c", "d"), "talk", "caption").axes[0].images[0]
+    shown = np.asarray(picture.get_array())  # turn down, turns known across
+    assert (shown[2, 0] == 1).all() and (shown[0, 2] == shown[0, 0]).all() and not (shown[0, 2] == 1).all()
