@@ -38,7 +38,7 @@ class BiGRU(nn.Module):
     def forward(self, batch: Batch) -> Output:
         layout = batch.layouts["text"]
         padded = layout.pad(torch.cat(list(batch.rows.values()), dim=-1))
-        lengths = layout.lengths.cpu()
+        lengths = torch.tensor(layout.counts, device="cpu")
         packed = pack_padded_sequence(padded, lengths, batch_first=True, enforce_sorted=False)
         states, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True)
         return Output(self.classify(self.dropout(layout.unpad(states))))

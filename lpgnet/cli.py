@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from lpgnet import places
-from lpgnet.config import PROFILES
+from lpgnet.config import MODALITIES
+from lpgnet.experiments import PROFILES
 
 app = typer.Typer(
     help="LPGNet (He & Xiao 2025), rerun: corpus -> features -> runs -> tables.",
@@ -24,6 +25,7 @@ Profile = StrEnum("Profile", {p: p for p in PROFILES})
 Split = StrEnum("Split", {s: s for s in places.SPLITS})
 Engine = StrEnum("Engine", {e: e for e in ("loky", "dask")})
 Form = StrEnum("Form", {f: f for f in ("sdt", "neutral")})
+Modality = StrEnum("Modality", {m: m for m in MODALITIES})
 Device = StrEnum("Device", {d: d for d in ("auto", "cpu", "cuda")})
 
 Root = Annotated[Path, typer.Option("--root", help="Folder of an IEMOCAP_full_release (or a simulated one).")]
@@ -133,23 +135,44 @@ def tables(
     finetune: FinetuneOption = None,
 ) -> None:
     """Rebuild Tables 1-7, statistics and figures from the records alone, without torch."""
-    from lpgnet.analysis import claims, folds, records
-    from lpgnet.analysis import tables as paper
+    from lpgnet.analysis.remake import remake
+
+    made = remake(_place(corpus, profile, split, labels, text, audio, finetune))
+    typer.echo("\n".join([*map(str, made.paths), *made.remarks()]))
+
+
+@app.command()
+def report(
+    corpus: CorpusOption = "simulated",
+    profile: ProfileOption = None,
+    split: SplitOption = None,
+    labels: LabelsOption = None,
+    text: TextOption = None,
+    audio: AudioOption = None,
+    finetune: FinetuneOption = None,
+) -> None:
+    """Rebuild tables, figures and one page of everything, which opens offline, from the records alone."""
+    from lpgnet.analysis.report import page
+
+    typer.echo(page.write(_place(corpus, profile, split, labels, text, audio, finetune)))
+
+
+@app.command()
+def bundle(
+    out: Annotated[Path, typer.Option("--out", help="The zip to write; `python FILE.zip` checks it.")],
+    corpus: CorpusOption = "simulated",
+    profile: ProfileOption = None,
+    split: SplitOption = None,
+    labels: LabelsOption = None,
+    text: TextOption = None,
+    audio: AudioOption = None,
+    finetune: FinetuneOption = None,
+) -> None:
+    """Records, tables, report, versions and checksums as one zip that verifies itself; no data in it."""
+    from lpgnet import bundle as archive
 
     here = _place(corpus, profile, split, labels, text, audio, finetune)
-    data = records.read_data(here.runs)
-    runs = records.load(here, data)
-    made = paper.build_all(runs, data)
-    paths = [*paper.write_all(made, here.tables), folds.write(folds.fold_scores(runs, data), here.tables)]
-    beside = claims.build_all(runs, data, here.features)
-    paths += claims.write(beside, here.results)
-    from lpgnet.analysis import figures  # after the tables: it takes seconds to import
-
-    paths += figures.save_all(runs, data, made, here.figures, beside["slices"])
-    lines = [f"stale, not used: {path}" for path in runs.attrs["stale"]]
-    lines += beside["slices"].attrs["left_out"]
-    lines += [f"table {n}: {line}" for n in made for line in paper.lacking(n, runs, data)]
-    typer.echo("\n".join([*map(str, paths), *lines]))
+    typer.echo(archive.write(here, out.expanduser()).says())
 
 
 @app.command()
@@ -189,6 +212,50 @@ def audit(
         faulty = data_audit.faulty(data)
     typer.echo("\n".join([*lines, "", *map(str, paths)]))
     raise typer.Exit(1 if faulty else 0)
+
+
+@app.command()
+def predict(
+    folder: Annotated[
+        Path | None, typer.Argument(help="A folder of wavs with transcript.csv or transcript.json.")
+    ] = None,
+    dialogue: Annotated[
+        str | None, typer.Option("--dialogue", help="Instead of a folder, a dialogue of the corpus.")
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option("--root", help="With --dialogue: encode it from this IEMOCAP release.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option("--checkpoint", help="Folder of a checkpoint; else the corpus's own.")
+    ] = None,
+    without: Annotated[
+        list[Modality] | None, typer.Option("--without", help="Leave this modality out of all turns.")
+    ] = None,
+    sure: Annotated[
+        float, typer.Option("--sure", min=0.0, max=1.0, help="Abstain where the top probability is below.")
+    ] = 0.5,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for CSV, JSON and figure; else below results/.")
+    ] = None,
+    corpus: CorpusOption = "simulated",
+    profile: ProfileOption = None,
+    split: SplitOption = None,
+    labels: LabelsOption = None,
+    text: TextOption = None,
+    audio: AudioOption = None,
+    finetune: FinetuneOption = None,
+) -> None:
+    """The emotion of each turn of a conversation, from whatever text and audio its turns have.
+
+    transcript.csv has a line per turn: wav, text (either may be empty), and if known speaker, start, end.
+    """
+    from lpgnet import predict as predictor
+
+    here = _place(corpus, profile, split, labels, text, audio, finetune)
+    encoders = {"text": _folder(text), "audio": _folder(audio)}
+    left_out = [modality.value for modality in without or ()]
+    asked = {"folder": folder, "dialogue": dialogue, "root": root, "checkpoint": checkpoint}
+    typer.echo(predictor.told(here, asked, left_out, encoders, sure, out))
 
 
 @app.command("import")

@@ -1,24 +1,16 @@
-"""What a run costs: parameters, and a forecast of its seconds from this machine's own speed."""
+"""What a run costs: a forecast of its seconds from this machine's own speed."""
 
 import time
 from functools import lru_cache
 
 import torch
 
-from lpgnet.config import RunConfig
+from lpgnet.efficiency import parameters
 from lpgnet.experiments import experiment
 from lpgnet.places import Place
-from lpgnet.training import MODELS
 
 TYPICAL = {"simulated": (800, 230), "iemocap": (4290, 1241), "meld": (9989, 2610)}  # training and test
 PER_STEP = 0.008  # seconds of overhead of one optimiser step
-
-
-def parameters(run: RunConfig, sizes: dict[str, int], classes: int) -> int:
-    """The number of parameters of a run's model, counted without making them."""
-    with torch.device("meta"):
-        model = MODELS[type(run.model)](run.model, sizes, classes, speakers=2)
-    return sum(p.numel() for p in model.parameters())
 
 
 @lru_cache

@@ -29,8 +29,8 @@ class Layout:
         """lengths: (B,) integers, each at least 1."""
         if lengths.ndim != 1 or lengths.numel() == 0 or int(lengths.min()) < 1:
             raise ValueError(f"lengths are {lengths.tolist()}: want at least one sequence, none empty")
-        self.lengths = lengths
-        positions = torch.arange(int(lengths.max()), device=lengths.device)
+        self.lengths, self.counts = lengths, lengths.tolist()
+        positions = torch.arange(max(self.counts), device=lengths.device)
         self.valid = positions < lengths[:, None]  # (B, U), True where real
         sequences = torch.arange(len(lengths), device=lengths.device)
         self.sequence = sequences.repeat_interleave(lengths)  # (N,)

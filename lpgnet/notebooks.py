@@ -5,25 +5,28 @@ parameters, the package and what it read.  A notebook whose stamp and outputs ar
 """
 
 import hashlib
-import html
 import json
 import re
 import sys
 from pathlib import Path
 
 from lpgnet.analysis import records
-from lpgnet.config import EXPERIMENTS, ROOT
+from lpgnet.analysis.typeset import mathml
+from lpgnet.config import ROOT
+from lpgnet.experiments import EXPERIMENTS
 from lpgnet.files import sweep, whole
 from lpgnet.places import CORPORA, Parameters, Place, parameters
 
 SOURCE = ROOT / "notebooks"
-NOTEBOOKS = tuple(sorted(path.stem for path in SOURCE.glob("0[1-6]_*.ipynb")))
+BESIDE = {"04": ("efficiency.csv",), "08": ("missing.csv", "figures/missing.png")}  # what else it writes
+NOTEBOOKS = tuple(sorted(path.stem for path in SOURCE.glob("0*.ipynb")))
+ASKED = ("07",)  # run only where they are asked for
 
 
 def chosen(only: str | None) -> list[str]:
-    """ "02,03" -> the notebooks with these numbers, in order; None: all."""
+    """ "02,03" -> the notebooks with these numbers, in order; None: all but those of `ASKED`."""
     if only is None:
-        return list(NOTEBOOKS)
+        return [name for name in NOTEBOOKS if name[:2] not in ASKED]
     numbers = {name[:2]: name for name in NOTEBOOKS}
     unknown = sorted(set(only.split(",")) - set(numbers))
     if unknown:
@@ -52,7 +55,8 @@ def stamp(name: str, place: Place, given: dict) -> str:
     sha = hashlib.sha256(json.dumps(given, sort_keys=True).encode())
     for path in read:
         sha.update(path.name.encode() + path.read_bytes())
-    for path in sorted(Path(given["ROOT"]).rglob("*")) if given.get("ROOT") else ():  # a clip that came since
+    folders = [Path(given[key]) for key in ("ROOT", "FOLDER") if given.get(key)]
+    for path in (path for folder in folders for path in sorted(folder.rglob("*"))):  # a clip that came since
         about = path.stat()
         sha.update(f"{path} {about.st_size} {about.st_mtime_ns}".encode())
     return sha.hexdigest()
@@ -67,10 +71,11 @@ def outputs(name: str, place: Place, given: dict) -> bool:
         return all(t.exists() for t in tables) and any(place.figures.glob("*.png"))
     if not extracted(place):
         return False
-    data = records.describe(place)
-    names, _ = records.possible(data, given["EXPERIMENTS"], given["SETTINGS"])
-    jobs = records.plan(place, data, names, given["SEEDS"], given["SETTINGS"])
-    return all(records.done(job) for job in jobs)
+    data, settings = records.describe(place), given.get("SETTINGS", {})
+    names, _ = records.possible(data, given["EXPERIMENTS"], settings)
+    jobs = records.plan(place, data, names, given["SEEDS"], settings)
+    beside = [place.results / path for path in BESIDE.get(name[:2], ()) if names]
+    return all(records.done(job) for job in jobs) and all(path.exists() for path in beside)
 
 
 def extracted(place: Place) -> bool:
@@ -154,6 +159,8 @@ def _execute(name: str, executed: Path, given: dict) -> None:
         )
     except papermill.PapermillExecutionError as error:
         raise RuntimeError(f"{name}, cell {error.exec_count}: {error.ename}: {error.evalue}") from None
+    except OSError as error:  # a full disk, say
+        raise RuntimeError(f"{name} can't be written: {error}; mended, the same command goes on") from None
 
 
 def _settle(path: Path, mark: str) -> None:
@@ -173,6 +180,8 @@ def _settle(path: Path, mark: str) -> None:
         if cell["cell_type"] == "code":
             cell["outputs"] = merged
     notebook["metadata"]["lpgnet"] = {"stamp": mark}
+    for where in ("input_path", "output_path"):  # of this machine
+        notebook["metadata"]["papermill"].pop(where, None)
     path.write_text(json.dumps(notebook, indent=1) + "\n", encoding="utf-8")
 
 
@@ -186,21 +195,11 @@ def page(copy: Path) -> str:
     return markdown.sub(lambda m: m[1] + mathml(m[2]) + m[3], body)
 
 
-def mathml(text: str) -> str:
-    """$…$ and $$…$$ in HTML text as MathML."""
-    from latex2mathml.converter import convert
-
-    def formula(match: re.Match) -> str:
-        display = "block" if match[1] is not None else "inline"
-        return convert(html.unescape(match[1] or match[2]), display=display)
-
-    return re.sub(r"\$\$(.+?)\$\$|\$([^$\n]+?)\$", formula, text, flags=re.S)
-
-
 def reproduce(asked: Parameters, only: str | None = None) -> None:
     """Run the notebooks in sequence; two at once on one place don't start."""
     from filelock import FileLock, Timeout
 
+    from lpgnet.analysis.report import page
     from lpgnet.features.encoders import encoder as made
 
     place, names = asked.place, chosen(only)
@@ -217,11 +216,23 @@ def reproduce(asked: Parameters, only: str | None = None) -> None:
     try:
         with lock:
             sweep(place.results), sweep(place.tables)
-            ran = [name for name in names if run(name, asked)]
+            ran = [name for name in names if possible(name, place) and run(name, asked)]
+            if any(place.tables.glob("*.csv")) and not page.fresh(place):
+                print("-- report", flush=True)
+                page.write(place)
     except Timeout:
         raise RuntimeError(f"another reproduce is at work on {place.results}; wait for it to end") from None
     print(f"{len(ran)} notebooks run, {len(names) - len(ran)} had nothing left to do.")
     print(f"Tables: {place.tables}\nFigures: {place.figures}\nNotebooks as HTML: {place.notebooks}")
+    print(f"Report: {page.path_of(place)}" if page.path_of(place).exists() else "No report: it follows 06.")
+
+
+def possible(name: str, place: Place) -> bool:
+    """Whether a corpus allows a notebook: 08 needs LPGNet with both modalities; says so where it is not."""
+    reason = records.possible(records.describe(place), ["full"])[1].get("full", "") if name[:2] == "08" else ""
+    if reason:
+        print(f"-- {name} is left out, since {reason}")
+    return not reason
 
 
 def forecast(asked: Parameters, only: str | None = None) -> str:

@@ -9,7 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from test_tables import DATA, EMPTY, PAPER, RUNS, fake_data, fake_run
 
-from lpgnet.analysis import canvas, figures, selection, tables
+from lpgnet.analysis import canvas, figures, run_figures, selection, tables
+from lpgnet.analysis.rows import TABLES as TABLE_ROWS
 from lpgnet.analysis.typeset import SIMULATED
 
 GAP = selection.selection_gap(RUNS, DATA)
@@ -48,10 +49,11 @@ def draw_all(data: dict, built: dict) -> list[Figure]:
         *(figures.ablation_bars(built[n], n) for n in (3, 4, 5)),
         figures.comparison(built[6], 6),
         figures.by_class(built[7]),
-        figures.confusion_matrix(RUNS, data),
-        figures.training_curves(RUNS, data),
-        figures.selection_gap(selection.selection_gap(RUNS, data)),
-        figures.slices(sliced()),
+        run_figures.confusion_matrix(RUNS, data),
+        run_figures.training_curves(RUNS, data),
+        run_figures.class_bars(RUNS, data),
+        run_figures.selection_gap(selection.selection_gap(RUNS, data)),
+        run_figures.slices(sliced()),
     ]
 
 
@@ -75,23 +77,23 @@ def test_another_corpus_gets_no_warning():
 
 def test_saves_every_figure(tmp_path):
     saved = figures.save_all(RUNS, DATA, TABLES, tmp_path)
-    assert [p.read_bytes()[:4] for p in saved] == [b"\x89PNG"] * 10
+    assert [p.read_bytes()[:4] for p in saved] == [b"\x89PNG"] * 15
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(p.name for p in saved)
 
 
 def test_slices_are_drawn_where_they_are_known(tmp_path, monkeypatch):
     monkeypatch.setattr(Figure, "savefig", lambda figure, part, **_: part.touch())
     saved = figures.save_all(EMPTY, DATA, TABLES, tmp_path, sliced())
-    assert [p.name for p in saved][7:] == ["slices.png"]
+    assert [p.name for p in saved][8:] == ["slices.png"]
     alone = sliced().query("experiment == 'no_ffn'")
-    assert len(figures.save_all(EMPTY, DATA, TABLES, tmp_path, alone)) == 7
+    assert len(figures.save_all(EMPTY, DATA, TABLES, tmp_path, alone)) == 8
 
 
 def test_without_runs_the_tables_still_have_figures(tmp_path, monkeypatch):
     monkeypatch.setattr(Figure, "savefig", lambda figure, part, **_: part.touch())
     bare = {number: tables.build(number, EMPTY, DATA, PAPER) for number in PAPER}
     saved = figures.save_all(EMPTY, DATA, bare, tmp_path, pd.DataFrame())
-    assert [p.name[:6] for p in saved] == [f"table{n}" for n in range(1, 8)]
+    assert [p.name[:6] for p in saved] == [*(f"table{n}" for n in range(1, 8)), "archit"]
 
 
 def test_bars_show_our_mean_and_the_paper_as_tick():
@@ -125,12 +127,25 @@ def test_rows_not_run_say_so():
 
 def test_confusion_sums_seeds_and_shares_by_row():
     counts = np.sum([c["best_validation"] for c in RUNS[RUNS["experiment"] == "full"]["confusion"]], axis=0)
-    first = words(figures.confusion_matrix(RUNS, DATA))[1]
+    first = words(run_figures.confusion_matrix(RUNS, DATA))[1]
     assert first == f"{100 * counts[0, 1] / counts[0].sum():.1f} %\n{counts[0, 1]}"
 
 
+def test_class_bars_are_recall_and_f1_with_the_interval_over_seeds():
+    figure = run_figures.class_bars(RUNS, DATA)
+    mine = TABLES[7].iloc[0]  # LPGNet on four classes
+    axis = figure.axes[0]
+    names = DATA["protocols"]["majority-4"]["classes"]
+    bars = axis.containers[0]
+    assert bars.get_label() == "full"
+    np.testing.assert_allclose([b.get_height() for b in bars], [mine[f"{n}_mean"] for n in names], atol=0.006)
+    ends = [line.get_ydata() for line in axis.lines[: len(names)]]
+    want = [[max(mine[f"{n}_ci_low"], 0), min(mine[f"{n}_ci_high"], 100)] for n in names]
+    np.testing.assert_allclose(np.array(ends, dtype=float), want, atol=0.006)
+
+
 def test_curves_are_the_mean_over_runs_by_epoch():
-    figure = figures.training_curves(RUNS, DATA)
+    figure = run_figures.training_curves(RUNS, DATA)
     want = np.mean([fake_run("full", seed)["curves"]["validation_f1"] for seed in range(3)], axis=0)
     line = figure.axes[1].lines[0]
     np.testing.assert_allclose(line.get_ydata(), 100 * want)
@@ -138,11 +153,12 @@ def test_curves_are_the_mean_over_runs_by_epoch():
 
 
 def test_the_gap_shows_three_epochs_a_row_and_says_what_feeds_no_headline():
-    figure = figures.selection_gap(GAP)
+    figure = run_figures.selection_gap(GAP)
     axis = figure.axes[1]  # weighted F1
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert names[:3] == ["linear", "frame", "full"]  # in the order of the tables
-    assert sorted(names) == sorted(set(RUNS["experiment"]))
+    in_tables = {row.experiment for table in TABLE_ROWS.values() for row in table.rows}
+    assert sorted(names) == sorted(in_tables & set(RUNS["experiment"]))
     mine = GAP[(GAP["experiment"] == "full") & (GAP["metric"] == "weighted_f1")].iloc[0]
     shown = {
         x.get_marker(): x.get_xdata()[0]
@@ -156,8 +172,11 @@ def test_the_gap_shows_three_epochs_a_row_and_says_what_feeds_no_headline():
 
 
 def test_slices_show_the_named_models_with_their_number_of_utterances():
-    figure = figures.slices(sliced())
-    assert [axis.get_title() for axis in figure.axes] == [figures.SLICES["length"], figures.SLICES["shift"]]
+    figure = run_figures.slices(sliced())
+    assert [axis.get_title() for axis in figure.axes] == [
+        run_figures.SLICES["length"],
+        run_figures.SLICES["shift"],
+    ]
     axis = figure.axes[1]
     assert [label.get_text() for label in axis.get_xticklabels()] == ["shift\n(5)", "same\n(6)"]
     names = [c.get_label() for c in axis.containers]

@@ -322,6 +322,17 @@ def test_a_damaged_record_is_named_and_made_again(here, capsys, suffix):
     assert len(records.load(here)) == 1
 
 
+def test_a_record_of_another_form_is_stale_and_not_damaged(here):
+    training.run_missing(here, ["linear"], seeds=1, jobs=1)
+    path = next(here.runs.glob("linear/*.json"))
+    older = json.loads(path.read_text())
+    older.pop("temperature")
+    path.write_text(json.dumps(older))
+    left = records.load(here)
+    assert len(left) == 0 and left.attrs["stale"] == [str(path)]
+    assert not records.done(records.plan(here, records.describe(here), ["linear"], 1)[0])
+
+
 def test_loso_runs_a_fold_per_session(here):
     loso = dataclasses.replace(here, split="loso")
     runs = training.run_missing(loso, ["linear"], seeds=1, jobs=1)

@@ -15,6 +15,8 @@ from matplotlib.figure import Figure
 OURS, OTHER, QUOTED, ORACLE = "#0173B2", "#DE8F05", "#8C8C8C", "#029E73"  # safe for colour-blind eyes
 LABELS = {"run": "our runs", "reported": "quoted in the paper", "simulator": "best reachable"}
 COLOURS = {"run": OURS, "reported": QUOTED, "simulator": ORACLE}
+AXIS = {"accuracy": "Accuracy (%)", "f1": "Weighted F1 (%)"}
+SPREAD = "Line: one standard deviation over seeds."
 MARKERS = {"run": "o", "reported": "o", "simulator": "D"}
 
 

@@ -215,10 +215,16 @@ def save(path: Path, record: Record, predictions: pd.DataFrame) -> None:
     write_json(path, asdict(replace(record, predictions=sha)))
 
 
-def read(path: Path) -> Record:
-    """One record, checked against its predictions; ValueError where either is damaged."""
+def read(path: Path) -> Record | None:
+    """One record, checked against its predictions; ValueError where either is damaged.
+
+    None: a whole record of a version whose records had other fields, so it is stale.
+    """
     try:
-        record = Record(**json.loads(path.read_text()))
+        values = json.loads(path.read_text())
+        if values.keys() != Record.__dataclass_fields__.keys():
+            return None
+        record = Record(**values)
         found = sha256(path.with_suffix(".parquet"))
     except (OSError, ValueError, TypeError) as error:
         raise ValueError(f"record {path} is damaged ({error}); delete it and run again") from None
@@ -232,7 +238,8 @@ def done(job: Job) -> bool:
     if not job.path.exists():
         return False
     try:
-        return read(job.path).key == job.key
+        record = read(job.path)
+        return record is not None and record.key == job.key
     except ValueError as error:
         print(f"{error} -- it is run again now")
         return False
@@ -242,7 +249,8 @@ def load(place: Place, data: dict | None = None, settings: dict[str, Any] | None
     """The current records of a place, one row each; `attrs["stale"]` lists the others' paths."""
     data = data or read_data(place.runs)
     paths = sorted(place.runs.glob("*/[!.]*.json"))  # not what a killed worker left half-written
-    records = {path: read(path) for path in paths}
+    every = {path: read(path) for path in paths}
+    records = {path: record for path, record in every.items() if record is not None}
     seeds = 1 + max((r.seed for r in records.values()), default=-1)
     names, _ = possible(data, sorted({r.experiment for r in records.values()} & set(EXPERIMENTS)))
     wanted = {job.path: job.key for job in plan(place, data, names, seeds, settings)}
@@ -251,5 +259,5 @@ def load(place: Place, data: dict | None = None, settings: dict[str, Any] | None
     frame = pd.DataFrame(rows, columns=[*Record.__dataclass_fields__, "seconds", "path"])
     frame["classes"] = frame["classes"].map(tuple)
     frame = frame.sort_values(["experiment", "fold", "seed"], ignore_index=True)
-    frame.attrs["stale"] = sorted(str(path) for path in records.keys() - current.keys())
+    frame.attrs["stale"] = sorted(str(path) for path in every.keys() - current.keys())
     return frame

@@ -1,5 +1,7 @@
-"""A table as people read it, Markdown and LaTeX, beside the CSV that holds every column."""
+"""A table as people read it, Markdown and LaTeX, beside the CSV with every column; formulas as MathML."""
 
+import html
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -166,3 +168,14 @@ def _or_dash(value: int) -> str:
 
 def _named(table: pd.DataFrame) -> pd.DataFrame:
     return table.rename(columns=lambda name: HEADS.get(name, name.capitalize()))
+
+
+def mathml(text: str) -> str:
+    """$…$ and $$…$$ in HTML text as MathML."""
+    from latex2mathml.converter import convert
+
+    def formula(match: re.Match) -> str:
+        display = "block" if match[1] is not None else "inline"
+        return convert(html.unescape(match[1] or match[2]), display=display)
+
+    return re.sub(r"\$\$(.+?)\$\$|\$([^$\n]+?)\$", formula, text, flags=re.S)

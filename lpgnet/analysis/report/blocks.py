@@ -1,0 +1,171 @@
+"""What the report is put together from, and frames -> its tables.  Plain values; the template makes HTML."""
+
+import base64
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import pandas as pd
+
+VERDICTS = {  # first word of a verdict -> its colour on the page
+    **dict.fromkeys(("supported", "holds", "ok", "unchanged"), "good"),
+    **dict.fromkeys(("not", "does", "fault"), "bad"),
+    **dict.fromkeys(("warning", "changed"), "warn"),
+}
+MINUS = "\N{MINUS SIGN}"
+JUDGED = ("verdict", "verdict_other_metric", "severity")
+SHRUNK = 0.57  # CSS pixels per dot of a figure: two of 6 inches stand side by side
+SAME = ("corpus", "profile", "split", "labels")  # said once above a table where they are the same all through
+
+
+@dataclass(frozen=True)
+class Cell:
+    """sort: the number to sort by where the text doesn't start with it.  kind: its style."""
+
+    text: str
+    small: str = ""
+    sort: float | None = None
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table.  name: its anchor.  source: the CSV that holds all of it, as a link."""
+
+    kind: ClassVar[str] = "sheet"
+    name: str
+    caption: str
+    heads: list[str]
+    rows: list[list[Cell]]
+    source: str = ""
+    styles: tuple[str, ...] = ()  # one per row, or none at all
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure, embedded.  width: in CSS pixels."""
+
+    kind: ClassVar[str] = "picture"
+    name: str
+    alt: str
+    data: str  # base64 of the PNG
+    width: int
+
+
+@dataclass(frozen=True)
+class Card:
+    """One answer of the first screen."""
+
+    title: str
+    verdict: str
+    says: str
+    style: str
+    anchor: str  # where the page shows it in full
+
+
+@dataclass(frozen=True)
+class Cards:
+    kind: ClassVar[str] = "cards"
+    cards: list[Card]
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph of our own HTML."""
+
+    kind: ClassVar[str] = "text"
+    html: str
+
+
+@dataclass(frozen=True)
+class Equations:
+    """number, MathML, readings as (n, words)."""
+
+    kind: ClassVar[str] = "equations"
+    lines: list[tuple[str, str, list[tuple[int, str]]]]
+
+
+@dataclass(frozen=True)
+class Section:
+    """name: its anchor.  short: in the list of sections."""
+
+    name: str
+    short: str
+    title: str
+    blocks: list
+
+
+def picture(folder: Path, name: str, alt: str) -> list[Picture]:
+    """The figure of that name, where there is one."""
+    path = folder / f"{name}.png"
+    if not path.exists():
+        return []
+    png = path.read_bytes()
+    dots = int.from_bytes(png[16:20], "big")  # the width stands first in the header of a PNG
+    return [Picture(name, alt, base64.b64encode(png).decode(), round(dots * SHRUNK))]
+
+
+def verdict(text: str) -> Cell:
+    """A verdict as a chip; what follows its first words stands small below."""
+    short, _, more = text.partition(" at ")
+    first = short.split(" ")[0].rstrip(",:")
+    return Cell(short, more and f"at {more}", None, f"chip {VERDICTS.get(first, 'open')}")
+
+
+def number(value, digits: int = 2, signed: bool = False) -> Cell:
+    """A number with its value to sort by; empty where there is none."""
+    if value is None or pd.isna(value):
+        return Cell("")
+    if math.isinf(value):
+        return Cell("∞" if value > 0 else f"{MINUS}∞", sort=value)
+    digits = 0 if isinstance(value, int) or pd.api.types.is_integer(value) else digits
+    text = f"{value:{'+' if signed else ''},.{digits}f}".replace("-", MINUS).replace(",", "\u202f")
+    return Cell(text, sort=float(value))
+
+
+def spread(mean, std, low=None, high=None, digits: int = 2) -> Cell:
+    """mean ± std, and the interval small below."""
+    cell = number(mean, digits)
+    if not cell.text:
+        return cell
+    text = cell.text if std is None or pd.isna(std) else f"{cell.text} ± {std:.{digits}f}"
+    return Cell(text, interval(low, high).text, cell.sort)
+
+
+def interval(low, high) -> Cell:
+    if low is None or pd.isna(low) or pd.isna(high):
+        return Cell("")
+    return Cell(f"[{number(low).text}, {number(high).text}]", sort=float(low))
+
+
+def sheet(frame: pd.DataFrame, name: str, caption: str, source: str = "", heads: dict | None = None) -> Sheet:
+    """Any frame: means with their deviations, ends of intervals together, verdicts as chips.
+
+    heads: column -> what it is called, where the column's own name won't do.  A column that says the same
+    corpus all through is left out.
+    """
+    frame = frame.drop(columns=[c for c in SAME if c in frame and frame[c].nunique() <= 1])
+    columns = {}
+    for column in frame.columns:
+        stem, _, what = column.rpartition("_")
+        if what in ("std", "high") and stem:
+            continue
+        label = stem if what in ("mean", "low") and stem else column
+        label = f"{stem} interval" if what == "low" else label
+        columns[column] = (heads or {}).get(column, label.replace("_", " "))
+    rows = [[_cell(line, column) for column in columns] for line in frame.to_dict("records")]
+    return Sheet(name, caption, list(columns.values()), rows, source)
+
+
+def _cell(line: dict, column: str) -> Cell:
+    value, (stem, _, what) = line[column], column.rpartition("_")
+    if what == "mean" and stem:
+        return spread(value, line.get(f"{stem}_std"))
+    if what == "low" and stem:
+        return interval(value, line.get(f"{stem}_high"))
+    if isinstance(value, str):
+        return verdict(value) if column in JUDGED and value else Cell(value)
+    if column.startswith("p_") and not pd.isna(value):
+        return Cell("< 0.0001" if value < 1e-4 else f"{value:.2g}", sort=float(value))
+    return number(value, signed=column == "difference")

@@ -1,0 +1,107 @@
+"""Where a report's numbers come from: data and features by hash, versions, devices, commands, files."""
+
+import hashlib
+import platform
+import shutil
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+
+from lpgnet import __version__, places
+from lpgnet.config import ROOT
+from lpgnet.places import Place, slug
+
+SHOWN = ("numpy", "pandas", "scipy", "scikit-learn", "matplotlib", "pyarrow")  # of who built the page
+
+
+def code_digest() -> str:
+    """SHA-256 over the package's files, names and bytes."""
+    sha = hashlib.sha256()
+    for path in sorted(p for p in (ROOT / "lpgnet").rglob("*") if p.suffix in (".py", ".j2", ".css", ".js")):
+        sha.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
+    return sha.hexdigest()
+
+
+def commit() -> str:
+    """The git commit of the package, and whether its files have changed since; "" without git."""
+    git = shutil.which("git")
+    if git is None or not (ROOT / ".git").exists():
+        return ""
+    asked = [git, "-C", str(ROOT)]
+    head = subprocess.run([*asked, "rev-parse", "HEAD"], capture_output=True, text=True)
+    changed = subprocess.run(
+        [*asked, "status", "--porcelain", "--", "lpgnet", "notebooks", "paper_tables/reported"],
+        capture_output=True,
+        text=True,
+    )
+    if head.returncode:
+        return ""
+    return head.stdout.strip() + (", with changes that are not committed" if changed.stdout.strip() else "")
+
+
+def options(place: Place) -> str:
+    """The options that name a place on the command line; a folder of an encoder by its last name."""
+    usual = places.place(place.corpus, place.profile, output=place.output)
+    parts = [f"--corpus {place.corpus}"]
+    parts += [f"--profile {place.profile}"] * (place.profile != places.place(place.corpus).profile)
+    parts += [f"--split {place.split}"] * (place.split != usual.split)
+    parts += [f"--labels {place.labels}"] * (place.labels != usual.labels)
+    for name in ("text", "audio"):
+        mine, theirs = getattr(place, name), getattr(usual, name)
+        parts += [f"--{name} {mine if not Path(mine).is_absolute() else slug(mine)}"] * (mine != theirs)
+    if place.finetuned != usual.finetuned:
+        parts.append("--finetune" if place.finetuned else "--frozen")
+    return " ".join(parts)
+
+
+def commands(place: Place) -> list[str]:
+    """What makes all of it, from the corpus to this page and its archive."""
+    root = " --root DIR" if place.corpus in ("iemocap", "meld") else ""
+    said = options(place)
+    return [
+        "make env",
+        f"python -m lpgnet reproduce {said}{root}",
+        f"python -m lpgnet report {said}",
+        f"python -m lpgnet bundle {said} --out {place.name}.zip",
+    ]
+
+
+def facts(place: Place, data: dict, runs: pd.DataFrame) -> list[tuple[str, str]]:
+    """Name and value, one line each."""
+    lines = [("Corpus", data["corpus"]), ("Profile", data["profile"]), ("Split", data["split"])]
+    for name, about in data["protocols"].items():
+        lines.append(
+            (f"Labels {name}", f"{len(about['classes'])} classes, manifest sha256 {about['manifest']}")
+        )
+    for modality in ("text", "audio"):
+        if modality in data["features"]:
+            lines.append((f"Features: {modality}", _features(data["features"][modality])))
+    for fold, about in data["features"].get("fits", {}).items():
+        lines.append((f"Text fitted to {fold}", _features(about)))
+    made = pd.DataFrame(list(runs["made"])).drop(columns="seconds", errors="ignore")
+    lines += [(f"Runs: {name}", _each(made[name])) for name in sorted(made)]
+    lines.append(("Runs: package version", _each(runs["version"])))
+    lines.append(("Records", f"{len(runs)} used, {len(runs.attrs['stale'])} stale and not used"))
+    lines.append(("Package", f"lpgnet {__version__}, sha256 {code_digest()}"))
+    lines.append(("Git commit", commit() or "not known here"))
+    here = ", ".join(f"{name} {version(name)}" for name in SHOWN)
+    return [*lines, ("This page", f"Python {platform.python_version()}, {here}")]
+
+
+def _features(about: dict) -> str:
+    named = {name: about[name] for name in ("encoder", "version", "size") if name in about}
+    known = "; ".join(f"{name} {_short(value)}" for name, value in named.items())
+    return f"{known}; recipe {about.get('recipe', 'not known')}"
+
+
+def _short(value) -> str:
+    """An encoder that is a folder, by its last name: no machine's paths in the page."""
+    return slug(value) if isinstance(value, str) and Path(value).is_absolute() else str(value)
+
+
+def _each(values: pd.Series) -> str:
+    """The different values, with how many runs have each where there are several."""
+    count = values.astype(str).value_counts().sort_index()
+    return ", ".join(f"{v} ({n})" for v, n in count.items()) if len(count) > 1 else "".join(count.index)

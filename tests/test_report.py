@@ -1,0 +1,533 @@
+"""The report: what stands in it, that it is whole and offline, and that a browser shows it without a word."""
+
+import dataclasses
+import json
+import re
+import shutil
+import subprocess
+import sys
+import warnings
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import environment, lpgnet, made_table, write_store
+from matplotlib.figure import Figure
+from test_tables import WITHOUT_TORCH
+
+from lpgnet import places
+from lpgnet.analysis import figures, inside, records, run_figures, selection
+from lpgnet.analysis.architecture import ARROWS, BOXES, architecture
+from lpgnet.analysis.remake import remake
+from lpgnet.analysis.report import blocks, equations, page, provenance, verdicts
+from lpgnet.analysis.report import tables as report_tables
+from lpgnet.analysis.typeset import SIMULATED
+from lpgnet.config import ROOT
+from lpgnet.labels import folds, manifest
+
+NAMES = ("full", "sdt", "linear", "full_speaker", "sdt_no_speaker", "full_6", "text_only")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+SECTIONS = ["verdict", "tables", "comparisons", "selection", "parts", "model", "cost", "beyond", "decisions"]
+SECTIONS += ["paper-audit", "data-audit", "provenance"]
+
+
+def filled(place: places.Place, seeds: int = 2) -> None:
+    """Records of made-up runs, as training leaves them, and what notebook 07 leaves beside them."""
+    write_store(place.features, made_table())
+    table, data = made_table(), records.describe(place)
+    for job in records.plan(place, data, list(NAMES), seeds):
+        kept = manifest(table, job.labels)
+        test = {fold.name: fold.test for fold in folds(kept, place.split)}[job.fold]
+        rows = kept[kept["dialogue"].isin(test)].merge(table[["id", "start", "end"]], on="id")
+        rng = np.random.default_rng([job.seed, *job.experiment.encode()])
+        record, predictions = made_run(place, data, job, rows, rng)
+        records.save(job.path, record, predictions)
+        if (job.experiment, job.seed) == ("full", 0):
+            keep(place.checkpoints / "full" / f"{job.path.stem}.npz", rows, rng)
+    who = {"corpus": place.name, "profile": "quick", "split": "session5", "labels": "majority-4"}
+    cost = {"parameters": [7, 70], "multiply_adds": [11, 110], "accuracy_mean": [51.0, 57.0]}
+    cost |= {
+        "accuracy_std": [1.0, 2.0],
+        "n_seeds": [2, 2],
+        "experiment": ["full", "<script>alert(1)</script>"],
+    }
+    pd.DataFrame(cost).assign(**who).to_csv(place.results / "efficiency.csv", index=False)
+
+
+def made_run(place, data, job, rows, rng) -> tuple[records.Record, pd.DataFrame]:
+    """One record with random predictions, right about half the time."""
+    classes = data["protocols"][job.labels]["classes"]
+    gold = pd.Index(classes).get_indexer(rows["label"])
+    sure = rng.dirichlet(np.ones(len(classes)), len(rows)) + 0.5 * np.eye(len(classes))[gold]
+    sure /= sure.sum(1, keepdims=True)
+    predicted = sure.argmax(1)
+    counts = np.zeros((len(classes),) * 2, dtype=int)
+    np.add.at(counts, (gold, predicted), 1)
+    text = rng.random(len(rows))
+    frame = rows.assign(predicted=np.array(classes)[predicted], weight_text=text, weight_audio=1 - text)
+    frame[[f"p_{name}" for name in classes]] = sure
+    rules = ("best_validation", "last", "best_test")
+    record = records.Record(
+        corpus=place.corpus,
+        profile=place.profile,
+        split=place.split,
+        experiment=job.experiment,
+        seed=job.seed,
+        fold=job.fold,
+        labels=job.labels,
+        classes=classes,
+        version="0",
+        key=job.key,
+        config=job.run.as_dict(),
+        manifest=data["protocols"][job.labels]["manifest"],
+        features={"text": "a", "audio": "b"},
+        epoch=dict.fromkeys(rules, 1),
+        confusion=dict.fromkeys(rules, counts.tolist()),
+        students={},
+        curves={name: [0.5, 0.25, 0.125] for name in ("loss", "validation_f1", "test_f1")},
+        parameters={"full": 7, "sdt": 11}.get(job.experiment, 13),
+        temperature=2.0,
+        predictions="",
+        made={"seconds": 3.0, "device": "cpu", "torch": "1", "numpy": "2"},
+    )
+    return record, frame
+
+
+def keep(path: Path, rows: pd.DataFrame, rng) -> None:
+    """Attention maps and fused features, as training leaves them."""
+    first = rows[rows["dialogue"] == rows["dialogue"].iloc[0]]
+    maps = rng.dirichlet(np.ones(len(first)), (4, len(first)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(
+        path,
+        fused=rng.normal(size=(len(rows), 5)).astype(np.float32),
+        ids=rows["id"].to_numpy(str),
+        labels=rows["label"].to_numpy(str),
+        dialogue=np.array(first["dialogue"].iloc[0]),
+        turns=first["id"].to_numpy(str),
+        turn_labels=first["label"].to_numpy(str),
+        **dict(zip(inside.PATHS, maps, strict=True)),
+    )
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    made = dataclasses.replace(places.place(), output=tmp_path_factory.mktemp("report"))
+    filled(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def html(place):
+    return page.write(place).read_text(encoding="utf-8")
+
+
+class Seen(HTMLParser):
+    """Every id, every address, and every tag of a page."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.ids, self.links, self.loaded, self.tags = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.tags.append((tag, attrs))
+        self.ids += [attrs["id"]] if "id" in attrs else []
+        if tag == "a":
+            self.links.append(attrs["href"])
+        else:
+            self.loaded += [attrs[name] for name in ("src", "href", "srcset", "data") if attrs.get(name)]
+
+
+def test_every_link_leads_somewhere(html, place):
+    seen = Seen(html)
+    assert len(seen.ids) == len(set(seen.ids))
+    anchors = {to[1:] for to in seen.links if to.startswith("#")}
+    assert anchors <= set(seen.ids) and len(anchors) > 20
+    files = [to for to in seen.links if not to.startswith(("#", "https://doi.org/"))]
+    assert len(files) > 20
+    assert [to for to in files if not (page.path_of(place).parent / to).exists()] == []
+
+
+def test_nothing_is_asked_of_the_network_and_no_formula_is_left_raw(html, place):
+    seen = Seen(html)
+    assert all(address.startswith("data:") for address in seen.loaded)
+    assert not re.search(r"url\(|@import|fetch\(|XMLHttp|import\(", html)
+    policy = next(a["content"] for t, a in seen.tags if t == "meta" and "http-equiv" in a)
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    assert "$" not in re.sub(r"<(style|script)>.*?</\1>", "", html, flags=re.S)
+    assert html.count("<math") == len(equations.EQUATIONS) == 21
+    assert str(place.output) not in html and str(ROOT) not in html
+
+
+def test_the_verdict_comes_first_and_every_figure_has_words(html):
+    found = re.findall(r'<section id="([\w-]+)"', html)
+    assert found == SECTIONS
+    start = html.index('<section id="verdict"')
+    assert html.index("LPGNet reaches 87.99 %", start) < html.index('<table id="claims"')
+    pictures = [attrs for tag, attrs in Seen(html).tags if tag == "img"]
+    assert all(len(attrs["alt"]) > 30 for attrs in pictures)
+    names = set(re.findall(r'<figure id="figure-(\w+)"', html))
+    assert {"architecture", "gates", "attention", "embedding", "calibration", "classes", "cost"} <= names
+    assert {"confusion_full", "confusion_sdt", "confusion_full_6", "curves_full"} <= names
+
+
+def test_simulated_numbers_are_called_so_on_screen_and_on_paper(html, place):
+    assert f'<p class="banner" role="note">{SIMULATED}</p>' in html
+    assert f'@top-center {{ content: "{SIMULATED}"' in html
+    made = remake(place)
+    made = dataclasses.replace(made, data=made.data | {"corpus": "iemocap"})
+    assert "banner" not in page.html(made, *page._audits(place)).replace(".banner", "")
+
+
+def test_what_a_file_says_is_text_and_no_markup(html):
+    assert "<script>alert" not in html and "&lt;script&gt;alert(1)" in html
+
+
+def test_without_torch_the_same_records_give_the_same_bytes(html, place):
+    block = WITHOUT_TORCH + "from lpgnet.cli import app; app(['report'])"
+    before = {p: p.read_bytes() for p in place.tables.iterdir()}
+    done = subprocess.run(
+        [sys.executable, "-c", block], env=environment(place.output), capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(page.path_of(place))
+    assert page.path_of(place).read_text(encoding="utf-8") == html
+    assert {p: p.read_bytes() for p in place.tables.iterdir()} == before
+
+
+def test_a_page_is_fresh_until_something_changes(html, place):
+    assert page.fresh(place)
+    moved = place.results / "claims.csv"
+    moved.rename(moved.with_suffix(".away"))
+    assert not page.fresh(place)  # a link would lead nowhere
+    moved.with_suffix(".away").rename(moved)
+    record = next(place.runs.glob("linear/*.json"))
+    kept = record.read_bytes()
+    record.write_bytes(kept + b"\n")
+    assert not page.fresh(place)
+    record.write_bytes(kept)
+    assert page.fresh(place)
+
+
+@pytest.mark.parametrize("command", [("report",), ("bundle", "--out", "x.zip")])
+def test_without_records_there_is_one_clear_error(tmp_path, command):
+    done = lpgnet(tmp_path, *command)
+    assert done.returncode == 1 and "run notebooks 01 to 05 first" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_stale_records_alone_are_no_report(tmp_path):
+    place = dataclasses.replace(places.place(), output=tmp_path)
+    write_store(place.features, made_table())
+    records.describe(place)
+    with pytest.raises(FileNotFoundError, match=r"has no record in use \(0 are stale\)"):
+        page.write(place)
+
+
+# The verdicts, by hand.
+
+IEMOCAP = {
+    "corpus": "iemocap",
+    "labels": "majority-4",
+    "protocols": {"majority-4": {"classes": list("abcd")}},
+}
+
+
+def headline(low: float, high: float, **data) -> blocks.Card:
+    line = {"experiment": "full", "metric": "accuracy", "mean": 83.0, "n_seeds": 5, "n_dialogues": 7}
+    line |= {"seeds_low": low, "seeds_high": high, "dialogues_low": low + 1, "dialogues_high": high - 1}
+    return verdicts._headline(pd.DataFrame([line]), IEMOCAP | data)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "short"),
+    [
+        (80, 86, "not reached here"),
+        (80, 88, "agrees"),
+        (89, 95, "exceeded here"),
+        (np.nan, np.nan, "undecided"),
+    ],
+)
+def test_the_headline_is_judged_by_our_interval(low, high, short):
+    card = headline(low, high)
+    assert card.title == "LPGNet reaches 87.99 % on four emotions of IEMOCAP" and card.verdict == short
+
+
+def test_the_headline_is_of_iemocap_on_four_classes():
+    assert headline(80, 88, corpus="simulated").verdict == "not comparable"
+    six = {"labels": "erc-6", "protocols": {"erc-6": {"classes": list("abcdef")}}}
+    assert headline(80, 88, **six).verdict == "not comparable"
+
+
+def test_a_claim_shows_both_numbers_and_both_intervals():
+    line = {
+        "claim": "A beats B",
+        "verdict": "not supported",
+        "difference_reported": 1.21,
+        "difference": -3.17,
+    }
+    line |= {"margin": 0.0, "n_seeds": 5, "n_dialogues": 7, "seeds_low": -4.0, "seeds_high": -2.0}
+    card = verdicts._claim(line | {"dialogues_low": np.nan, "dialogues_high": np.nan})
+    assert (card.verdict, card.style) == ("not supported", "bad")
+    m = blocks.MINUS
+    assert card.says == (
+        f"Printed: +1.21 points. Here: {m}3.17 points, 95 % intervals [{m}4.00, {m}2.00] over 5 seeds and "
+        "(none) over 7 dialogues."
+    )
+
+
+def test_claims_are_counted_by_their_first_words():
+    claims = pd.DataFrame(
+        {"verdict": ["supported", "not supported", "undecided at n = 2 seeds, 7 dialogues"] * 2}
+    )
+    assert verdicts.counts(claims.iloc[:5]) == {"supported": 2, "not supported": 2, "undecided": 1}
+
+
+def test_lightweight_is_counted():
+    runs = pd.DataFrame({"experiment": ["full", "sdt"], "parameters": [7, 14]})
+    (card,) = verdicts._size(runs)
+    assert card.verdict == "supported" and "0.50 times" in card.says
+    assert verdicts._size(runs.assign(parameters=[14, 7]))[0].verdict == "not supported"
+    assert verdicts._size(runs.iloc[:1]) == []
+
+
+# Cells and tables, by hand.
+
+
+def test_numbers_are_written_for_people_and_sorted_by_value():
+    assert blocks.number(-1234567) == blocks.Cell(f"{blocks.MINUS}1\u202f234\u202f567", sort=-1234567.0)
+    assert blocks.number(0.5, signed=True).text == "+0.50"
+    assert blocks.number(np.nan) == blocks.Cell("")
+    assert blocks.number(-np.inf).text == f"{blocks.MINUS}∞"
+    assert blocks.spread(80.0, 1.5, 79.0, 81.0) == blocks.Cell("80.00 ± 1.50", "[79.00, 81.00]", 80.0)
+    assert blocks.spread(80.0, np.nan).text == "80.00"
+
+
+def test_a_figure_is_embedded_at_its_own_width(tmp_path):
+    Figure(figsize=(7, 2)).savefig(tmp_path / "one.png", dpi=100)
+    (one,) = blocks.picture(tmp_path, "one", "words")
+    assert one.width == round(700 * 0.57) and one.data.startswith("iVBOR")
+    assert blocks.picture(tmp_path, "two", "words") == []
+
+
+def test_any_frame_is_a_table():
+    frame = pd.DataFrame({
+        "corpus": ["x", "x"],
+        "experiment": ["full", "sdt"],
+        "accuracy_mean": [80.0, np.nan],
+        "accuracy_std": [1.0, np.nan],
+        "ci_low": [79.0, np.nan],
+        "ci_high": [81.0, np.nan],
+        "p_seeds_holm": [0.00001, 0.25],
+        "verdict": ["undecided at n = 3 seeds", "supported"],
+    })  # fmt: skip
+    made = blocks.sheet(frame, "name", "Caption.")
+    assert made.heads == ["experiment", "accuracy", "ci interval", "p seeds holm", "verdict"]
+    first, second = made.rows
+    assert [c.text for c in first] == ["full", "80.00 ± 1.00", "[79.00, 81.00]", "< 0.0001", "undecided"]
+    assert (first[-1].small, first[-1].kind, second[-1].kind) == ("at n = 3 seeds", "chip open", "chip good")
+    assert [c.text for c in second[1:4]] == ["", "", "0.25"]
+
+
+def test_the_papers_tables_show_ours_printed_and_the_difference(place):
+    made = remake(place)
+    shown = report_tables.paper_sheet(made.tables[2], 2, "x.csv")
+    assert shown.heads[:5] == ["Model", "ACC, ours", "ACC, paper", "Δ", "F1, ours"]
+    line = made.tables[2].iloc[10]
+    row = shown.rows[10]
+    assert row[0].text == "LPGNet (Utterance)" and row[2].text == "87.99"
+    assert row[1].text == f"{line['accuracy_mean']:.2f} ± {line['accuracy_std']:.2f}"
+    assert row[3].sort == line["accuracy_delta"]
+    assert shown.styles[0] == "quoted" and shown.rows[9][0].small == "not run yet"
+    assert [c.small for c in row if c.text == "emotion2vec"] == ["here made-up"]
+    seventh = report_tables.paper_sheet(made.tables[7], 7, "x.csv").rows[0]
+    assert seventh[2].small.endswith("paper 92.06")
+
+
+def test_readings_are_read_from_the_code(tmp_path):
+    folder = tmp_path / "pack"
+    folder.mkdir()
+    (folder / "one.py").write_text(
+        '"""Words.\n\nReading R2: a long\nstory.  Reading R3: short.\n\nMore.\n"""\n'
+        "x = 1  # Reading R1: one, not two\n# Reading R2: again,\n# and on\ny = 2  # (Reading R1)\n"
+    )
+    one, two, three = equations.readings(folder)
+    assert one.says == [("x = 1", "one, not two", "pack/one.py:8")]
+    assert one.places == ["pack/one.py:8", "pack/one.py:11"]
+    story = ("", "a long story.", "pack/one.py:3")
+    assert two.says == [story, ("", "again, and on", "pack/one.py:9")]
+    assert three.says[0][1] == "short."
+
+
+def test_every_reading_of_the_design_is_on_the_page(html):
+    assert [r.number for r in equations.readings()] == list(range(1, 29))
+    assert all(f'id="reading-{n}"' in html for n in range(1, 29))
+    assert all(r.says for r in equations.readings())
+
+
+def test_options_name_a_place_again():
+    for kind in ({}, {"split": "loso"}, {"labels": "majority-6", "profile": "paper"}, {"corpus": "iemocap"}):
+        made = places.place(**kind)
+        words = dict(zip(*[iter(provenance.options(made).split())] * 2, strict=True))
+        again = places.place(**{name.removeprefix("--"): value for name, value in words.items()})
+        assert again == made
+    assert "/" not in provenance.options(places.place(text=str(ROOT)))
+
+
+# Figures.
+
+
+def test_every_box_of_fig_1_is_joined_and_every_equation_named():
+    assert {name for arrow in ARROWS for name in arrow} == set(BOXES)
+    words = " ".join(t.get_text() for t in architecture().axes[0].texts)
+    named = {int(n) for n in re.findall(r"\((\d+)\)", words)}
+    for low, high in re.findall(r"\((\d+)\)-\((\d+)\)", words):
+        named |= set(range(int(low), int(high) + 1))
+    assert named == set(range(2, 23))
+
+
+def test_gates_are_means_over_utterances_then_seeds(place):
+    runs = records.load(place)
+    mine, data = runs[runs["experiment"] == "full"], records.read_data(place.runs)
+    scored = inside.predictions(mine)
+    figure = inside.gates(scored, mine, data)
+    want = [
+        scored[scored["label"] == name].groupby("seed")["weight_text"].mean().mean()
+        for name in mine["classes"].iloc[0]
+    ]
+    got = figure.axes[0].containers[0].lines[0].get_ydata()
+    np.testing.assert_allclose(np.array(got, dtype=float), 100 * np.array(want))
+
+
+def test_calibration_scales_by_each_runs_temperature(place):
+    from lpgnet.analysis.calibration import ece, scaled
+
+    runs = records.load(place)
+    mine, data = runs[runs["experiment"] == "full"], records.read_data(place.runs)
+    scored = inside.predictions(mine)
+    classes = list(mine["classes"].iloc[0])
+    errors = []
+    for _, part in scored.groupby("seed"):
+        sure = part[[f"p_{name}" for name in classes]].to_numpy()
+        errors.append(100 * ece(scaled(sure, 2.0), pd.Index(classes).get_indexer(part["label"])))
+    before, after = (axis.texts[0].get_text() for axis in inside.calibration(scored, mine, data).axes)
+    assert after == f"ECE {np.mean(errors):.1f} ± {np.std(errors, ddof=1):.1f} points" != before
+
+
+def test_attention_and_features_are_drawn_where_a_run_left_them(place):
+    runs, data = records.load(place), records.read_data(place.runs)
+    mine = runs[runs["experiment"] == "full"]
+    kept = inside.checkpoint(mine, data, place.checkpoints)
+    figure = inside.attention(kept, mine, data)
+    for axis, name in zip(figure.axes, inside.PATHS, strict=True):
+        np.testing.assert_allclose(axis.collections[0].get_array().reshape(kept[name].shape), kept[name])
+    flat = inside._flat(kept["fused"].astype(float), 3.0)
+    assert [place.shape for place in flat.values()] == [(len(kept["ids"]), 2)] * 2
+    assert inside.checkpoint(mine, data, place.checkpoints / "none") is None
+    without = inside.pictures(runs, data, place.results / "none")
+    assert set(without) == {"gates", "calibration"}
+
+
+def test_cost_is_drawn_from_what_was_measured(place):
+    figure = run_figures.cost(pd.read_csv(place.results / "efficiency.csv"))
+    for axis, want in zip(figure.axes, ([7, 70], [11, 110]), strict=True):
+        assert [c.lines[0].get_xdata()[0] for c in axis.containers] == want
+        assert axis.get_xscale() == "log"
+
+
+def test_a_figure_that_is_no_longer_made_goes(place, tmp_path):
+    made = remake(place)
+    for name in ("confusion_linear.png", "attention.png", "missing.png"):
+        (tmp_path / name).touch()
+    figures.save_all(made.runs, made.data, made.tables, tmp_path)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert "missing.png" in left  # another's
+    assert not left & {"confusion_linear.png", "attention.png"}
+    assert len(selection.selection_gap(made.runs, made.data))
+
+
+# In a browser.
+
+CHECKS = """
+<script>
+addEventListener("load", () => {
+  const heads = document.querySelectorAll("#claims thead button");
+  const column = () => [...document.querySelectorAll("#claims tbody tr")].map((r) => r.cells[3].dataset.sort);
+  heads[3].click();
+  const up = column();
+  const said = heads[3].parentNode.getAttribute("aria-sort");
+  heads[3].click();
+  const down = column();
+  const before = getComputedStyle(document.body).backgroundColor;
+  document.getElementById("theme").click();
+  const after = getComputedStyle(document.body).backgroundColor;
+  const wide = [document.documentElement.scrollWidth, document.documentElement.clientWidth];
+  parent.postMessage({ up, down, said, before, after, wide }, "*");
+});
+</script></body>
+"""
+CANARY = "http://canary.invalid/x.png"
+FRAME = f"""<!doctype html><title>frame</title><img src="{CANARY}">
+<iframe src="page.html" style="width:390px;height:844px;border:0"></iframe>
+<pre id="said"></pre>
+<script>
+addEventListener("message", (m) => {{
+  document.getElementById("said").textContent = JSON.stringify(m.data);
+}});
+</script>
+"""
+
+
+@pytest.fixture(scope="module")
+def browsed(html, tmp_path_factory):
+    """The page in Debian's Chromium at the width of a phone: what it says, its console, its net log."""
+    if CHROMIUM is None:
+        warnings.warn("no chromium on PATH: the report was not opened in a browser", stacklevel=1)
+        pytest.skip(
+            "no chromium on PATH: the report was not opened in a browser (Debian: apt install chromium)"
+        )
+    folder = tmp_path_factory.mktemp("browser")
+    (folder / "page.html").write_text(html.replace("</body>", CHECKS), encoding="utf-8")
+    (folder / "frame.html").write_text(FRAME)
+    frame = f"file://{folder / 'frame.html'}"
+    quiet = ["--disable-quic", "--no-first-run", "--disable-background-networking"]
+    quiet += ["--disable-component-update", "--disable-sync", "--disable-extensions"]
+    quiet += [f"--user-data-dir={folder / 'profile'}", f"--log-net-log={folder / 'net.json'}"]
+    quiet += ["--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr"]
+    quiet += ["--virtual-time-budget=20000"]
+    done = subprocess.run(
+        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", *quiet, "--dump-dom", frame],
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    said = re.search(r'<pre id="said">(.*?)</pre>', done.stdout, re.S)
+    assert said and said[1], done.stderr[-2000:]
+    net = json.loads((folder / "net.json").read_text())["events"]
+    return json.loads(said[1].replace("&quot;", '"')), done.stderr, net
+
+
+def test_in_a_browser_nothing_is_complained_of_and_no_request_leaves(browsed):
+    _, console, net = browsed
+    assert [line for line in console.splitlines() if "CONSOLE" in line] == []
+    asked = [event["params"] for event in net if "initiator" in event.get("params", {})]
+    by_pages = {request["url"] for request in asked if request["initiator"] != "not an origin"}
+    assert by_pages == {CANARY}  # the frame's: so the log would tell; the others are Chromium's own
+
+
+def test_in_a_browser_tables_sort_and_the_light_goes_out(browsed):
+    said, _, _ = browsed
+    up = [float(value) for value in said["up"]]
+    assert up == sorted(up) and len(set(up)) > 1 and said["said"] == "ascending"
+    assert [float(value) for value in said["down"]] == up[::-1]
+    assert said["before"] != said["after"]
+
+
+def test_on_a_phone_the_page_does_not_scroll_sideways(browsed):
+    said, _, _ = browsed
+    page_wide, window = said["wide"]
+    assert page_wide == window <= 390
