@@ -133,9 +133,7 @@ def fit(run: RunConfig, data: Dataset, seeds: list[int]) -> list[Fit]:
     optimizer = optimiser(several.parameters.values(), run.train)
     orders = [torch.Generator().manual_seed(seed) for seed in seeds]
     noises = [torch.Generator(device).manual_seed(MASKS + seed) for seed in seeds]
-    draws = (
-        noises if stackable(run, data.longest) else []
-    )  # else torch's own dropout, seeded too
+    draws = noises if stackable(run, data.longest) else []  # else torch's own dropout, seeded too
     weight = data.class_weight().to(device) if run.loss.class_weights else None
     test, validation = (_held(data, part, run) for part in ("test", "validation"))
     golds, size = [_gold(data, part) for part in ("test", "validation")], several.size

@@ -34,7 +34,7 @@ def lpgnet(u):
 
 
 def sdt(u):
-    """Two input maps; per path q, k, v, out, the FFN's two, a gate and attention; merge, fuse, three heads."""
+    """Two input maps; per path q, k, v, out, the FFN's two, a gate, attention; merge, fuse, three heads."""
     path = u * 4 * D * D + 2 * u * u * D + 2 * u * D * D + u * D * D
     return u * (T + A) * D + 4 * path + 2 * u * 2 * D * D + 2 * u * D * D + 3 * u * D * C
 
