@@ -76,8 +76,8 @@ def gates(scored: pd.DataFrame, runs: pd.DataFrame, data: dict) -> Figure:
     classes = list(runs["classes"].iloc[0])
     figure, (axis,) = canvas(8, 4.4, 1)
     for shift, modality, colour in zip((-0.12, 0.12), MODALITIES, (OURS, OTHER), strict=True):
-        weight = scored.groupby(["label", "seed"])[f"weight_{modality}"].mean().unstack("seed").loc[classes]
-        found = [summary(100 * values) for values in weight.to_numpy()]
+        weight = scored.groupby(["label", "seed"])[f"weight_{modality}"].mean().unstack("seed")
+        found = [summary(100 * values) for values in weight.reindex(classes).to_numpy()]  # NaN: none tested
         spread = np.nan_to_num([f.std for f in found])
         style = {"fmt": "o", "color": colour, "label": modality, "markersize": 8, "elinewidth": 2}
         axis.errorbar(np.arange(len(classes)) + shift, [f.mean for f in found], yerr=spread, **style)
