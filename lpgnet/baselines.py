@@ -4,6 +4,7 @@ Letters as in `lpgnet.model`; each takes a `Batch` at utterance level and return
 """
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -52,6 +53,18 @@ class DropWeights(Dropout):
         mask = torch.empty(rows, self.size, longest, longest, device=layout.valid.device)
         return mask.bernoulli_(1 - self.p, generator=generator).div_(1 - self.p)
 
+    def cut(self, layout: Layout) -> list[Callable[[Tensor], Tensor]]:
+        """Per piece of a layout, what drops its weights."""
+        if not self.training or self.mask is None:
+            return [self] * len(layout.pieces)
+        masks = self.mask.split([len(piece.lengths) for piece in layout.pieces])
+        return [partial(_masked, mask) for mask in masks]
+
+
+def _masked(mask: Tensor, weights: Tensor) -> Tensor:
+    longest = weights.shape[-1]
+    return weights * mask[..., :longest, :longest]
+
 
 class Transformer(nn.Module):
     """One SDT path: multi-head attention and an FFN, one layer (SDT's published depth).
@@ -73,16 +86,19 @@ class Transformer(nn.Module):
 
     def forward(self, query: Tensor, key: Tensor, layout: Layout) -> Tensor:
         """(N, d), (N, d) -> (N, d); queries attend to keys of their own dialogue."""
-        q, k, v = (
-            layout.pad(rows).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for rows in (self.query(query), self.key(key), self.value(key))
-        )  # (B, heads, U, d / heads)
-        scores = q @ k.transpose(2, 3) / math.sqrt(q.shape[-1])
-        weights = scores.masked_fill(~layout.valid[:, None, None, :], -1e9).softmax(dim=-1)
-        context = self.drop_weights(weights) @ v
-        rows = self.out(layout.unpad(context.transpose(1, 2).flatten(2)))
+        parts = (layout.cut(rows) for rows in (self.query(query), self.key(key), self.value(key)))
+        drops = self.drop_weights.cut(layout)
+        pieces = zip(*parts, layout.pieces, drops, strict=True)
+        rows = self.out(torch.cat([self._attend(*piece) for piece in pieces]))
         rows = self.drop_out(rows) + query
         return self.ffn(rows) + rows
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, layout: Layout, drop) -> Tensor:
+        """(B, U, d) each -> (N, d), every head on its part of d."""
+        q, k, v = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (query, key, value))
+        scores = q @ k.transpose(2, 3) / math.sqrt(q.shape[-1])  # (B, heads, U, U)
+        weights = scores.masked_fill(~layout.valid[:, None, None, :], -1e9).softmax(dim=-1)
+        return layout.unpad((drop(weights) @ v).transpose(1, 2).flatten(2))
 
 
 def sinusoids(positions: Tensor, size: int) -> Tensor:

@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from lpgnet.config import LPGNetConfig
 
 BLOCK = 128  # queries whose attention weights are formed at once
+PIECE = 8  # sequences that are padded to one length inside attention
 MODALITY = {"t": "text", "a": "audio"}  # the letters of a path's name
 
 
@@ -36,6 +37,7 @@ class Layout:
         self.sequence = sequences.repeat_interleave(lengths)  # (N,)
         # (N,), where each row stands in B x U; B x U itself is nowhere (`lpgnet.together` fills up so).
         self.place = self.valid.flatten().nonzero()[:, 0]
+        self.pieces = [Layout(part) for part in lengths.split(PIECE)] if len(lengths) > PIECE else [self]
 
     def pad(self, rows: Tensor) -> Tensor:
         """(N, d) -> (B, U, d), zero where nothing is real."""
@@ -47,6 +49,11 @@ class Layout:
     def unpad(self, padded: Tensor) -> Tensor:
         """(B, U, d) -> (N, d): the real positions."""
         return padded.flatten(0, 1).index_select(0, self.place.clamp(max=self.valid.numel() - 1))
+
+    def cut(self, rows: Tensor) -> list[Tensor]:
+        """(N, d) -> per piece its rows padded: a long sequence costs only its own piece."""
+        parts = rows.split([len(piece.place) for piece in self.pieces])
+        return [piece.pad(part) for piece, part in zip(self.pieces, parts, strict=True)]
 
     def mean(self, rows: Tensor) -> Tensor:
         """(N, d) -> (B, d), over each sequence's real positions."""
@@ -276,12 +283,13 @@ class LPGNet(nn.Module):
         x = {m: encode(batch.rows[m], batch.layouts[m]) for m, encode in self.encode.items()}
         if self.speaker is not None:
             x = {m: rows + self.speaker(batch.speaker) for m, rows in x.items()}
-        padded = {m: batch.layouts[m].pad(rows) for m, rows in x.items()}
+        padded = {m: batch.layouts[m].cut(rows) for m, rows in x.items()}
         outputs = {}
         for path, attend in self.attend.items():
             query, key = MODALITY[path[0]], MODALITY[path[1]]
             asks, answers = batch.layouts[query], batch.layouts[key]
-            context = self.compress[path](attend(padded[query], padded[key], asks, answers))  # Eq. (6)
+            pieces = zip(padded[query], padded[key], asks.pieces, answers.pieces, strict=True)
+            context = self.compress[path](torch.cat([attend(*piece) for piece in pieces]))  # Eq. (6)
             if self.ffn:
                 context = context + self.ffn["all" if self.config.shared else path](context)  # (7)
             if self.config.context == "dialogue":

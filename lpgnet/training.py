@@ -179,7 +179,7 @@ def _epoch(several: Seeds, optimizer, data: Dataset, run: RunConfig, orders, dra
     total = []
     plans = [shuffled(data.units["train"], run.train.batch, order) for order in orders]
     for step in zip(*plans, strict=True):
-        batches = [data.batch(units) for units in step]
+        batches = [data.batch(sorted(units, key=len)) for units in step]  # alike in a piece of attention
         if run.train.moddrop:
             pairs = zip(batches, orders, strict=True)
             batches = [without(batch, run.train.moddrop, data.absent, order) for batch, order in pairs]

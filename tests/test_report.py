@@ -404,7 +404,7 @@ def test_gates_are_means_over_utterances_then_seeds(place):
     absent = mine["classes"].iloc[0][0]  # a small test part may lack a class
     figure = inside.gates(scored[scored["label"] != absent], mine, data)
     got = figure.axes[0].containers[0].lines[0].get_ydata()
-    assert np.isnan(got).tolist() == [True, False, False, False]
+    assert np.isnan(np.array(got, dtype=float)).tolist() == [True, False, False, False]
 
 
 def test_calibration_scales_by_each_runs_temperature(place):
