@@ -13,7 +13,7 @@ from pathlib import Path
 from lpgnet.analysis import records
 from lpgnet.analysis.typeset import mathml
 from lpgnet.config import ROOT
-from lpgnet.experiments import EXPERIMENTS
+from lpgnet.experiments import EXPERIMENTS, TABLED
 from lpgnet.files import sweep, whole
 from lpgnet.places import CORPORA, Parameters, Place, parameters
 
@@ -50,7 +50,7 @@ def stamp(name: str, place: Place, given: dict) -> str:
     read = [SOURCE / f"{name}.ipynb", *sorted((ROOT / "lpgnet").rglob("*.py"))]
     if name.startswith("06"):
         read += sorted((ROOT / "paper_tables" / "reported").glob("*.csv"))
-        read += sorted(place.runs.rglob("*.json"))
+        read += sorted(p for p in place.runs.rglob("*.json") if p.parent.name in {*TABLED, "runs"})
         read += sorted(place.features.glob("utterances.csv"))  # slices compare transcripts
     sha = hashlib.sha256(json.dumps(given, sort_keys=True).encode())
     for path in read:
