@@ -288,10 +288,11 @@ def test_claims_are_counted_by_their_first_words():
 
 
 def test_lightweight_is_counted():
-    runs = pd.DataFrame({"experiment": ["full", "sdt"], "parameters": [7, 14]})
+    runs = pd.DataFrame({"experiment": ["full", "sdt"], "parameters": [7, 14], "profile": "paper"})
     (card,) = verdicts._size(runs)
     assert card.verdict == "supported" and "0.50 times" in card.says
     assert verdicts._size(runs.assign(parameters=[14, 7]))[0].verdict == "not supported"
+    assert verdicts._size(runs.assign(profile="quick"))[0].verdict == "not comparable"  # equal widths
     assert verdicts._size(runs.iloc[:1]) == []
 
 

@@ -91,9 +91,12 @@ def _size(runs: pd.DataFrame) -> list[Card]:
         return []
     mine, other = int(sizes["full"]), int(sizes["sdt"])
     style, short = ("good", "supported") if mine < other else ("bad", "not supported")
-    says = (
-        f"LPGNet {number(mine).text}, SDT* {number(other).text}: {mine / other:.2f} times as many, counted."
-    )
+    says = f"LPGNet {number(mine).text}, SDT* {number(other).text}: {mine / other:.2f} times as many, counted"
+    if set(runs["profile"]) == {"paper"}:
+        says += "."
+    else:  # both are as wide here; their published widths are 768 and 1024
+        style, short = "open", "not comparable"
+        says += " at this profile's equal widths; the published ones differ (notebook 04 at profile paper)."
     return [Card("LPGNet has fewer parameters than SDT*", short, says, style, "cost")]
 
 
