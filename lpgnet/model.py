@@ -211,7 +211,7 @@ class Dropout(nn.Module):
         return nn.functional.dropout(x, self.p, self.training)
 
 
-def position_wise_ffn(hidden: int, ratio: int, dropout: float, per: str = "dialogue") -> nn.Module:
+def position_wise_ffn(hidden: int, ratio: int, dropout: float) -> nn.Module:
     """W2(Dropout(GELU(W1 LayerNorm(x)))), Eq. (7).
 
     Reading R5: d_ff = 2d and one dropout.  Reading R22: no biases, as none are printed.
@@ -220,7 +220,7 @@ def position_wise_ffn(hidden: int, ratio: int, dropout: float, per: str = "dialo
         nn.LayerNorm(hidden),
         nn.Linear(hidden, ratio * hidden, bias=False),
         nn.GELU(),
-        Dropout(dropout, ratio * hidden, per),
+        Dropout(dropout, ratio * hidden, "dialogue"),
         nn.Linear(ratio * hidden, hidden, bias=False),
     )
 
@@ -243,9 +243,8 @@ class LPGNet(nn.Module):
         self.compress = nn.ModuleDict({p: global_compression(d) for p in config.paths})
         # Reading R22: Eq. (7)'s FFN and Eq. (9)'s gate belong to their path (`shared`: one for all).
         own = ("all",) if config.shared else config.paths
-        each = "dialogue" if config.context == "dialogue" else "utterance"  # what Eq. (7) has a row of
         self.ffn = nn.ModuleDict(
-            {p: position_wise_ffn(d, config.ffn, config.dropout, each) for p in own if config.ffn}
+            {p: position_wise_ffn(d, config.ffn, config.dropout) for p in own if config.ffn}
         )
         gates = own if config.fusion == "gated" else ()
         self.unimodal_gate = nn.ModuleDict({p: nn.Linear(d, d, bias=False) for p in gates})

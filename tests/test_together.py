@@ -8,7 +8,7 @@ import torch
 from test_training import dataset, dataset_of, fit, tiny
 from torch.testing import assert_close
 
-from lpgnet import training
+from lpgnet import model, training
 from lpgnet.analysis import records
 from lpgnet.experiments import EXPERIMENTS
 from lpgnet.model import BLOCK, Batch, Dropout, Layout
@@ -78,9 +78,10 @@ def test_masks_are_drawn_by_the_seed_s_own_generator():
 
 
 def batch_of(lengths):
-    layout, rows = Layout(torch.tensor(lengths)), torch.randn(sum(lengths), 2)
+    layout = Layout(torch.tensor(lengths))
+    rows = {m: torch.randn(sum(lengths), 2) for m in ("text", "audio")}
     labels = torch.zeros(sum(lengths), dtype=int)
-    return Batch({"text": rows}, {"text": layout}, labels, labels)
+    return Batch(rows, dict.fromkeys(rows, layout), labels, labels)
 
 
 def test_stacked_batches_by_hand():
@@ -90,6 +91,31 @@ def test_stacked_batches_by_hand():
     assert made["layout"]["valid"].shape == (2, 2, 3)
     assert made["labels"].tolist() == [[0, 0, 0, 0], [0, 0, 0, -1]]
     assert made["rows"]["text"].shape == (2, 4, 2)
+
+
+@pytest.mark.parametrize("name", ["full", "sdt"])
+def test_cutting_a_batch_into_pieces_changes_no_loss_and_no_gradient(monkeypatch, name):
+    """Eleven dialogues, padded two at a time or all at once, with the same dropout masks."""
+    made = []
+    for size in (2, 100):
+        monkeypatch.setattr(model, "PIECE", size)
+        torch.manual_seed(0)
+        batch = batch_of(list(range(1, 12)))
+        run = dropped(name)
+        several = Seeds([training.MODELS[type(run.model)](run.model, {"text": 2, "audio": 2}, 4, 1)])
+        loss = several.loss([batch], [torch.Generator().manual_seed(0)], run.loss, None)
+        loss.sum().backward()
+        made.append([loss.detach(), *(p.grad for p in several.parameters.values())])
+    for one, two in zip(*made, strict=True):
+        assert_close(one, two, rtol=1e-4, atol=1e-6)
+
+
+def test_a_piece_is_padded_to_its_own_longest():
+    layout = Layout(torch.tensor([1, 2, 1, 3, 2, 2, 1, 1, 9, 4]))
+    assert [tuple(piece.valid.shape) for piece in layout.pieces] == [(8, 3), (2, 9)]
+    rows = torch.arange(26.0)[:, None]
+    padded = layout.cut(rows)
+    assert torch.equal(torch.cat([p.unpad(x) for p, x in zip(layout.pieces, padded, strict=True)]), rows)
 
 
 def test_a_group_leaves_the_records_of_its_seeds(here, tmp_path):
