@@ -1,6 +1,6 @@
 """`make bench`: speed and memory as ratios, each pair measured in one run on this machine.
 
-python tests/bench.py [training] [extraction] [store] [frames]: all of them unless some are named.
+python tests/bench.py [training] [together] [extraction] [store] [frames]: all of them unless some are named.
 """
 
 import os
@@ -218,7 +218,7 @@ def dialogues(count: int, utterances: int, longest: int, seed: int) -> list[int]
 class Made:
     """What `training.fit` reads of a Dataset: 4,290 training and 1,241 test utterances of noise."""
 
-    def __init__(self):
+    def __init__(self, device: str = "cpu"):
         parts = {"train": dialogues(108, 3860, 110, 0), "validation": dialogues(12, 430, 83, 1)}
         parts["test"] = dialogues(31, 1241, 83, 2)
         total = sum(map(sum, parts.values()))
@@ -231,6 +231,8 @@ class Made:
         units = [torch.arange(a, b) for a, b in itertools.pairwise(ends)]
         counts = np.cumsum([0, *map(len, parts.values())])
         self.units = {p: units[a:b] for p, a, b in zip(parts, counts[:-1], counts[1:], strict=True)}
+        self.rows = {m: rows.to(device) for m, rows in self.rows.items()}
+        self.labels, self.speaker = self.labels.to(device), self.speaker.to(device)
         self.at_frames, self.reach, self.longest = False, None, 110
 
     batch, class_weight = Dataset.batch, Dataset.class_weight
@@ -371,7 +373,40 @@ def training_speed() -> None:
     print(f"  peak memory of one run: {child(most_memory, per_epoch, 'full', False) / MIB:.0f} MiB")
 
 
-PARTS = {"training": training_speed, "extraction": extraction, "store": reading, "frames": frames}
+def together(count: int = 4) -> None:
+    """Seeds side by side on stacked weights against one after the other, and bfloat16 products against full."""
+    device = training.device_named("auto").type
+    torch.set_num_threads(1)
+    data = Made(device)
+    for name in ("full", "sdt"):
+        run = experiment(name)
+        run = replace(run, train=replace(run.train, epochs=2, precision="full"))
+        mixed = replace(run, train=replace(run.train, precision="mixed"))
+        fits, seconds = {}, {}
+        ways = {"beside": (run, [[*range(count)]]), "alone": (run, [[s] for s in range(count)])}
+        ways["mixed"] = (mixed, [[*range(count)]])
+        for way, (asked, groups) in ways.items():
+            start = time.perf_counter()
+            fits[way] = [fitted for group in groups for fitted in training.fit(asked, data, group)]
+            seconds[way] = time.perf_counter() - start
+        print(f"{name} on {device}, {count} seeds, 2 epochs at the paper's size")
+        for way, other, told in (
+            ("beside", "alone", "side by side, against one after the other"),
+            ("mixed", "beside", "bfloat16 products, against single precision"),
+        ):
+            pairs = zip(fits[way], fits[other], strict=True)
+            far = max(np.abs(a.test_logits[-1] - b.test_logits[-1]).max() for a, b in pairs)
+            ratio = seconds[other] / seconds[way]
+            print(f"  {told}: {ratio:.2f} x as fast, logits differ by {far:.1e} at most")
+
+
+PARTS = {
+    "training": training_speed,
+    "together": together,
+    "extraction": extraction,
+    "store": reading,
+    "frames": frames,
+}
 
 
 def main() -> None:
