@@ -373,8 +373,8 @@ def training_speed() -> None:
     print(f"  peak memory of one run: {child(most_memory, per_epoch, 'full', False) / MIB:.0f} MiB")
 
 
-def together(count: int = 4) -> None:
-    """Seeds side by side on stacked weights against one after the other, and bfloat16 products against full."""
+def together(count: int = 2) -> None:
+    """Seeds side by side on stacked weights, against one after the other; bfloat16 products, against full."""
     device = training.device_named("auto").type
     torch.set_num_threads(1)
     data = Made(device)
