@@ -40,22 +40,19 @@ def timed(work) -> float:
     return time.perf_counter() - start
 
 
-def child(work, *arguments):
-    """What `work` returns, in a fresh process."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(work, arguments)
+def child(work, *arguments, frugal: bool = False):
+    """What `work` returns, in a fresh process.
 
-
-def child_memory(work, *arguments) -> int:
-    """Bytes by which the largest resident memory of a fresh process grows during `work`.
-
-    There, what is freed goes back at once; it costs time, so nothing is timed in such a process.
+    frugal: what is freed goes back at once, so that memory can be measured; nothing is timed there.
     """
-    os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"
+    settings = {"MALLOC_MMAP_THRESHOLD_": "65536"} if frugal else {}
+    os.environ |= settings
     try:
-        return child(most_memory, work, *arguments)
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            return pool.apply(work, arguments)
     finally:
-        del os.environ["MALLOC_MMAP_THRESHOLD_"]
+        for name in settings:
+            del os.environ[name]
 
 
 def most_memory(work, *arguments) -> int:
@@ -191,7 +188,7 @@ def frames() -> None:
     print("one attention path, batch 4, d 64, forward and backward: memory that it needs at its peak")
     print(f"  {'length':>8} {'by blocks':>12} {'at once':>12} {'ratio':>7}")
     for length in (512, 1024, 2048, 4096):
-        split, whole = (child(attention_memory, length, block) for block in (BLOCK, 10**6))
+        split, whole = (child(attention_memory, length, block, frugal=True) for block in (BLOCK, 10**6))
         print(f"  {length:>8} {split / MIB:8.0f} MiB {whole / MIB:8.0f} MiB {whole / split:6.1f} x")
 
 
@@ -381,7 +378,9 @@ def training_speed() -> None:
     with multiprocessing.get_context("spawn").Pool(cores) as pool:
         together = pool.starmap(per_epoch, [("full", False)] * cores)
     print(f"  all {cores} cores, a seed each: {np.mean(together) / cores:.2f} s per seed-epoch of LPGNet")
-    print(f"  peak memory of one run: {child_memory(per_epoch, 'full', False) / MIB:.0f} MiB")
+    print(
+        f"  peak memory of one run: {child(most_memory, per_epoch, 'full', False, frugal=True) / MIB:.0f} MiB"
+    )
 
 
 def together(count: int = 2) -> None:
