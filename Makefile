@@ -6,10 +6,13 @@ READY := $(VENV)/.ready
 export PYTHONHASHSEED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: env reproduce test lab mutants bench lock clean
+.PHONY: env reproduce beyond test lab mutants bench lock clean
 
 reproduce: env  ## Tables 1-7 on the simulated corpus: data, features, all runs, tables, figures, HTML
 	$(BIN)/python -m lpgnet reproduce
+
+beyond: env  ## Notebook 07: every other reading of the paper, and what context is, on the simulated corpus
+	$(BIN)/python -m lpgnet reproduce --only 01,07 --seeds 5
 
 test: env  ## Lint, all tests, and a small run of every notebook
 	$(BIN)/ruff check .

@@ -46,7 +46,8 @@ def take_out(place: Place, form: str, out: Path) -> list[Path]:
 
     data, table = describe(place), store.utterances(place.features)
     sets = {m: about for m, about in data["features"].items() if m != "fits"}
-    fits = [key for key in data["features"].get("fits", {}) if f"/{place.labels}/" in key]
+    start = f"{place.profile}/{place.labels}/"
+    fits = [k for k in data["features"].get("fits", {}) if k.startswith(start) and k.endswith("/tenth")]
     if len(fits) > 1:
         raise ValueError(
             f"{place.name} has a text encoder per fold; export one split of one fold, or --frozen"

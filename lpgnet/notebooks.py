@@ -10,7 +10,7 @@ import re
 import sys
 from pathlib import Path
 
-from lpgnet.analysis import records
+from lpgnet.analysis import readings, records
 from lpgnet.analysis.typeset import mathml
 from lpgnet.config import ROOT
 from lpgnet.experiments import EXPERIMENTS, TABLED
@@ -18,7 +18,11 @@ from lpgnet.files import sweep, whole
 from lpgnet.places import CORPORA, Parameters, Place, parameters
 
 SOURCE = ROOT / "notebooks"
-BESIDE = {"04": ("efficiency.csv",), "08": ("missing.csv", "figures/missing.png")}  # what else it writes
+BESIDE = {  # what else it writes
+    "04": ("efficiency.csv",),
+    "07": ("readings.csv", "context.csv", "figures/readings.png", "figures/context.png"),
+    "08": ("missing.csv", "figures/missing.png"),
+}
 NOTEBOOKS = tuple(sorted(path.stem for path in SOURCE.glob("0*.ipynb")))
 ASKED = ("07",)  # run only where they are asked for
 
@@ -72,10 +76,17 @@ def outputs(name: str, place: Place, given: dict) -> bool:
     if not extracted(place):
         return False
     data, settings = records.describe(place), given.get("SETTINGS", {})
-    names, _ = records.possible(data, given["EXPERIMENTS"], settings)
+    names, _ = records.possible(data, experiments(name, given), settings)
+    if any(records.unfitted(data, EXPERIMENTS[e]) for e in names):
+        return False
     jobs = records.plan(place, data, names, given["SEEDS"], settings)
     beside = [place.results / path for path in BESIDE.get(name[:2], ()) if names]
     return all(records.done(job) for job in jobs) and all(path.exists() for path in beside)
+
+
+def experiments(name: str, given: dict) -> list[str]:
+    """What a notebook runs; 07, where it is told none: every reading and context."""
+    return given.get("EXPERIMENTS", []) or (readings.names() if name.startswith("07") else [])
 
 
 def extracted(place: Place) -> bool:
@@ -242,15 +253,15 @@ def forecast(asked: Parameters, only: str | None = None) -> str:
     from lpgnet.cost import seconds_per_run
 
     place = asked.place
-    named = dict.fromkeys(e for name in chosen(only) for e in declared(name).get("EXPERIMENTS", []))
-    listed = [e for e in named if place.finetuned or EXPERIMENTS[e].data.text != "frozen"]
+    named = dict.fromkeys(e for name in chosen(only) for e in experiments(name, declared(name)))
+    listed = [e for e in named if place.finetuned or EXPERIMENTS[e].data.text is None]
     todo = dict.fromkeys(listed, asked.SEEDS * (5 if place.split == "loso" else 1))
     measured: dict[str, float] = {}
     if extracted(place):
         data = records.describe(place)
         names, _ = records.possible(data, list(todo))
-        todo = dict.fromkeys(names, 0)
-        for name in todo:
+        todo = {name: todo[name] for name in names}
+        for name in [n for n in names if not records.unfitted(data, EXPERIMENTS[n])]:
             todo[name] = sum(not records.done(job) for job in records.plan(place, data, [name], asked.SEEDS))
         measured = records.load(place, data).groupby("experiment")["seconds"].mean().to_dict()
     seconds = {name: measured.get(name) or seconds_per_run(name, place) for name in todo}

@@ -92,9 +92,9 @@ def slug(encoder: str) -> str:
     return re.sub(r"[^\w.-]", "_", last)
 
 
-def fit_key(profile: str, labels: str, fold: str, validation: str) -> str:
-    """What names a text encoder fitted to a fold, after its own name in the store's index."""
-    return f"{profile}/{labels}/{fold}/{validation}"
+def fit_key(profile: str, labels: str, fold: str, validation: str, text: str = "finetuned") -> str:
+    """What names a set of a text encoder fitted to a fold, after the encoder's name in the store."""
+    return "/".join((profile, labels, fold, validation, *(["crossfitted"] if text == "crossfitted" else [])))
 
 
 def about_import(corpus: str, output: Path | None = None) -> dict:

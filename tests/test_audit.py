@@ -21,7 +21,7 @@ from lpgnet.analysis.audit import data_audit, paper_audit, split_checks
 from lpgnet.analysis.audit.encoder_checks import check_fits, check_pasts
 from lpgnet.analysis.audit.paper_kinds import FAILS, HOLDS, OPEN, Cell, agrees, attainable, half_unit, minus
 from lpgnet.config import ROOT, FineTuneConfig
-from lpgnet.features import extract, store
+from lpgnet.features import crossfit, extract, store
 from lpgnet.files import write_json
 from lpgnet.places import about_import
 
@@ -757,6 +757,24 @@ def test_a_fit_used_for_another_fold_is_found_and_named(fitted):
     store.add(fitted.features, {"text/tiny-bert/quick/majority-4/session5/tenth": other})
     said = told(fits_of(fitted), "fit quick/majority-4/session5/tenth")
     assert "training part of another fold, session2" in said
+
+
+def test_a_cross_fitted_set_is_made_again_from_its_groups(fitted, monkeypatch):
+    key = "text/tiny-bert/quick/majority-4/session5/tenth/crossfitted"
+    crossfit.crossfitted(fitted, [FIT], 1)
+    check = key.replace("text/tiny-bert/", "fit ")
+    found = fits_of(fitted).set_index("check").loc[check]
+    assert found["severity"] == "ok" and "each of 4 groups was read by an encoder" in found["finding"]
+    audited = data_audit.audit_data(fitted)
+    assert not [c for c, s in grave(audited) if s == "fault"]
+    with monkeypatch.context() as leaky:  # every group by an encoder that saw it
+        whole = {
+            f"session {s}": extract.training_part(store.utterances(fitted.features), "loso", FIT)
+            for s in (1, 2, 3, 4)
+        }
+        leaky.setattr(crossfit, "parts_of", lambda *_: whole)
+        crossfit.crossfitted(fitted, [FIT], 1)
+    assert "not read by encoders fitted without it" in told(fits_of(fitted), check)
 
 
 def past(corpus: str, name: str):

@@ -139,6 +139,35 @@ def test_tables_come_from_records_alone(uninterrupted, tmp_path):
     assert tables(tmp_path) == tables(output)
 
 
+BEYOND = """
+from lpgnet import notebooks, places
+asked = places.parameters({"SEEDS": 2, "JOBS": 2, "FINETUNE": FINETUNE})
+some = ["full", "linear", "r13a_full", "shuffled_full", "r27_sdt", "sdt", "r18b_full"]
+print([notebooks.run(name, asked, **more) for name, more in (
+    ("01_feature_extraction", {"ROOT": RELEASE}),
+    ("07_beyond_the_paper", {"EXPERIMENTS": some}),
+    ("07_beyond_the_paper", {"EXPERIMENTS": some}),
+)])
+"""
+
+
+@pytest.mark.parametrize("finetune", [None, True])
+def test_beyond_the_paper_on_what_was_asked_for(finetune, uninterrupted, small_tree, tmp_path):
+    """With cross-fitted features where the encoder is fine-tuned; a second call does nothing."""
+    kept = uninterrupted[0] / "results" / "simulated" / "features"
+    shutil.copytree(kept, tmp_path / "results" / "simulated" / "features")
+    block = BEYOND.replace("FINETUNE}", f"{finetune}}}").replace("RELEASE", repr(str(small_tree)))
+    options = {"env": environment(tmp_path), "cwd": ROOT, "capture_output": True, "text": True}
+    done = subprocess.run([sys.executable, "-c", block], **options)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert "[True, True, False]" in done.stdout
+    results = next(tmp_path.glob("results/*/readings.csv")).parent
+    assert {"readings.png", "context.png"} <= {path.name for path in results.glob("figures/*")}
+    assert "R24" in (results / "readings.csv").read_text() and (results / "context.csv").exists()
+    made = {path.name for path in results.glob("runs/*/")}
+    assert ("r18b_full" in made) == bool(finetune) and {"r13a_full", "shuffled_full"} <= made
+
+
 # Nothing is lost
 
 LIVES = 8  # how often the power goes

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from functools import partial
 
 import numpy as np
@@ -9,16 +10,19 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
-from conftest import WORDS, made_table
+from conftest import TURNS, WORDS, made_table
 from safetensors.numpy import load_file
 from test_features import tone
 
-from lpgnet import places
+from lpgnet import experiments, places
+from lpgnet.analysis import records
 from lpgnet.config import FineTuneConfig
 from lpgnet.corpora.wav import RATE, read_wav
-from lpgnet.features import extract, finetune, store
+from lpgnet.features import crossfit, extract, finetune, store
 from lpgnet.features.audio import Prosody
 from lpgnet.features.text import TextEncoder, shipped
+from lpgnet.files import write_json
+from lpgnet.labels import Fold, folds, manifest
 
 ABOUT = {"size": 3, "frame_size": 2, "precision": "float16", "folder": "x", "utterances": 5, "absent": ["u1"]}
 
@@ -220,3 +224,135 @@ def test_a_fit_leaves_the_global_generator_alone(tiny_bert, tmp_path):
     training = extract.training_part(worded(made_table()), "session5", FIT)
     finetune.fit(tiny_bert, training, QUICKLY, tmp_path / "fit", "cpu")
     assert torch.equal(torch.rand(3), want)
+
+
+# Cross-fitting (Reading R18's third way)
+
+CROSSED = f"{FIT.key}/crossfitted"
+
+
+def cross_fitted(output, tiny_bert, table):
+    """A place whose store has the fold's own fit and the cross-fitted set."""
+    place = dataclasses.replace(places.place(), output=output, text=str(tiny_bert), finetuned=True)
+    extract.extract(place, table.assign(wav=""), output, jobs=2)
+    crossfit.crossfitted(place, [FIT], jobs=2)
+    return place
+
+
+@pytest.fixture
+def crossed(tiny_bert, tmp_path, monkeypatch):
+    monkeypatch.setitem(extract.FINETUNE, "quick", QUICKLY)
+    return cross_fitted(tmp_path / "first", tiny_bert, worded(made_table()))
+
+
+def read_set(place, key: str):
+    held = store.Features(place.features, store.read_index(place.features)["sets"][f"text/tiny-bert/{key}"])
+    return held.vectors().numpy(), [held.frames(i, 99).numpy() for i in range(len(held.vectors()))]
+
+
+def test_what_is_not_trained_on_has_the_bytes_of_the_fold_s_own_fit(crossed):
+    table = store.utterances(crossed.features)
+    (fold,) = folds(manifest(table, "majority-4"), "session5")
+    trained = table["dialogue"].isin(fold.train).to_numpy()
+    assert trained.sum() == 12 * TURNS and (~trained).sum() == 8 * TURNS
+    (own, own_frames), (vectors, frames) = read_set(crossed, FIT.key), read_set(crossed, CROSSED)
+    same = [v.tobytes() == w.tobytes() for v, w in zip(own, vectors, strict=True)]
+    assert same == [not there for there in trained]
+    for mine, theirs, there in zip(own_frames, frames, trained, strict=True):
+        assert mine.shape == theirs.shape and np.array_equal(mine, theirs) != there
+
+
+def test_no_training_utterance_is_read_by_an_encoder_that_saw_its_group(crossed, tiny_bert, tmp_path):
+    """Other labels in Session 2: its own features stay, since they come from Sessions 1, 3 and 4."""
+    table = worded(made_table())
+    group = (table["session"] == 2).to_numpy()
+    labels = table["label"].where(~group, table["label"].map({"hap": "sad", "sad": "ang", "ang": "hap"}))
+    other = table.assign(label=labels.fillna(table["label"]))
+    (before, _), (after, _) = (
+        read_set(place, CROSSED) for place in (crossed, cross_fitted(tmp_path / "second", tiny_bert, other))
+    )
+    same = (before == after).all(axis=1)
+    validated = table["dialogue"].isin(folds(manifest(table, "majority-4"), "session5")[0].validation)
+    assert same[group & ~validated].all()
+    assert not same[~group].any()  # they do depend on Session 2: the test would notice
+
+
+def test_a_group_s_encoder_is_told_nothing_of_it():
+    table = worded(made_table())
+    readers, parts = (f(table, "session5", FIT) for f in (crossfit.readers_of, crossfit.parts_of))
+    assert sorted(parts) == [f"session {s}" for s in range(1, 5)]
+    training = extract.training_part(table, "session5", FIT)
+    for name, part in parts.items():
+        own = set(table["id"][readers == name])
+        assert own and not own & set(part["id"])
+        assert set(part["id"]) | own >= set(training["id"])
+    assert (readers[table["session"] == 5] == crossfit.OWN).all()
+
+
+def test_dialogues_of_one_session_are_dealt_into_five_groups():
+    table = made_table().assign(session=0)
+    names = tuple(sorted(table["dialogue"].unique()))
+    dealt = crossfit.groups_of(table, Fold("official", names, (), ()))
+    counts = pd.Series(dealt).value_counts()
+    assert counts.tolist() == [4] * 5 and set(dealt) == set(names)
+    with pytest.raises(ValueError, match="trains on 1 dialogue: cross-fitting wants two"):
+        crossfit.groups_of(table, Fold("official", names[:1], (), ()))
+
+
+def test_cross_fitting_goes_on_where_it_was(crossed):
+    index = store.read_index(crossed.features)
+    about = index["sets"][f"text/tiny-bert/{CROSSED}"]
+    shards = sorted((crossed.features / about["folder"]).glob("*.safetensors"))
+    weights = sorted(crossed.features.parent.glob("encoders/*/model.safetensors"))
+    kept = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in [*shards, *weights]}
+    last = max(weights, key=lambda p: p.stat().st_mtime_ns)  # of a group, not the fold's own
+    shards[1].unlink()
+    shutil.rmtree(last.parent)
+    crossfit.crossfitted(crossed, [FIT], jobs=1)
+    assert store.read_index(crossed.features) == index
+    assert {p: p.read_bytes() for p in kept} == {p: content for p, (content, _) in kept.items()}
+    touched = {p for p, (_, when) in kept.items() if p.stat().st_mtime_ns != when}
+    assert touched == {shards[1], last}
+
+
+def test_a_cross_fitted_run_reads_its_own_set_and_is_refused_where_nothing_is_fitted(crossed, here):
+    data = records.describe(crossed)
+    sets = data["features"]["fits"]
+    assert sets[CROSSED]["recipe"] != sets[FIT.key]["recipe"]
+    run = experiments.experiment("r18b_full", "quick", {"labels": "majority-4"})
+    assert records._features(data, run, "session5")["text"] == sets[CROSSED] and not records.unfitted(
+        data, run
+    )
+    del sets[CROSSED]
+    assert records.unfitted(data, run) == [CROSSED]
+    with pytest.raises(
+        LookupError, match=r"session5/tenth/crossfitted \(there are .*: run notebook 01; .* 07"
+    ):
+        records._features(data, run, "session5")
+    crossfit.prepare(here, ["r18b_full"], 1)  # nothing to make
+    assert "--finetune" in records.possible(records.describe(here), ["r18b_full"])[1]["r18b_full"]
+
+
+def test_cross_fitting_wants_the_fold_s_own_fit(crossed):
+    index = store.read_index(crossed.features)
+    del index["sets"][f"text/tiny-bert/{FIT.key}"]
+    write_json(crossed.features / "index.json", index)
+    with pytest.raises(LookupError, match="to cross-fit beside: run notebook 01"):
+        crossfit.crossfitted(crossed, [FIT], jobs=1)
+
+
+def test_readings_that_train_on_other_parts_get_fits_of_their_own(crossed):
+    table, names = (
+        store.utterances(crossed.features),
+        ["full", "r13a_full", "r13b_full", "full_6", "r18b_full"],
+    )
+    wanted = extract.fits(crossed, table, [experiments.EXPERIMENTS[name] for name in names])
+    assert [fit.key for fit in wanted] == [
+        f"quick/{rest}"
+        for rest in (
+            "majority-4/session5/tenth",
+            "majority-4/session5/session4",
+            "majority-4/session5/none",
+            "majority-6/session5/tenth",
+        )
+    ]

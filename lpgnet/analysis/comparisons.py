@@ -58,12 +58,12 @@ def compare(predictions: list[Predictions], data: dict) -> tuple[pd.DataFrame, p
     Pairs: one line per pair of `PAIRS` and metric: a - b in points with both intervals, both tests, and d_z.
     Holm's correction is over the pairs of a table that have been run, for each metric and kind of test apart.
     """
-    sets = [_scored(part) for part in predictions]
+    sets = [scored(part) for part in predictions]
     return _intervals(sets, data), _pairs(sets, data)
 
 
 @dataclass(frozen=True)
-class _Scored:
+class Scored:
     """The models of one label set: their seeds, and their scores on the resampled test set."""
 
     labels: str
@@ -74,12 +74,13 @@ class _Scored:
         return dict(zip(self.seeds[experiment], self.scores[experiment].whole[metric], strict=True))
 
 
-def _scored(part: Predictions) -> _Scored:
+def scored(part: Predictions) -> Scored:
+    """The same test dialogues are drawn for every model of a label set."""
     seeds = {name: list(found) for name, found in part.predicted.items()}
-    return _Scored(part.labels, seeds, {name: resample(part.counts(name), SHOWN) for name in seeds})
+    return Scored(part.labels, seeds, {name: resample(part.counts(name), SHOWN) for name in seeds})
 
 
-def _intervals(sets: list[_Scored], data: dict) -> pd.DataFrame:
+def _intervals(sets: list[Scored], data: dict) -> pd.DataFrame:
     lines = []
     for part in sets:
         for (name, found), metric in product(part.scores.items(), SHOWN):
@@ -95,9 +96,9 @@ def _intervals(sets: list[_Scored], data: dict) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def _pairs(sets: list[_Scored], data: dict) -> pd.DataFrame:
+def _pairs(sets: list[Scored], data: dict) -> pd.DataFrame:
     lines = [
-        identity(data, part.labels) | {"table": table} | _compared(part, a, b, metric)
+        identity(data, part.labels) | {"table": table} | compared(part, a, b, metric)
         for table, names in PAIRS.items()
         for metric in SHOWN
         for a, b in names
@@ -107,12 +108,13 @@ def _pairs(sets: list[_Scored], data: dict) -> pd.DataFrame:
     frame = pd.DataFrame(lines)
     for name in ("p_seeds", "p_dialogues") if lines else ():
         corrected = frame.groupby(["table", "metric"], sort=False)[name].transform(holm)
-        frame[f"{name}_holm"] = [_significant(p) for p in corrected]
-        frame[name] = [_significant(p) for p in frame[name]]
+        frame[f"{name}_holm"] = [significant(p) for p in corrected]
+        frame[name] = [significant(p) for p in frame[name]]
     return frame
 
 
-def _compared(part: _Scored, a: str, b: str, metric: str) -> dict:
+def compared(part: Scored, a: str, b: str, metric: str) -> dict:
+    """a - b in points over their common seeds: both intervals, both tests (not yet corrected), and d_z."""
     first, second = part.by_seed(a, metric), part.by_seed(b, metric)
     common = [s for s in first if s in second]
     seeds = paired_seeds(first, second)
@@ -135,5 +137,5 @@ def _range(name: str, found) -> dict[str, float]:
     return {f"{name}_low": percent(found.ci_low), f"{name}_high": percent(found.ci_high)}
 
 
-def _significant(p: float) -> float:
+def significant(p: float) -> float:
     return float(f"{p:.4g}")

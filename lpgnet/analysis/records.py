@@ -148,11 +148,19 @@ def _refusal(data: dict, run: RunConfig) -> str:
         return f"{data['corpus']} does not say who speaks"
     if run.data.labels and run.data.labels not in data["protocols"]:
         return f"{data['corpus']} does not carry the labels {run.data.labels}"
+    if run.data.validation == "session4" and not _sessions_left(data, run.data.labels or data["labels"]):
+        return f"{data['corpus']} has no two sessions to train on"
     if run.data.text == "frozen" == data["text"]:
         return FROZEN_HERE
-    if run.data.text == "finetuned" and "fits" not in sets:
+    if run.data.text in ("finetuned", "crossfitted") and "fits" not in sets:
         return "no text encoder is fine-tuned here (--finetune)"
     return ""
+
+
+def _sessions_left(data: dict, labels: str) -> bool:
+    """Whether a fold trains on two sessions at least, so that one can be held out for validation."""
+    groups = data["protocols"][labels]["counts"].keys()
+    return data["split"] != "official" and len(groups) > 2
 
 
 def read_data(runs: Path) -> dict:
@@ -197,14 +205,29 @@ def _job(place: Place, data: dict, name: str, run: RunConfig, fold: str, seed: i
 def _features(data: dict, run: RunConfig, fold: str) -> dict[str, dict]:
     """modality -> the entry of the set that a run reads: text as published, or fitted to its fold."""
     sets = {m: data["features"][m] for m in MODALITIES if m in data["features"]}
-    if run.data.text == "finetuned":
-        fit = fit_key(data["profile"], run.data.labels, fold, run.data.validation)
-        if fit not in data["features"]["fits"]:
+    if run.data.text != "frozen":
+        fits, key = data["features"]["fits"], _fit(data, run, fold)
+        if key not in fits:
             raise LookupError(
-                f"no text encoder fitted to {fit} (it has {', '.join(data['features']['fits'])})"
+                f"no text features fitted to {key} (there are {', '.join(fits)}): run notebook 01; "
+                "for other readings, 07"
             )
-        sets["text"] = data["features"]["fits"][fit]
+        sets["text"] = fits[key]
     return sets
+
+
+def _fit(data: dict, run: RunConfig, fold: str) -> str:
+    asked = run.data
+    key = (data["profile"], asked.labels or data["labels"], fold, asked.validation)
+    return fit_key(*key, asked.text or data["text"])
+
+
+def unfitted(data: dict, run: RunConfig) -> list[str]:
+    """The fitted text features that a run reads and the store lacks, by key."""
+    if (run.data.text or data["text"]) == "frozen":
+        return []
+    folds = data["protocols"][run.data.labels or data["labels"]]["folds"]
+    return [key for fold in folds if (key := _fit(data, run, fold)) not in data["features"].get("fits", {})]
 
 
 def save(path: Path, record: Record, predictions: pd.DataFrame) -> None:
@@ -253,6 +276,7 @@ def load(place: Place, data: dict | None = None, settings: dict[str, Any] | None
     records = {path: record for path, record in every.items() if record is not None}
     seeds = 1 + max((r.seed for r in records.values()), default=-1)
     names, _ = possible(data, sorted({r.experiment for r in records.values()} & set(EXPERIMENTS)))
+    names = [n for n in names if not unfitted(data, experiment(n, place.profile, settings))]
     wanted = {job.path: job.key for job in plan(place, data, names, seeds, settings)}
     current = {path: r for path, r in records.items() if wanted.get(path) == r.key}
     rows = [asdict(r) | {"seconds": r.made["seconds"], "path": str(p)} for p, r in current.items()]

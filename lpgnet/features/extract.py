@@ -2,14 +2,17 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import joblib
 import pandas as pd
 
-from lpgnet.config import FINETUNE
+from lpgnet.config import FINETUNE, RunConfig
 from lpgnet.corpora.clip import read_clip
+from lpgnet.experiments import TABLED
 from lpgnet.features import finetune, store
 from lpgnet.features.encoders import encoder
 from lpgnet.features.text import TextEncoder
@@ -56,15 +59,15 @@ def extract(
     return index
 
 
-def fits(place: Place, table: pd.DataFrame) -> list[Fit]:
-    """The fits that the experiments of a place need: its labels and, where it can, six classes."""
-    wanted = [
-        p for p in dict.fromkeys((place.labels, "majority-6")) if p in protocols(place.corpus, place.output)
-    ]
+def fits(place: Place, table: pd.DataFrame, runs: Iterable[RunConfig] = tuple(TABLED.values())) -> list[Fit]:
+    """The fits that some runs need (the tables': its labels and, where it can, six classes), each once."""
+    asked = dict.fromkeys((r.data.labels or place.labels, r.data.validation) for r in runs)
+    carried = protocols(place.corpus, place.output)
     return [
-        Fit(place.profile, labels, fold.name, "tenth")
-        for labels in wanted
-        for fold in folds(manifest(table, labels), place.split)
+        Fit(place.profile, labels, fold.name, validation)
+        for labels, validation in asked
+        if labels in carried
+        for fold in folds(manifest(table, labels), place.split, validation)
     ]
 
 
@@ -72,22 +75,33 @@ def finetuned(place: Place, wanted: list[Fit], jobs: int, device: str = "cpu") -
     """Fit the place's text encoder to each fold of `wanted` and encode every utterance; returns the index."""
     table = store.utterances(place.features)
     work = _Work(table, Path(), place.features, 1 if device == "cuda" else jobs, device)
-    base = encoder("text", place.text)
-    made, todo = {}, []
-    for fit in wanted:
-        training = training_part(table, place.split, fit)
-        settings = FINETUNE[fit.profile]
-        identity = finetune.identity(base, training, settings, digest(manifest(table, fit.labels)))
-        folder = place.features.parent / "encoders" / f"text-{identity[:8]}"
-        made[fit] = folder, identity
-        if not folder.exists():
-            todo.append(joblib.delayed(finetune.fit)(base.folder, training, settings, folder, device))
-    spread("text encoders fitted to a fold", todo, work.jobs)
+    parts = {fit: (training_part(table, place.split, fit), fit) for fit in wanted}
+    base, made = encoder("text", place.text), fitted_encoders(place, parts, work.jobs, device)
     sets = {}
     for fit, (folder, identity) in made.items():
         name = f"{base.name}, fine-tuned on {fit.key}"
         sets[f"text/{slug(place.text)}/{fit.key}"] = work.fitted(folder, name, identity, base.precision)
     return store.add(place.features, sets)
+
+
+def fitted_encoders(
+    place: Place, wanted: dict[Any, tuple[pd.DataFrame, Fit]], jobs: int, device: str
+) -> dict[Any, tuple[Path, str]]:
+    """Fit the place's text encoder to each training part of `wanted`; returns folder and identity of each.
+
+    wanted: name -> what it is fitted on (columns id, text, label), and the fold that this is a part of.
+    """
+    table, base = store.utterances(place.features), encoder("text", place.text)
+    made, todo = {}, {}
+    for name, (training, fit) in wanted.items():
+        settings = FINETUNE[fit.profile]
+        identity = finetune.identity(base, training, settings, digest(manifest(table, fit.labels)))
+        folder = place.features.parent / "encoders" / f"text-{identity[:8]}"
+        made[name] = folder, identity
+        if not folder.exists():
+            todo[folder] = joblib.delayed(finetune.fit)(base.folder, training, settings, folder, device)
+    spread("text encoders fitted to a fold", list(todo.values()), jobs)
+    return made
 
 
 def training_part(table: pd.DataFrame, split: str, fit: Fit) -> pd.DataFrame:

@@ -5,7 +5,8 @@ results/<corpus>/features/
     index.json                     key of each set -> encoder, version, sizes, precision, recipe, folder
     <modality>-<recipe8>/0000.safetensors, ...   vectors (n, F), frames (sum T, F'), lengths (n,)
 
-A key is `<modality>/<encoder>`, and for an encoder fitted to a fold `text/<encoder>/<fit>`.  Frame
+A key is `<modality>/<encoder>`, and for an encoder fitted to a fold `text/<encoder>/<fit>`, with
+`/crossfitted` after it for the set of `lpgnet.features.crossfit`.  Frame
 sequences are ragged and may be in half precision.  A shard holds `SHARD` utterances in the table's order and
 is written whole, so a killed extraction goes on where it was.
 """
@@ -152,7 +153,7 @@ class Features:
         self.shards = []
         for path in paths:
             self.shards.append(
-                _read(path, ("vectors", "lengths", "frames") if framed else ("vectors", "lengths"))
+                read_shard(path, ("vectors", "lengths", "frames") if framed else ("vectors", "lengths"))
             )
         if about["frame_size"]:
             self.ends = [shard["lengths"].cumsum(0).tolist() for shard in self.shards]
@@ -171,7 +172,7 @@ class Features:
         return self.shards[place]["frames"][start : min(ends[row], start + most)]
 
 
-def _read(path: Path, checked: tuple[str, ...]) -> dict:
+def read_shard(path: Path, checked: tuple[str, ...]) -> dict:
     """The tensors of a shard, memory-mapped; a ValueError where its bytes aren't those that were written."""
     from safetensors.torch import load_file
 

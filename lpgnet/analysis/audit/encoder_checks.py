@@ -8,6 +8,7 @@ import pandas as pd
 
 from lpgnet.analysis.audit.findings import FAULT, NOTE, OK, WARNING, Finding, fine, unchecked
 from lpgnet.config import FINETUNE
+from lpgnet.features import crossfit
 from lpgnet.features.extract import Fit, fitted_recipe, training_part
 from lpgnet.features.finetune import identity
 from lpgnet.labels import digest, folds, labelled, manifest
@@ -69,6 +70,7 @@ ELSEWHERE = {  # encoders whose published training data hold no emotion corpus
 FIT_AGAIN = (
     "Delete the set's entry and folder, and run notebook 01: it fits the encoder to the training part."
 )
+CROSS_AGAIN = "Delete the set's entry and folder, and run notebook 07."
 
 
 def check_pasts(corpus: str, encoders: dict[str, str]) -> Iterator[Finding]:
@@ -113,23 +115,23 @@ def check_fits(index: dict, table: pd.DataFrame, base: str) -> Iterator[Finding]
         check, parts = f"fit {key.removeprefix(f'{base}/')}", key.removeprefix(f"{base}/").split("/")
         if base not in sets:
             yield unchecked(check, f"the store has no {base} to fit from")
-        elif len(parts) != 4 or parts[0] not in FINETUNE:
+        elif parts[0] not in FINETUNE or parts[4:] not in ([], ["crossfitted"]) or len(parts) < 4:
             yield unchecked(check, "its key names no profile, labels, fold and validation")
+        elif parts[4:]:
+            yield _composed(check, Fit(*parts[:4]), sets, base, table)
         else:
             yield _fit(check, Fit(*parts), sets[base], sets[key]["recipe"], table)
 
 
 def _fit(check: str, fit: Fit, base: dict, recipe: str, table: pd.DataFrame) -> Finding:
-    split = "official" if fit.fold == "official" else "loso"  # its folds are named as the paper's one is
+    split = _split(fit)
     try:
         own = training_part(table, split, fit)
     except ValueError as error:
         return Finding(check, FAULT, "the fold that it names can't be made", str(error), FIT_AGAIN)
 
     def made(rows: pd.DataFrame) -> str:
-        encoder = SimpleNamespace(name=base["encoder"], version=base["version"])
-        told = identity(encoder, rows, FINETUNE[fit.profile], digest(manifest(table, fit.labels)))
-        return fitted_recipe(told, table)
+        return fitted_recipe(_identity(base, rows, fit, table), table)
 
     if made(own) == recipe:
         return fine(check, f"fitted to the {len(own)} training utterances of its fold, and no other")
@@ -144,6 +146,32 @@ def _fit(check: str, fit: Fit, base: dict, recipe: str, table: pd.DataFrame) -> 
     )
     detail += " labels, settings or another base than the store has now."
     return Finding(check, FAULT, found, detail, FIT_AGAIN)
+
+
+def _split(fit: Fit) -> str:
+    return "official" if fit.fold == "official" else "loso"  # its folds are named as the paper's one is
+
+
+def _identity(base: dict, rows: pd.DataFrame, fit: Fit, table: pd.DataFrame) -> str:
+    encoder = SimpleNamespace(name=base["encoder"], version=base["version"])
+    return identity(encoder, rows, FINETUNE[fit.profile], digest(manifest(table, fit.labels)))
+
+
+def _composed(check: str, fit: Fit, sets: dict, base: str, table: pd.DataFrame) -> Finding:
+    """A cross-fitted set: was each group of the training part read by a fit without it?"""
+    own, key = f"{base}/{fit.key}", f"{base}/{check.removeprefix('fit ')}"
+    if own not in sets:
+        return unchecked(check, f"the store has no {own}, which it was made beside")
+    try:
+        parts = crossfit.parts_of(table, _split(fit), fit)
+        rows = table[["id"]].assign(reader=crossfit.readers_of(table, _split(fit), fit))
+    except ValueError as error:
+        return Finding(check, FAULT, "the fold that it names can't be made", str(error), FIT_AGAIN)
+    told = {group: _identity(sets[base], part, fit, table) for group, part in parts.items()}
+    if crossfit.recipe(sets[own]["recipe"], rows, told) == sets[key]["recipe"]:
+        return fine(check, f"each of {len(told)} groups was read by an encoder fitted to the others")
+    found = "its training part was not read by encoders fitted without it, by the hash of what they were told"
+    return Finding(check, FAULT, found, "Or of other texts, labels or settings than now.", CROSS_AGAIN)
 
 
 def _others(table: pd.DataFrame, split: str, fit: Fit) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -58,7 +58,8 @@ def check_set(
     if key.count("/") == 1 and not imported:
         yield _recipe(key, about, table, root)
     if modality == "text":
-        yield by_transcript(f"{key}: pairing by transcript", vectors, here, table, contextual=imported)
+        several = imported or key.endswith("/crossfitted")  # a neighbour, or another encoder, may matter
+        yield by_transcript(f"{key}: pairing by transcript", vectors, here, table, contextual=several)
         size = np.log1p(table["text"].str.len().to_numpy(float))
         size[table["text"] == ""] = np.nan
     else:

@@ -24,8 +24,8 @@ def by_transcript(
 ) -> Finding:
     """Utterances with one transcript should have one text vector.
 
-    contextual: an encoder that may have read the neighbours too, so that equal words differ; then only a
-    shift that mends it counts.
+    contextual: an encoder that may have read the neighbours too, or several encoders, so that equal words
+    differ; then only a shift that mends it counts.
     """
     texts = table["text"].to_numpy()
     same = [pair for rows in _groups(table["text"], here) for pair in pairwise(rows)]
