@@ -24,7 +24,7 @@ from lpgnet.files import whole
 from lpgnet.places import Place
 
 HERE = Path(__file__).parent
-EXTRA = ("readings", "context", "missing", "efficiency")  # CSVs that notebook 07 writes, where it has run
+EXTRA = ("readings", "context", "missing", "efficiency")  # of notebooks 07, 08, 04, where they ran
 STAMP = re.compile(r'<meta name="lpgnet-stamp" content="(\w+)">')
 NOTEBOOK = re.compile(r"\d\d_")
 

@@ -142,9 +142,9 @@ def cost(made: Made, extra: dict[str, pd.DataFrame]) -> Section:
 def beyond(made: Made, extra: dict[str, pd.DataFrame]) -> Section:
     """Readings that were run the other way, how much context matters, a missing modality."""
     captions = {
-        "readings": "Each reading run the other way: differences in points, 95 % intervals over seeds and over "
-        "test dialogues. It matters where both tests say so after correction; undecided is not equal.",
-        "context": "What a dialogue's turns are worth: as they are, shuffled, dealt out anew, past or near alone.",
+        "readings": "Each reading run the other way: points, 95 % intervals over seeds and test dialogues. "
+        "It matters where both tests say so after correction; undecided is not equal.",
+        "context": "What a dialogue's turns are worth: as spoken, shuffled, dealt anew, past or near alone.",
         "missing": "What missing text or audio costs (notebook 08).",
     }
     blocks = []
