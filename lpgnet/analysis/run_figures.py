@@ -31,6 +31,10 @@ SLICED = {  # experiment -> mark, colour
     "text_only": ("^", "#CC78BC"),
     "linear": ("v", "#8C564B"),
 }
+COSTED = {  # experiment -> mark
+    **{"full": "o", "text_only": "o", "audio_only": "o", "sdt": "s", "bigru": "^"},
+    **{"linear": "D", "linear_text": "<", "linear_audio": ">"},
+}
 CLASSED = {"full": OURS, "text_only": "#CC78BC", "audio_only": ORACLE, "sdt": OTHER}  # experiment -> colour
 SLICES = {
     "speech": "Script or improvisation",
@@ -192,22 +196,23 @@ def class_bars(runs: pd.DataFrame, data: dict) -> Figure:
 
 @themed
 def cost(efficiency: pd.DataFrame) -> Figure:
-    """Accuracy against parameters and multiply-adds (one dialogue of 50 turns), a point per model."""
+    """Accuracy against parameters and multiply-adds (one dialogue of 50 turns) of the main models."""
     figure, axes = canvas(11, 5.2, 2)
     titles = {"parameters": "Parameters", "multiply_adds": "Multiply-adds, 50 turns"}
     known = efficiency.dropna(subset=["accuracy_mean"])
+    drawn = known[known["experiment"].isin(COSTED)]
     for axis, (column, title) in zip(axes, titles.items(), strict=True):
-        for line in known.to_dict("records"):
+        for line in drawn.to_dict("records"):
             colour = CLASSED.get(line["experiment"], QUOTED)
             spread = 0 if pd.isna(line["accuracy_std"]) else line["accuracy_std"]
-            style = {"fmt": "o", "color": colour, "elinewidth": 1.4, "markersize": 6}
-            axis.errorbar(line[column], line["accuracy_mean"], yerr=spread, **style)
-            at = (line[column], line["accuracy_mean"])
-            side = {"xytext": (5, 4), "textcoords": "offset points", "fontsize": 8, "color": "#404040"}
-            axis.annotate(line["experiment"], at, **side)
+            style = {"fmt": COSTED[line["experiment"]], "color": colour, "elinewidth": 1.4, "markersize": 8}
+            axis.errorbar(line[column], line["accuracy_mean"], yerr=spread, label=line["experiment"], **style)
         axis.set(xscale="log", xlabel=title, ylabel=AXIS["accuracy"])
         axis.margins(x=0.2)
-    return finish(figure, "Accuracy against cost", f"{origin(known)} {SPREAD} Left and up is better.")
+    text = f"{origin(known)} {SPREAD} Left and up is better. The variants are in the table."
+    finish(figure, "Accuracy against cost", text)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=9)
+    return figure
 
 
 def runs_origin(runs: pd.DataFrame, data: dict) -> str:
