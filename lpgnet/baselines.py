@@ -48,10 +48,9 @@ class BiGRU(nn.Module):
 class DropWeights(Dropout):
     """Dropout of attention weights: a mask (B, heads, U, U)."""
 
-    def draw(self, layout: Layout, generator: torch.Generator) -> Tensor:
+    def shape(self, layout: Layout) -> tuple[int, ...]:
         rows, longest = layout.valid.shape
-        mask = torch.empty(rows, self.size, longest, longest, device=layout.valid.device)
-        return mask.bernoulli_(1 - self.p, generator=generator).div_(1 - self.p)
+        return rows, self.size, longest, longest
 
     def cut(self, layout: Layout) -> list[Callable[[Tensor], Tensor]]:
         """Per piece of a layout, what drops its weights."""

@@ -199,10 +199,13 @@ class Dropout(nn.Module):
         self.p, self.size, self.per = p, size, per
         self.register_buffer("mask", None, persistent=False)
 
+    def shape(self, layout: Layout) -> tuple[int, ...]:
+        """Of the mask for a batch at utterance level."""
+        return len(layout.place if self.per == "utterance" else layout.lengths), self.size
+
     def draw(self, layout: Layout, generator: torch.Generator) -> Tensor:
-        """0 or 1 / (1 - p) for a batch at utterance level."""
-        rows = layout.place if self.per == "utterance" else layout.lengths
-        mask = torch.empty(len(rows), self.size, device=rows.device)
+        """A mask of 0 or 1 / (1 - p)."""
+        mask = torch.empty(self.shape(layout), device=layout.valid.device)
         return mask.bernoulli_(1 - self.p, generator=generator).div_(1 - self.p)
 
     def forward(self, x: Tensor) -> Tensor:

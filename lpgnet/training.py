@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import joblib
 import numpy as np
@@ -99,7 +99,7 @@ class Fit:
     )
     best: dict = field(default_factory=dict)  # epoch, output, validation logits, weights of the chosen epoch
 
-    @property
+    @cached_property
     def temperature(self) -> float:
         """Fitted on validation at the chosen epoch; 1 where there is none."""
         return temperature(self.best["validation"], self.validation_labels)
@@ -198,10 +198,10 @@ def without(batch: Batch, share: float, absent: dict[str, Tensor], generator: to
     with a probability drawn for that dialogue.  absent: what a modality's row is where nothing is, (F,).
     """
     layout = batch.layouts["text"]
+    sequence = layout.sequence.cpu()
     loses, coin, rate = torch.rand(3, len(layout.lengths), generator=generator)
-    turns = torch.rand(len(layout.place), generator=generator)
-    gone = turns.to(rate.device) < torch.where(loses < share, rate, 0.0)[layout.sequence.cpu()]
-    second = (coin < 0.5)[layout.sequence.cpu()]
+    gone = torch.rand(len(sequence), generator=generator) < torch.where(loses < share, rate, 0.0)[sequence]
+    second = (coin < 0.5)[sequence]
     rows = {}
     for m, lost in zip(batch.rows, (gone & ~second, gone & second), strict=True):
         rows[m] = torch.where(lost.to(absent[m].device)[:, None], absent[m], batch.rows[m])
