@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from lpgnet.config import BiGRUConfig, LinearConfig, SDTConfig
-from lpgnet.model import MODALITY, Batch, Dropout, Layout, Output
+from lpgnet.model import MODALITY, Batch, Dropout, Layout, Output, attention_weights, mix
 
 
 class Linear(nn.Module):
@@ -57,7 +57,8 @@ class DropWeights(Dropout):
         if not self.training or self.mask is None:
             return [self] * len(layout.pieces)
         masks = self.mask.split([len(piece.lengths) for piece in layout.pieces])
-        return [partial(_masked, mask) for mask in masks]
+        pairs = zip(layout.pieces, masks, strict=True)
+        return [partial(_masked, mask[0] if piece.alone else mask) for piece, mask in pairs]
 
 
 def _masked(mask: Tensor, weights: Tensor) -> Tensor:
@@ -93,11 +94,11 @@ class Transformer(nn.Module):
         return self.ffn(rows) + rows
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, layout: Layout, drop) -> Tensor:
-        """(B, U, d) each -> (N, d), every head on its part of d."""
-        q, k, v = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (query, key, value))
-        scores = q @ k.transpose(2, 3) / math.sqrt(q.shape[-1])  # (B, heads, U, U)
-        weights = scores.masked_fill(~layout.valid[:, None, None, :], -1e9).softmax(dim=-1)
-        return layout.unpad((drop(weights) @ v).transpose(1, 2).flatten(2))
+        """A piece as `Layout.cut` gives it, (..., U, d) each -> (N, d), every head on its part of d."""
+        q, k, v = (x.unflatten(-1, (self.heads, -1)).transpose(-3, -2) for x in (query, key, value))
+        mask = layout.mask if layout.alone else layout.mask[:, None].expand(-1, self.heads, -1)
+        attended = (drop(attention_weights(q, k, mask)) @ v).transpose(-3, -2).flatten(-2)
+        return attended if layout.alone else layout.unpad(attended)
 
 
 def sinusoids(positions: Tensor, size: int) -> Tensor:
@@ -145,13 +146,12 @@ class SDT(nn.Module):
         for path, transform in self.paths.items():
             read = [self.drop[path + letter](placed[MODALITY[letter]]) for letter in dict.fromkeys(path)]
             hidden = transform(read[0], read[-1], layout)
-            gated[path] = self.unimodal_gate[path](hidden).sigmoid() * hidden
+            gated[path] = self.unimodal_gate[path](hidden).sigmoid_() * hidden
         fused = {
             MODALITY[q]: self.merge[MODALITY[q]](torch.cat([gated[q + k] for k in "ta"], dim=-1))
             for q in "ta"
         }
-        stacked = torch.stack(list(fused.values()))
-        alpha = self.multimodal_gate(stacked).softmax(dim=0)
+        final, alpha = mix(self.multimodal_gate, *fused.values())
+        text = alpha.mean(dim=-1)
         students = {m: head(fused[m]) for m, head in self.student.items()}
-        weight = dict(zip(fused, alpha.mean(dim=-1), strict=True))
-        return Output(self.classify((alpha * stacked).sum(dim=0)), students, weight)
+        return Output(self.classify(final), students, dict(zip(fused, (text, 1 - text), strict=True)))

@@ -38,8 +38,8 @@ def _attention(model: LPGNet, batch) -> dict[str, np.ndarray]:
     x = {m: encode(batch.rows[m], batch.layouts[m]) for m, encode in model.encode.items()}
     maps = {}
     for path, attend in model.attend.items():
-        query, key = (x[MODALITY[letter]][None] for letter in path)
+        query, key = (x[MODALITY[letter]] for letter in path)
         if attend.maps:
             query, key = attend.maps[0](query), attend.maps[1](key)
-        maps[path] = attention_weights(query, key, batch.layouts["text"].valid)[0].cpu().numpy()
+        maps[path] = attention_weights(query, key).cpu().numpy()
     return maps

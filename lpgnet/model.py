@@ -5,12 +5,14 @@ Shapes, here and in every docstring below:
     U  positions, padded               C  emotion classes
     N  real positions of all B         F  feature size of a modality
 A sequence is a dialogue and a position an utterance; at frame level a sequence is an utterance and a position
-a token or a frame.  Linear maps work on the N real rows alone; padding exists only inside attention.
+a token or a frame.  Linear maps work on the N real rows alone; padding exists only inside attention, and
+there only where sequences share a product (on a GPU).
 Where the paper leaves a choice open, the line that takes it begins with "Reading".
 """
 
 import math
 from dataclasses import dataclass, field
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from lpgnet.config import LPGNetConfig
 
 BLOCK = 128  # queries whose attention weights are formed at once
-PIECE = 8  # sequences that are padded to one length inside attention
+PIECE = {"cpu": 1, "cuda": 8}  # sequences that are padded to one length inside attention (`make bench`)
 MODALITY = {"t": "text", "a": "audio"}  # the letters of a path's name
 
 
@@ -37,7 +39,14 @@ class Layout:
         self.sequence = sequences.repeat_interleave(lengths)  # (N,)
         # (N,), where each row stands in B x U; B x U itself is nowhere (`lpgnet.together` fills up so).
         self.place = self.valid.flatten().nonzero()[:, 0]
-        self.pieces = [Layout(part) for part in lengths.split(PIECE)] if len(lengths) > PIECE else [self]
+        self.alone = len(lengths) == 1
+        size = PIECE[lengths.device.type]
+        self.pieces = [Layout(part) for part in lengths.split(size)] if len(lengths) > size else [self]
+
+    @property
+    def mask(self) -> Tensor | None:
+        """(B, U), True where real; None where one sequence stands alone, so nothing is padded."""
+        return None if self.alone else self.valid
 
     def pad(self, rows: Tensor) -> Tensor:
         """(N, d) -> (B, U, d), zero where nothing is real."""
@@ -51,9 +60,10 @@ class Layout:
         return padded.flatten(0, 1).index_select(0, self.place.clamp(max=self.valid.numel() - 1))
 
     def cut(self, rows: Tensor) -> list[Tensor]:
-        """(N, d) -> per piece its rows padded: a long sequence costs only its own piece."""
+        """(N, d) -> per piece what attention reads: (U, d) of one sequence, or (B, U, d) of several, padded."""
         parts = rows.split([len(piece.place) for piece in self.pieces])
-        return [piece.pad(part) for piece, part in zip(self.pieces, parts, strict=True)]
+        pairs = zip(self.pieces, parts, strict=True)
+        return [part if piece.alone else piece.pad(part) for piece, part in pairs]
 
     def mean(self, rows: Tensor) -> Tensor:
         """(N, d) -> (B, d), over each sequence's real positions."""
@@ -115,26 +125,31 @@ class LocalEncoding(nn.Module):
         return self.project(rows)
 
 
-def attention_weights(query: Tensor, key: Tensor, valid: Tensor) -> Tensor:
-    """Softmax(Q K^T / sqrt(d)) over real keys, Eqs. (3)-(5): (B, Uq, d), (B, Uk, d) -> (B, Uq, Uk)."""
-    if valid.shape != key.shape[:2]:
-        raise ValueError(f"valid is {tuple(valid.shape)}, keys are {tuple(key.shape)}: want (B, Uk)")
-    scores = query @ key.transpose(1, 2) / math.sqrt(query.shape[-1])  # Eq. (3)
-    scores = scores.masked_fill(~valid[:, None, :], -1e9)  # Eq. (4)
+def attention_weights(query: Tensor, key: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Softmax(Q K^T / sqrt(d)) over real keys, Eqs. (3)-(5): (..., Uq, d), (..., Uk, d) -> (..., Uq, Uk).
+
+    mask: (..., Uk), True where a key is real; None: all are.
+    """
+    if mask is not None and mask.shape != key.shape[:-1]:
+        raise ValueError(f"mask is {tuple(mask.shape)}, keys are {tuple(key.shape)}: want (..., Uk)")
+    scores = query @ key.mT / math.sqrt(query.shape[-1])  # Eq. (3)
+    if mask is not None:
+        scores = scores.masked_fill(~mask[..., None, :], -1e9)  # Eq. (4)
     return scores.softmax(dim=-1)  # Eq. (5)
 
 
-def by_block(attend, query: Tensor, real: Tensor) -> list[Tensor]:
-    """attend(query, real) for `BLOCK` queries of (B, Uq, d), (B, Uq) at a time.
+def by_block(attend, query: Tensor, real: Tensor | None) -> list[Tensor]:
+    """attend(query, real) for `BLOCK` queries of (..., Uq, d), (..., Uq) at a time.
 
     The weights of a block are formed again in the backward pass and not kept, so that a frame sequence
     of U needs memory for BLOCK x U weights and not for U x U.
     """
-    blocks = list(zip(query.split(BLOCK, dim=1), real.split(BLOCK, dim=1), strict=True))
-    if len(blocks) == 1:
+    queries = query.split(BLOCK, dim=-2)
+    if len(queries) == 1:
         return [attend(query, real)]
+    reals = [None] * len(queries) if real is None else real.split(BLOCK, dim=-1)
     options = {"use_reentrant": False, "preserve_rng_state": False}  # no dropout within
-    return [checkpoint(attend, *block, **options) for block in blocks]
+    return [checkpoint(attend, *block, **options) for block in zip(queries, reals, strict=True)]
 
 
 class Attention(nn.Module):
@@ -143,7 +158,7 @@ class Attention(nn.Module):
     Reading R2: one head and no Q/K/V maps (`projections` learns them).
     Reading R3: Eq. (6)'s mean runs over the real queries of a sequence: one context vector per
     sequence and path.  What follows needs only that mean, and mean_i sum_j A_ij v_j =
-    sum_j (mean_i A_ij) v_j, so the (B, U, d) product is not formed.  `context="position"` skips the mean.
+    sum_j (mean_i A_ij) v_j, so the (U, d) product is not formed.  `context="position"` skips the mean.
     """
 
     def __init__(self, hidden: int, projections: bool, context: str):
@@ -153,22 +168,23 @@ class Attention(nn.Module):
         self.averaged = context == "dialogue"
 
     def forward(self, query: Tensor, key: Tensor, asks: Layout, answers: Layout) -> Tensor:
-        """query (B, Uq, d), key (B, Uk, d), padded -> (B, d), or (Nq, d) without the mean."""
+        """One piece, as `Layout.cut` gives it: (Uq, d), (Uk, d) or padded -> (B, d), unaveraged (Nq, d)."""
         value = key
         if self.maps:
             query, key, value = (project(x) for project, x in zip(self.maps, (query, key, key), strict=True))
 
-        def rows(some: Tensor, real: Tensor) -> Tensor:  # (B, block, d)
-            return attention_weights(some, key, answers.valid) @ value
+        def rows(some: Tensor, real: Tensor | None) -> Tensor:  # (..., block, d)
+            return attention_weights(some, key, answers.mask) @ value
 
-        def total(some: Tensor, real: Tensor) -> Tensor:  # (B, Uk)
-            return (attention_weights(some, key, answers.valid) * real[:, :, None]).sum(dim=1)
+        def total(some: Tensor, real: Tensor | None) -> Tensor:  # (..., 1, Uk)
+            weights = attention_weights(some, key, answers.mask)
+            return (weights if real is None else weights * real[..., None]).sum(dim=-2, keepdim=True)
 
         if not self.averaged:
-            return asks.unpad(torch.cat(by_block(rows, query, asks.valid), dim=1))
-        mean = torch.stack(by_block(total, query, asks.valid)).sum(dim=0)
-        mean = mean / asks.lengths[:, None].to(mean.dtype)
-        return (mean[:, None, :] @ value)[:, 0]  # Mean(A) of Eq. (6)
+            attended = torch.cat(by_block(rows, query, asks.mask), dim=-2)
+            return attended if asks.alone else asks.unpad(attended)
+        totals = reduce(torch.add, by_block(total, query, asks.mask))
+        return (totals @ value).flatten(0, -2) / asks.lengths[:, None]  # Mean(A) of Eq. (6)
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -205,8 +221,8 @@ class Dropout(nn.Module):
 
     def draw(self, layout: Layout, generator: torch.Generator) -> Tensor:
         """A mask of 0 or 1 / (1 - p)."""
-        mask = torch.empty(self.shape(layout), device=layout.valid.device)
-        return mask.bernoulli_(1 - self.p, generator=generator).div_(1 - self.p)
+        draws = torch.rand(self.shape(layout), device=layout.valid.device, generator=generator)
+        return draws.ge_(self.p).div_(1 - self.p)  # four times as fast as bernoulli_ on a CPU
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training and self.mask is not None:
@@ -226,6 +242,17 @@ def position_wise_ffn(hidden: int, ratio: int, dropout: float) -> nn.Module:
         Dropout(dropout, ratio * hidden, "dialogue"),
         nn.Linear(ratio * hidden, hidden, bias=False),
     )
+
+
+def mix(gate: nn.Module, text: Tensor, audio: Tensor) -> tuple[Tensor, Tensor]:
+    """F_final of Eq. (14) and text's weight in it, both (N, d); audio's is one less that.
+
+    The softmax of two numbers is the sigmoid of their difference, and the gate W of Eq. (13) is linear
+    without bias, so W is applied once, to the difference.
+    """
+    difference = text - audio
+    alpha = gate(difference).sigmoid_()  # Eq. (13)
+    return torch.addcmul(audio, alpha, difference), alpha  # Eq. (14): alpha text + (1 - alpha) audio
 
 
 class LPGNet(nn.Module):
@@ -295,8 +322,8 @@ class LPGNet(nn.Module):
             if self.ffn:
                 context = context + self.ffn["all" if self.config.shared else path](context)  # (7)
             if self.config.context == "dialogue":
-                context = context[asks.sequence]  # "broadcast back to the sequence dimension"
-            outputs[path] = x[query] + context  # Eq. (8); Reading R6: Q is X' of the query modality
+                context = context.index_select(0, asks.sequence)  # "broadcast back to the sequence dimension"
+            outputs[path] = context.add_(x[query])  # Eq. (8); Reading R6: Q is X' of the query modality
         return outputs
 
     def merge_branches(
@@ -322,8 +349,8 @@ class LPGNet(nn.Module):
         return fused, layout
 
     def _gate(self, path: str, hidden: Tensor) -> Tensor:
-        """Z * H with Z = sigmoid(W_g H), Eq. (9)."""
-        return self.unimodal_gate["all" if self.config.shared else path](hidden).sigmoid() * hidden
+        """Z * H with Z = sigmoid(W_g H), Eq. (9); in place, since a new (N, d) costs as much as its sum."""
+        return self.unimodal_gate["all" if self.config.shared else path](hidden).sigmoid_() * hidden
 
     def fuse(self, fused: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """F_final of Eq. (14) and the weight of each modality in it.
@@ -332,15 +359,18 @@ class LPGNet(nn.Module):
         `softmax="feature"` is the literal one, over d for each modality alone.
         Reading R16: without gates the two are averaged, or concatenated and projected.
         """
-        stacked = torch.stack(list(fused.values()))  # (1 or 2, N, d)
+        parts = list(fused.values())
         if self.project is not None:
-            return self.project(torch.cat(list(fused.values()), dim=-1)), {}
+            return self.project(torch.cat(parts, dim=-1)), {}
         if self.multimodal_gate is None:
-            return stacked.mean(dim=0), {}
-        over = 0 if self.config.softmax == "modality" else -1
-        alpha = self.multimodal_gate(stacked).softmax(dim=over)  # Eq. (13)
-        weight = dict(zip(fused, alpha.mean(dim=-1), strict=True))
-        return (alpha * stacked).sum(dim=0), weight  # Eq. (14)
+            return torch.stack(parts).mean(dim=0), {}
+        if self.config.softmax == "modality":
+            final, alpha = mix(self.multimodal_gate, *parts)
+            text = alpha.mean(dim=-1)
+            return final, dict(zip(fused, (text, 1 - text), strict=True))
+        alphas = [self.multimodal_gate(x).softmax(dim=-1) for x in parts]  # Eq. (13), literally
+        final = alphas[0] * parts[0] + alphas[1] * parts[1]
+        return final, {m: alpha.mean(dim=-1) for m, alpha in zip(fused, alphas, strict=True)}
 
 
 def _moved(rows: Tensor, old: Layout, new: Layout) -> Tensor:

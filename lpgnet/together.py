@@ -149,7 +149,7 @@ def _tensors(batch: Batch) -> dict:
 
 def _batch(tensors: dict) -> Batch:
     layout = Layout.__new__(Layout)
-    layout.__dict__.update(tensors["layout"], pieces=[layout])
+    layout.__dict__.update(tensors["layout"], pieces=[layout], alone=False)
     rows = tensors["rows"]
     return Batch(rows, dict.fromkeys(rows, layout), tensors["speaker"], tensors["labels"])
 

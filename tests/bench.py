@@ -28,7 +28,7 @@ from lpgnet.corpora.wav import RATE, read_wav
 from lpgnet.experiments import experiment
 from lpgnet.features import extract, store
 from lpgnet.features.dataset import Dataset
-from lpgnet.model import BLOCK, MODALITY, Attention, Layout, LPGNet, attention_weights
+from lpgnet.model import BLOCK, MODALITY, Attention, Layout, LPGNet
 
 SECONDS = (1.6, 9.5, 3.1, 4.4, 2.2, 7.0, 3.4, 4.5)  # of utterances; mean 4.46 as in IEMOCAP
 GIB, MIB = 1 << 30, 1 << 20
@@ -287,14 +287,15 @@ def padded_lpgnet(model, batch):
     outputs = {}
     for path in model.config.paths:
         query, key = x[MODALITY[path[0]]], x[MODALITY[path[1]]]
-        attended = attention_weights(query, key, valid) @ key
+        scores = query @ key.transpose(1, 2) / query.shape[-1] ** 0.5
+        attended = scores.masked_fill(~valid[:, None, :], -1e9).softmax(-1) @ key
         mean = (attended * valid[:, :, None]).sum(1) / lengths
         context = model.compress[path](mean)
         context = context + model.ffn[path](context)
         outputs[path] = query + context[:, None]
     gated = {p: model.unimodal_gate[p](h).sigmoid() * h for p, h in outputs.items()}
     fused = {m: model.merge[m](torch.cat([gated[p] for p in ps], -1)) for m, ps in model.branches.items()}
-    final, _ = model.fuse(fused)
+    final = _softmax_mix(model, fused)
     students = {m: head(fused[m].relu())[valid] for m, head in model.student.items()}
     return model.classify(final)[valid], students
 
@@ -320,9 +321,14 @@ def padded_sdt(model, batch):
         hidden = block.ffn(rows) + rows
         gated[path] = model.unimodal_gate[path](hidden).sigmoid() * hidden
     fused = {MODALITY[q]: model.merge[MODALITY[q]](torch.cat([gated[q + k] for k in "ta"], -1)) for q in "ta"}
-    stacked = torch.stack(list(fused.values()))
-    final = (model.multimodal_gate(stacked).softmax(0) * stacked).sum(0)
+    final = _softmax_mix(model, fused)
     return model.classify(final)[valid], {m: head(fused[m])[valid] for m, head in model.student.items()}
+
+
+def _softmax_mix(model, fused):
+    """Eqs. (13) and (14) as they stand."""
+    stacked = torch.stack(list(fused.values()))
+    return (model.multimodal_gate(stacked).softmax(0) * stacked).sum(0)
 
 
 PADDED = {LPGNet: padded_lpgnet, baselines.SDT: padded_sdt}

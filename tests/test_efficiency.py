@@ -28,7 +28,7 @@ def lpgnet(u):
     refine = 4 * (D * D + 2 * 2 * D * D)  # (6) and (7), one context a path
     gate = 4 * u * D * D  # (9)
     merge = 2 * u * 2 * D * D  # (12)
-    fuse = 2 * u * D * D  # (13)
+    fuse = u * D * D  # (13), W once, on the difference of the two
     heads = 3 * u * D * C  # (15), (18)
     return encode + attend + refine + gate + merge + fuse + heads
 
@@ -36,7 +36,7 @@ def lpgnet(u):
 def sdt(u):
     """Two input maps; per path q, k, v, out, the FFN's two, a gate, attention; merge, fuse, three heads."""
     path = u * 4 * D * D + 2 * u * u * D + 2 * u * D * D + u * D * D
-    return u * (T + A) * D + 4 * path + 2 * u * 2 * D * D + 2 * u * D * D + 3 * u * D * C
+    return u * (T + A) * D + 4 * path + 2 * u * 2 * D * D + u * D * D + 3 * u * D * C
 
 
 def bigru(u):
@@ -53,9 +53,9 @@ WANT = {
     "linear_audio": lambda u: u * A * C,
     "text_only": lambda u: u * T * D + u * u * D + u * D + 5 * D * D + u * D * D + u * D * D + u * D * C,
     "no_ffn": lambda u: lpgnet(u) - 16 * D * D,
-    "no_gates": lambda u: lpgnet(u) - 6 * u * D * D,
+    "no_gates": lambda u: lpgnet(u) - 5 * u * D * D,
     "no_inter": lambda u: (
-        u * (T + A) * D + 2 * (u * u * D + u * D) + 10 * D * D + 6 * u * D * D + 3 * u * D * C
+        u * (T + A) * D + 2 * (u * u * D + u * D) + 10 * D * D + 5 * u * D * D + 3 * u * D * C
     ),
 }
 

@@ -141,8 +141,23 @@ def test_eq5_by_hand():
 
 
 def test_attention_refuses_a_mask_of_another_shape():
-    with pytest.raises(ValueError, match=r"valid is \(5, 3\), keys are \(3, 5, 7\)"):
+    with pytest.raises(ValueError, match=r"mask is \(5, 3\), keys are \(3, 5, 7\)"):
         attention_weights(torch.zeros(3, 5, 7), torch.zeros(3, 5, 7), torch.ones(5, 3, dtype=bool))
+
+
+@pytest.mark.parametrize("context", ["dialogue", "position"])
+@pytest.mark.parametrize("projections", [False, True])
+def test_sequences_by_themselves_and_side_by_side_attend_alike(context, projections):
+    """A piece of one sequence is not padded; a piece of several is, and masked."""
+    torch.manual_seed(5)
+    asks, answers = Layout(torch.tensor(LENGTHS)), Layout(torch.tensor([2, 4, 1]))
+    query, key = torch.randn(sum(LENGTHS), D), torch.randn(7, D)
+    attend = Attention(D, projections, context)
+    assert not asks.alone and [piece.alone for piece in asks.pieces] == [True] * 3
+    assert [x.shape for x in asks.cut(query)] == [(n, D) for n in LENGTHS]
+    pieces = zip(asks.cut(query), answers.cut(key), asks.pieces, answers.pieces, strict=True)
+    together = attend(asks.pad(query), answers.pad(key), asks, answers)
+    assert_close(torch.cat([attend(*piece) for piece in pieces]), together)
 
 
 @pytest.mark.parametrize("projections", [False, True])

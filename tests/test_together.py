@@ -95,10 +95,10 @@ def test_stacked_batches_by_hand():
 
 @pytest.mark.parametrize("name", ["full", "sdt"])
 def test_cutting_a_batch_into_pieces_changes_no_loss_and_no_gradient(monkeypatch, name):
-    """Eleven dialogues, padded two at a time or all at once, with the same dropout masks."""
+    """Eleven dialogues by themselves, padded two at a time, or all at once, with the same dropout masks."""
     made = []
-    for size in (2, 100):
-        monkeypatch.setattr(model, "PIECE", size)
+    for size in (1, 2, 100):
+        monkeypatch.setitem(model.PIECE, "cpu", size)
         torch.manual_seed(0)
         batch = batch_of(list(range(1, 12)))
         run = dropped(name)
@@ -106,11 +106,13 @@ def test_cutting_a_batch_into_pieces_changes_no_loss_and_no_gradient(monkeypatch
         loss = several.loss([batch], [torch.Generator().manual_seed(0)], run.loss, None)
         loss.sum().backward()
         made.append([loss.detach(), *(p.grad for p in several.parameters.values())])
-    for one, two in zip(*made, strict=True):
+    for one, two, three in zip(*made, strict=True):
         assert_close(one, two, rtol=1e-4, atol=1e-6)
+        assert_close(one, three, rtol=1e-4, atol=1e-6)
 
 
-def test_a_piece_is_padded_to_its_own_longest():
+def test_a_piece_is_padded_to_its_own_longest(monkeypatch):
+    monkeypatch.setitem(model.PIECE, "cpu", 8)
     layout = Layout(torch.tensor([1, 2, 1, 3, 2, 2, 1, 1, 9, 4]))
     assert [tuple(piece.valid.shape) for piece in layout.pieces] == [(8, 3), (2, 9)]
     rows = torch.arange(26.0)[:, None]

@@ -176,7 +176,7 @@ class Dataset:
         else:
             layout = Layout(torch.tensor([len(u) for u in units], device=device))
             layouts = dict.fromkeys(self.rows, layout)
-            rows = {m: kept[index] for m, kept in self.rows.items()}
+            rows = {m: kept.index_select(0, index.to(device)) for m, kept in self.rows.items()}
         labels = self.labels[index]
         if asked is not None:
             asked = asked.to(device)
