@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from lpgnet.config import LPGNetConfig
 
 BLOCK = 128  # queries whose attention weights are formed at once
-PIECE = {"cpu": 1, "cuda": 8}  # sequences that are padded to one length inside attention (`make bench`)
+PIECE = {"cpu": 1, "cuda": 8}  # sequences padded to one length inside attention; measured in `make bench`
 MODALITY = {"t": "text", "a": "audio"}  # the letters of a path's name
 
 
@@ -60,7 +60,7 @@ class Layout:
         return padded.flatten(0, 1).index_select(0, self.place.clamp(max=self.valid.numel() - 1))
 
     def cut(self, rows: Tensor) -> list[Tensor]:
-        """(N, d) -> per piece what attention reads: (U, d) of one sequence, or (B, U, d) of several, padded."""
+        """(N, d) -> per piece what attention reads: (U, d) of one sequence, (B, U, d) of several, padded."""
         parts = rows.split([len(piece.place) for piece in self.pieces])
         pairs = zip(self.pieces, parts, strict=True)
         return [part if piece.alone else piece.pad(part) for piece, part in pairs]

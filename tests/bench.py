@@ -15,12 +15,15 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import joblib
 import numpy as np
 import pandas as pd
 import soundfile
 import torch
+from torch import nn
+from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from lpgnet import baselines, losses, training
@@ -28,7 +31,7 @@ from lpgnet.corpora.wav import RATE, read_wav
 from lpgnet.experiments import experiment
 from lpgnet.features import extract, store
 from lpgnet.features.dataset import Dataset
-from lpgnet.model import BLOCK, MODALITY, Attention, Layout, LPGNet
+from lpgnet.model import BLOCK, MODALITY, PIECE, Attention, Layout, LPGNet
 
 SECONDS = (1.6, 9.5, 3.1, 4.4, 2.2, 7.0, 3.4, 4.5)  # of utterances; mean 4.46 as in IEMOCAP
 GIB, MIB = 1 << 30, 1 << 20
@@ -246,17 +249,28 @@ class Made:
     batch, class_weight = Dataset.batch, Dataset.class_weight
 
 
-def per_epoch(name: str, padded: bool, epochs: int = 2) -> float:
-    """Seconds of a seed-epoch: training part, then validation and test."""
-    torch.set_num_threads(1)
-    run, data = experiment(name), Made()
-    work = padded_fit if padded else training.fit
-    short, long = (replace(run, train=replace(run.train, epochs=n)) for n in (1, 1 + epochs))
-    return (timed(lambda: work(long, data, [0])) - timed(lambda: work(short, data, [0]))) / epochs
+def epochs(name: str, padded: bool, threads: int = 1, count: int = 2) -> list[float]:
+    """Seconds of some epochs (training part, then validation and test), after one that warms up."""
+    torch.set_num_threads(threads)
+    run, data, starts = experiment(name), Made(), []
+    run = replace(run, train=replace(run.train, epochs=1 + count))
+    shuffled = training.shuffled
+
+    def noted(units, size, order):
+        if units is data.units["train"]:
+            starts.append(time.perf_counter())
+        return shuffled(units, size, order)
+
+    with mock.patch.object(training, "shuffled", noted):
+        (padded_fit if padded else training.fit)(run, data, [0])
+    return np.diff([*starts, time.perf_counter()])[1:].tolist()
 
 
 def padded_fit(run, data: Made, seeds: list[int]) -> None:
-    """A plain loop as the field's public ones: batches padded anew each epoch, one seed, unfused Adam."""
+    """A plain loop as the field's public ones: batches padded anew each epoch, one seed, unfused Adam.
+
+    Layers are those that the paper prints: Conv1d for Eq. (2), Conv2d for Eq. (6).
+    """
     torch.manual_seed(seeds[0])
     model = training.build(run, data)
     forward = PADDED[type(model)]
@@ -283,14 +297,16 @@ def padded_lpgnet(model, batch):
     """LPGNet's equations on (B, U, d) throughout, padding and all; the same weights."""
     layout = batch.layouts["text"]
     valid, lengths = layout.valid, layout.lengths[:, None]
-    x = {m: encode.project(layout.pad(batch.rows[m])) for m, encode in model.encode.items()}
+    x = {m: _conv1d(encode.project, layout.pad(batch.rows[m])) for m, encode in model.encode.items()}
     outputs = {}
     for path in model.config.paths:
         query, key = x[MODALITY[path[0]]], x[MODALITY[path[1]]]
         scores = query @ key.transpose(1, 2) / query.shape[-1] ** 0.5
         attended = scores.masked_fill(~valid[:, None, :], -1e9).softmax(-1) @ key
         mean = (attended * valid[:, :, None]).sum(1) / lengths
-        context = model.compress[path](mean)
+        linear, *rest = model.compress[path]
+        context = functional.conv2d(mean[..., None, None], linear.weight[..., None, None]).flatten(1)
+        context = nn.Sequential(*rest)(context)
         context = context + model.ffn[path](context)
         outputs[path] = query + context[:, None]
     gated = {p: model.unimodal_gate[p](h).sigmoid() * h for p, h in outputs.items()}
@@ -306,7 +322,7 @@ def padded_sdt(model, batch):
     valid, mask = layout.valid, layout.valid[:, None, None, :]
     places = baselines.sinusoids(torch.arange(valid.shape[1]), model.classify.in_features)
     speaker = layout.pad(model.speaker(batch.speaker))
-    x = {m: encode(layout.pad(batch.rows[m])) + places + speaker for m, encode in model.encode.items()}
+    x = {m: _conv1d(e, layout.pad(batch.rows[m])) + places + speaker for m, e in model.encode.items()}
     gated = {}
     for path, block in model.paths.items():
         query, key = (model.drop[path + letter](x[MODALITY[letter]]) for letter in path)
@@ -323,6 +339,11 @@ def padded_sdt(model, batch):
     fused = {MODALITY[q]: model.merge[MODALITY[q]](torch.cat([gated[q + k] for k in "ta"], -1)) for q in "ta"}
     final = _softmax_mix(model, fused)
     return model.classify(final)[valid], {m: head(fused[m])[valid] for m, head in model.student.items()}
+
+
+def _conv1d(linear: nn.Linear, padded: torch.Tensor) -> torch.Tensor:
+    """A linear map as the convolution with kernel 1 that it is: (B, U, F) -> (B, U, d)."""
+    return functional.conv1d(padded.mT, linear.weight[..., None], linear.bias).mT
 
 
 def _softmax_mix(model, fused):
@@ -355,59 +376,89 @@ def operations(name: str) -> int:
 
 
 def matrix_rate() -> float:
-    """Operations a second of one large matrix product on one thread, best of ten."""
+    """Operations a second of one large matrix product on one thread, the median of fifty."""
     torch.set_num_threads(1)
     a, b = torch.randn(1024, 768), torch.randn(768, 768)
     a @ b
-    return 2 * 1024 * 768**2 / min(timed(lambda: a @ b) for _ in range(10))
+    return 2 * 1024 * 768**2 / np.median([timed(lambda: a @ b) for _ in range(50)])
+
+
+def race(names: tuple[str, ...], rounds: int) -> tuple[dict, list[float]]:
+    """Epochs of ours and of the padded loop by turns on one thread, and the matrix rate between them."""
+    seconds, rates = {}, []
+    for _, name, padded in itertools.product(range(rounds), names, (False, True)):
+        seconds.setdefault((name, padded), []).extend(epochs(name, padded))
+        rates.append(matrix_rate())
+    return seconds, rates
+
+
+def all_cores(names: tuple[str, ...], rounds: int, cores: int) -> tuple[dict, list[float]]:
+    """The same of all cores: ours gives each a seed and one thread, the padded loop has a thread on each."""
+    seconds, rates = {}, []
+    with multiprocessing.get_context("spawn").Pool(cores) as pool:
+        for _, name in itertools.product(range(rounds), names):
+            made = pool.starmap(epochs, [(name, False)] * cores, chunksize=1)
+            seconds.setdefault((name, False), []).extend(s / cores for some in made for s in some)
+            seconds.setdefault((name, True), []).extend(pool.apply(epochs, (name, True, cores)))
+            rates.append(sum(pool.starmap(matrix_rate, [()] * cores, chunksize=1)))
+    return seconds, rates
 
 
 def training_speed() -> None:
-    """Seconds per seed-epoch at the paper's size, one thread; then all cores, a seed each."""
-    cores = joblib.cpu_count()
-    print(
-        f"training at the paper's size: 4,290 + 1,241 utterances, text {TEXT}-d, audio {AUDIO}-d, one thread"
-    )
-    seconds = {}
-    for name in ("full", "sdt"):
-        for padded in (False, True):
-            seconds[name, padded] = child(per_epoch, name, padded)
-            kind = "padded loop" if padded else "ours, packed"
-            print(f"  {name:5} {kind:13} {seconds[name, padded]:7.2f} s per seed-epoch")
-        print(f"  {name:5} logits of the two differ by {difference(name):.1e} of the largest")
-    full, sdt = seconds["full", False], seconds["sdt", False]
-    print(f"  LPGNet: {seconds['full', True] / full:.2f} x its padded loop; ", end="")
-    print(f"{seconds['sdt', True] / full:.2f} x SDT* in a padded loop at its published settings")
-    share = operations("full") / full / child(matrix_rate)
-    print(f"  LPGNet reaches {100 * share:.0f} % of this machine's rate of one large matrix product")
-    print(f"  SDT*:   {seconds['sdt', True] / sdt:.2f} x its padded loop")
-    with multiprocessing.get_context("spawn").Pool(cores) as pool:
-        together = pool.starmap(per_epoch, [("full", False)] * cores)
-    print(f"  all {cores} cores, a seed each: {np.mean(together) / cores:.2f} s per seed-epoch of LPGNet")
-    print(
-        f"  peak memory of one run: {child(most_memory, per_epoch, 'full', False, frugal=True) / MIB:.0f} MiB"
-    )
+    """Seconds per seed-epoch at the paper's size; one thread, then all cores.  Medians."""
+    cores, names = joblib.cpu_count(), ("full", "sdt")
+    print(f"training at the paper's size: 4,290 + 1,241 utterances, text {TEXT}-d, audio {AUDIO}-d")
+    every = f"all {cores} cores: ours gives each a seed, the padded loop's one seed has {cores} threads"
+    measured = {"one thread": child(race, names, 2), every: all_cores(names, 2, cores)}
+    work = operations("full")
+    for where, (seconds, rates) in measured.items():
+        print(where)
+        middle = {key: float(np.median(some)) for key, some in seconds.items()}
+        for name in names:
+            ours, padded = middle[name, False], middle[name, True]
+            spread = " to ".join(f"{s:.2f}" for s in (min(seconds[name, False]), max(seconds[name, False])))
+            print(f"  {name:5} ours {ours:6.2f} s per seed-epoch ({spread}), ", end="")
+            print(f"padded loop {padded:6.2f}: {padded / ours:.2f} x as fast")
+        ours = middle["full", False]
+        print(f"  LPGNet {middle['sdt', True] / ours:.1f} x as fast as SDT* in a padded loop")
+        rate = float(np.median(rates))
+        print(f"  LPGNet's matrix products: {work / ours / 1e9:.0f} of {rate / 1e9:.0f} GFLOP/s, ", end="")
+        print(f"{100 * work / ours / rate:.0f} % of the rate of one large product")
+    for name in names:
+        print(
+            f"  {name:5} logits of ours and the padded loop differ by {difference(name):.1e} of the largest"
+        )
+    memory = child(most_memory, epochs, "full", False, frugal=True)
+    print(f"  peak memory of one run of LPGNet: {memory / MIB:.0f} MiB")
 
 
 def together(count: int = 2) -> None:
-    """Seeds side by side on stacked weights, against one after the other; bfloat16 products, against full."""
+    """What is fixed in code, each against its other: stacked seeds, attention by dialogue, bfloat16."""
     device = training.device_named("auto").type
     torch.set_num_threads(1)
-    data = Made(device)
+    data, seeds = Made(device), [*range(count)]
     for name in ("full", "sdt"):
         run = experiment(name)
         run = replace(run, train=replace(run.train, epochs=2, precision="full"))
         mixed = replace(run, train=replace(run.train, precision="mixed"))
+        alone = [[seed] for seed in seeds]
+        ways = {  # run, seeds per call, dialogues padded together
+            "beside": (run, [seeds], 1),
+            "alone": (run, alone, 1),
+            "padded": (run, alone, 8),
+            "mixed": (mixed, [seeds], 1),
+        }
         fits, seconds = {}, {}
-        ways = {"beside": (run, [[*range(count)]]), "alone": (run, [[s] for s in range(count)])}
-        ways["mixed"] = (mixed, [[*range(count)]])
-        for way, (asked, groups) in ways.items():
-            start = time.perf_counter()
-            fits[way] = [fitted for group in groups for fitted in training.fit(asked, data, group)]
-            seconds[way] = time.perf_counter() - start
+        for way, (asked, groups, piece) in ways.items():
+            with mock.patch.dict(PIECE, {device: piece}):
+                training.fit(replace(asked, train=replace(asked.train, epochs=1)), data, groups[0])  # warm
+                start = time.perf_counter()
+                fits[way] = [fitted for group in groups for fitted in training.fit(asked, data, group)]
+                seconds[way] = time.perf_counter() - start
         print(f"{name} on {device}, {count} seeds, 2 epochs at the paper's size")
         for way, other, told in (
-            ("beside", "alone", "side by side, against one after the other"),
+            ("beside", "alone", "seeds side by side, against one after the other"),
+            ("alone", "padded", "attention by dialogue, against eight dialogues padded together"),
             ("mixed", "beside", "bfloat16 products, against single precision"),
         ):
             pairs = zip(fits[way], fits[other], strict=True)
