@@ -439,7 +439,7 @@ def together(count: int = 2) -> None:
     data, seeds = Made(device), [*range(count)]
     for name in ("full", "sdt"):
         run = experiment(name)
-        run = replace(run, train=replace(run.train, epochs=2, precision="full"))
+        run = replace(run, train=replace(run.train, epochs=1, precision="full"))
         mixed = replace(run, train=replace(run.train, precision="mixed"))
         alone = [[seed] for seed in seeds]
         ways = {  # run, seeds per call, dialogues padded together
@@ -451,11 +451,11 @@ def together(count: int = 2) -> None:
         fits, seconds = {}, {}
         for way, (asked, groups, piece) in ways.items():
             with mock.patch.dict(PIECE, {device: piece}):
-                training.fit(replace(asked, train=replace(asked.train, epochs=1)), data, groups[0])  # warm
+                training.fit(asked, data, groups[0])  # warm
                 start = time.perf_counter()
                 fits[way] = [fitted for group in groups for fitted in training.fit(asked, data, group)]
                 seconds[way] = time.perf_counter() - start
-        print(f"{name} on {device}, {count} seeds, 2 epochs at the paper's size")
+        print(f"{name} on {device}, {count} seeds, an epoch at the paper's size")
         for way, other, told in (
             ("beside", "alone", "seeds side by side, against one after the other"),
             ("alone", "padded", "attention by dialogue, against eight dialogues padded together"),
