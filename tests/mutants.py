@@ -14,7 +14,8 @@ import pytest
 
 from lpgnet.config import ROOT
 
-TESTS = ["-x", "-q", "-p", "no:cacheprovider", "tests/test_model.py", "tests/test_losses.py"]
+FILES = ("model", "losses", "together", "training")  # the quickest first, as most mutants fall there
+TESTS = ["-x", "-q", "-p", "no:cacheprovider", *(f"tests/test_{name}.py" for name in FILES)]
 STATEMENTS = (ast.Assign, ast.AugAssign, ast.Return, ast.If, ast.For, ast.Raise)
 
 
