@@ -88,7 +88,7 @@ def reproduce(
 
     What is recorded already is not run again; after a crash the same command goes on.
     """
-    from lpgnet import notebooks
+    from lpgnet import reproduce
 
     given = {
         "CORPUS": corpus,
@@ -107,9 +107,9 @@ def reproduce(
     }
     asked = places.parameters(given)
     if dry_run:
-        typer.echo(notebooks.forecast(asked, only))
+        typer.echo(reproduce.forecast(asked, only))
     else:
-        notebooks.reproduce(asked, only)
+        reproduce.reproduce(asked, only)
 
 
 def _folder(encoder: str | None) -> str | None:
@@ -135,7 +135,7 @@ def tables(
     finetune: FinetuneOption = None,
 ) -> None:
     """Rebuild Tables 1-7, statistics and figures from the records alone, without torch."""
-    from lpgnet.analysis.remake import remake
+    from lpgnet.tables.rebuild import remake
 
     made = remake(_place(corpus, profile, split, labels, text, audio, finetune))
     typer.echo("\n".join([*map(str, made.paths), *made.remarks()]))
@@ -152,7 +152,7 @@ def report(
     finetune: FinetuneOption = None,
 ) -> None:
     """Rebuild tables, figures and one page of everything, which opens offline, from the records alone."""
-    from lpgnet.analysis.report import page
+    from lpgnet.beyond.report import page
 
     typer.echo(page.write(_place(corpus, profile, split, labels, text, audio, finetune)))
 
@@ -169,7 +169,7 @@ def bundle(
     finetune: FinetuneOption = None,
 ) -> None:
     """Records, tables, report, versions and checksums as one zip that verifies itself; no data in it."""
-    from lpgnet import bundle as archive
+    from lpgnet.beyond.archive import bundle as archive
 
     here = _place(corpus, profile, split, labels, text, audio, finetune)
     typer.echo(archive.write(here, out.expanduser()).says())
@@ -196,10 +196,10 @@ def audit(
 
     Needs no torch and no network.  Exit code 1 where the data have a fault; the paper's are the paper's.
     """
-    from lpgnet.analysis import tables
-    from lpgnet.analysis.audit import data_audit, paper_audit
+    from lpgnet.beyond.audit import data_audit, paper_audit
+    from lpgnet.tables import build
 
-    found = paper_audit.audit_paper(tables.reported())
+    found = paper_audit.audit_paper(build.reported())
     lines = [f"paper: {paper_audit.counted(found)}"]
     lines += [f"{line.verdict}: {line.claim} ({line.where})" for line in paper_audit.failing(found)]
     paths = paper_audit.write(found, places.OUTPUT / "results")
@@ -249,7 +249,7 @@ def predict(
 
     transcript.csv has a line per turn: wav, text (either may be empty), and if known speaker, start, end.
     """
-    from lpgnet import predict as predictor
+    from lpgnet.beyond.conversation import predict as predictor
 
     here = _place(corpus, profile, split, labels, text, audio, finetune)
     encoders = {"text": _folder(text), "audio": _folder(audio)}
@@ -276,10 +276,10 @@ def import_(
 
     Nothing in a file is run: a pickle that asks for more than arrays and plain types is refused.
     """
-    from lpgnet import exchange
+    from lpgnet.beyond.exchange import commands
 
     given = (path and path.expanduser() for path in (text, audio))
-    typer.echo(exchange.bring_in(file.expanduser(), name, *given))
+    typer.echo(commands.bring_in(file.expanduser(), name, *given))
 
 
 @app.command()
@@ -297,10 +297,10 @@ def export(
     finetune: FinetuneOption = None,
 ) -> None:
     """Write features and labels in a form that others read."""
-    from lpgnet import exchange
+    from lpgnet.beyond.exchange import commands
 
     here = _place(corpus, profile, split, labels, text, audio, finetune)
-    typer.echo("\n".join(map(str, exchange.take_out(here, form.value, out.expanduser()))))
+    typer.echo("\n".join(map(str, commands.take_out(here, form.value, out.expanduser()))))
 
 
 @labels_.command()
@@ -313,9 +313,9 @@ def diff(
     ] = None,
 ) -> None:
     """Which utterances two label sets do not share, and which they label otherwise."""
-    from lpgnet import exchange
+    from lpgnet.beyond.exchange import commands
 
-    typer.echo(exchange.label_sets(a, b, corpus, root and root.expanduser()))
+    typer.echo(commands.label_sets(a, b, corpus, root and root.expanduser()))
 
 
 @corpus.command()
@@ -332,7 +332,7 @@ def check(root: Root) -> None:
 def table(root: Root, out: Annotated[Path, typer.Option("--out", help="CSV file to write.")]) -> None:
     """Write the utterance table: one row per turn, in order of speech."""
     from lpgnet.corpora import iemocap
-    from lpgnet.files import write_csv
+    from lpgnet.machine.files import write_csv
 
     rows, problems = iemocap.read(root.expanduser())
     write_csv(out, rows)
@@ -348,7 +348,7 @@ def simulate(
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Worker processes.")] = 2,
 ) -> None:
     """Write a simulated IEMOCAP_full_release with speech."""
-    from lpgnet.corpora.simulated import Knobs, generate
+    from lpgnet.corpora.simulated.corpus import Knobs, generate
 
     generate(root.expanduser(), Knobs(seed=seed), jobs)
     typer.echo(f"simulated release with seed {seed} -> {root}")

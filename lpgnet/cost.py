@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import torch
 
-from lpgnet.efficiency import parameters
+from lpgnet.beyond.efficiency import parameters
 from lpgnet.experiments import experiment
 from lpgnet.places import Place
 

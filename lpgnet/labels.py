@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lpgnet.files import write_csv
+from lpgnet.machine.files import write_csv
 
 ERC6_EXTRA = frozenset((Path(__file__).parent / "corpora" / "erc6_extra_ids.txt").read_text().split())
 MANIFEST = ["id", "dialogue", "order", "speaker", "session", "scripted", "part", "label"]

@@ -37,7 +37,7 @@ class Layout:
         self.valid = positions < lengths[:, None]  # (B, U), True where real
         sequences = torch.arange(len(lengths), device=lengths.device)
         self.sequence = sequences.repeat_interleave(lengths)  # (N,)
-        # (N,), where each row stands in B x U; B x U itself is nowhere (`lpgnet.together` fills up so).
+        # (N,), where each row stands in B x U; B x U itself is nowhere (`lpgnet.runs.seeds` fills up so).
         self.place = self.valid.flatten().nonzero()[:, 0]
         self.alone = len(lengths) == 1
         size = PIECE[lengths.device.type]

@@ -26,12 +26,13 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from lpgnet import baselines, losses, training
-from lpgnet.corpora.wav import RATE, read_wav
+from lpgnet import losses
+from lpgnet.corpora.sound import RATE, read_wav
 from lpgnet.experiments import experiment
 from lpgnet.features import extract, store
-from lpgnet.features.dataset import Dataset
 from lpgnet.model import BLOCK, MODALITY, PIECE, Attention, Layout, LPGNet
+from lpgnet.runs import baselines, training
+from lpgnet.runs.dataset import Dataset
 
 SECONDS = (1.6, 9.5, 3.1, 4.4, 2.2, 7.0, 3.4, 4.5)  # of utterances; mean 4.46 as in IEMOCAP
 GIB, MIB = 1 << 30, 1 << 20

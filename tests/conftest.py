@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 
 from lpgnet import places
 from lpgnet.features import store
-from lpgnet.files import write_json
+from lpgnet.machine.files import write_json
 
 CODES = ("hap", "sad", "neu", "ang", "exc", "fru", "xxx")
 TURNS = 7
@@ -167,7 +167,7 @@ def environment(output: Path) -> dict:
 
 @pytest.fixture(scope="session")
 def small_tree(tmp_path_factory):
-    from lpgnet.corpora.simulated import Knobs, generate
+    from lpgnet.corpora.simulated.corpus import Knobs, generate
 
     root = tmp_path_factory.mktemp("tree") / "release"
     generate(root, Knobs(**SMALL), jobs=2)

@@ -15,22 +15,24 @@ from conftest import WORDS, lpgnet
 from safetensors.numpy import save_file
 from test_tables import WITHOUT_TORCH
 
-from lpgnet import labels, places, training
-from lpgnet.analysis import tables
-from lpgnet.analysis.audit import data_audit, paper_audit, split_checks
-from lpgnet.analysis.audit.encoder_checks import check_fits, check_pasts
-from lpgnet.analysis.audit.paper_kinds import FAILS, HOLDS, OPEN, Cell, agrees, attainable, half_unit, minus
+from lpgnet import labels, places
+from lpgnet.beyond.audit import data_audit, paper_audit, split_checks
+from lpgnet.beyond.audit.encoder_checks import check_fits, check_pasts
+from lpgnet.beyond.audit.paper_kinds import FAILS, HOLDS, OPEN, Cell, agrees, attainable, half_unit, minus
+from lpgnet.beyond.readings import crossfit
 from lpgnet.config import ROOT, FineTuneConfig
-from lpgnet.features import crossfit, extract, store
-from lpgnet.files import write_json
+from lpgnet.features import extract, store
+from lpgnet.machine.files import write_json
 from lpgnet.places import about_import
+from lpgnet.runs import training
+from lpgnet.tables.build import reported
 
 # The paper
 
 
 @pytest.fixture
 def printed():
-    return {number: frame.copy() for number, frame in tables.reported().items()}
+    return {number: frame.copy() for number, frame in reported().items()}
 
 
 def verdict(printed, says: str) -> tuple[str, str, str]:
@@ -91,7 +93,7 @@ def test_claims_as_recomputed_by_hand(printed, says, want, recomputed, arithmeti
 
 
 def change(printed, cell: Cell, value: float) -> None:
-    from lpgnet.analysis.audit.paper_kinds import KEYS
+    from lpgnet.beyond.audit.paper_kinds import KEYS
 
     frame = printed[cell.table]
     row = (frame[KEYS[cell.table]] == list(cell.row)).all(axis=1)
@@ -855,16 +857,16 @@ def test_both_audits_need_no_torch(clean):
 import dataclasses
 from pathlib import Path
 from lpgnet import places
-from lpgnet.analysis import tables
-from lpgnet.analysis.audit import data_audit, paper_audit
-paper_audit.audit_paper(tables.reported())
+from lpgnet.tables.build import reported
+from lpgnet.beyond.audit import data_audit, paper_audit
+paper_audit.audit_paper(reported())
 """
     block += f"data_audit.audit_data(dataclasses.replace(places.place(), output=Path({str(clean.output)!r})))"
     subprocess.run([sys.executable, "-c", WITHOUT_TORCH + block], check=True, cwd=ROOT)
 
 
 def test_an_import_is_audited_as_what_it_is(clean):
-    from lpgnet.corpora.forms.vectors import Modality
+    from lpgnet.beyond.exchange.vectors import Modality
 
     table = clean_table().assign(part=lambda t: np.where(t["session"] == 5, "test", "train"), wav="")
     sets = {m: Modality(f"theirs: {m}", v.astype(np.float32)) for m, (v, _) in features_of(table).items()}

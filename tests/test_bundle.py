@@ -14,8 +14,9 @@ import pytest
 from conftest import lpgnet
 from test_report import filled
 
-from lpgnet import bundle, places
-from lpgnet.analysis.report import page
+from lpgnet import places
+from lpgnet.beyond.archive import bundle
+from lpgnet.beyond.report import page
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,7 @@ def test_an_unpacked_bundle_is_checked_too_and_its_links_work(made, tmp_path):
 def test_records_tables_versions_are_in_it_and_data_are_not(made):
     names = zipfile.ZipFile(made.path).namelist()
     assert len([n for n in names if "/runs/" in n and n.endswith(".json")]) == 15  # 7 x 2, and data.json
-    assert {"requirements.lock", "lpgnet/model.py", "lpgnet/analysis/report/page.css", "README.txt"} <= set(
+    assert {"requirements.lock", "lpgnet/model.py", "lpgnet/beyond/report/page.css", "README.txt"} <= set(
         names
     )
     assert {f"paper_tables/simulated/table{n}.csv" for n in range(1, 8)} <= set(names)

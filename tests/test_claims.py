@@ -10,14 +10,14 @@ import pytest
 from scipy import stats
 from test_tables import DATA, EMPTY, PAPER, RUNS, WITHOUT_TORCH, fake_data, fake_run, line
 
-from lpgnet.analysis import claims, comparisons, selection, slices
-from lpgnet.analysis.metrics import confusion, scores
-from lpgnet.analysis.rows import TABLES
-from lpgnet.analysis.tables import build
-from lpgnet.analysis.typeset import SIMULATED
 from lpgnet.config import ROOT
 from lpgnet.experiments import TABLED
 from lpgnet.labels import PROTOCOLS
+from lpgnet.runs.metrics import confusion, scores
+from lpgnet.tables import claims, comparisons, selection, slices
+from lpgnet.tables.build import build
+from lpgnet.tables.rows import TABLES
+from lpgnet.tables.typeset import SIMULATED
 
 FOUR = PROTOCOLS["majority-4"].classes
 RIGHT = {"full": 0.9, "linear": 0.6, "frame": 0.9, "no_gates": 0.99}  # chance of a right prediction
@@ -90,7 +90,7 @@ def accuracies(runs: pd.DataFrame, name: str) -> list[float]:
 
 def test_needs_no_torch():
     """The slices read transcripts from the feature store, still without torch."""
-    block = "from lpgnet.analysis import claims, selection, slices\nfrom lpgnet.features import store"
+    block = "from lpgnet.tables import claims, selection, slices\nfrom lpgnet.features import store"
     subprocess.run([sys.executable, "-c", WITHOUT_TORCH + block], check=True, cwd=ROOT)
 
 

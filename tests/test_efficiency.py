@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 from conftest import SIZES
 
-from lpgnet import efficiency, training
-from lpgnet.analysis import records
+from lpgnet.beyond import efficiency
 from lpgnet.experiments import experiment
+from lpgnet.runs import records, training
 
 T, A, C, D, TURNS = 5, 3, 4, 8, 7
 SHAPE = (SIZES, C, 2)

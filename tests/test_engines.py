@@ -10,7 +10,8 @@ import time
 import pytest
 from conftest import TINY, made_table, write_store
 
-from lpgnet import places, training
+from lpgnet import places
+from lpgnet.runs import training
 
 NAMES = ["full", "bigru"]
 
@@ -71,9 +72,9 @@ def test_a_cluster_makes_the_same_records_and_a_killed_worker_costs_its_run_only
 
 
 def test_an_address_without_a_scheduler_is_one_clear_error(here, monkeypatch):
-    from lpgnet import progress
+    from lpgnet.machine import workers
 
-    monkeypatch.setattr(progress, "PATIENCE", 1)
+    monkeypatch.setattr(workers, "PATIENCE", 1)
     with pytest.raises(ValueError, match="no dask scheduler at"):
         training.run_missing(here, ["bigru"], 1, 1, "cpu", TINY, "tcp://127.0.0.1:9")
 

@@ -9,12 +9,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from test_tables import DATA, EMPTY, PAPER, RUNS, fake_data, fake_run
 
-from lpgnet.analysis import canvas, figures, run_figures, selection, tables
-from lpgnet.analysis.rows import TABLES as TABLE_ROWS
-from lpgnet.analysis.typeset import SIMULATED
+from lpgnet.tables import build, selection
+from lpgnet.tables.figures import of_runs, of_tables, theme
+from lpgnet.tables.rows import TABLES as TABLE_ROWS
+from lpgnet.tables.typeset import SIMULATED
 
 GAP = selection.selection_gap(RUNS, DATA)
-TABLES = {number: tables.build(number, RUNS, DATA, PAPER) for number in PAPER}
+TABLES = {number: build.build(number, RUNS, DATA, PAPER) for number in PAPER}
 
 
 def sliced() -> pd.DataFrame:
@@ -44,16 +45,16 @@ def words(figure: Figure) -> list[str]:
 
 def draw_all(data: dict, built: dict) -> list[Figure]:
     return [
-        figures.class_distribution(built[1]),
-        figures.comparison(built[2], 2),
-        *(figures.ablation_bars(built[n], n) for n in (3, 4, 5)),
-        figures.comparison(built[6], 6),
-        figures.by_class(built[7]),
-        run_figures.confusion_matrix(RUNS, data),
-        run_figures.training_curves(RUNS, data),
-        run_figures.class_bars(RUNS, data),
-        run_figures.selection_gap(selection.selection_gap(RUNS, data)),
-        run_figures.slices(sliced()),
+        of_tables.class_distribution(built[1]),
+        of_tables.comparison(built[2], 2),
+        *(of_tables.ablation_bars(built[n], n) for n in (3, 4, 5)),
+        of_tables.comparison(built[6], 6),
+        of_tables.by_class(built[7]),
+        of_runs.confusion_matrix(RUNS, data),
+        of_runs.training_curves(RUNS, data),
+        of_runs.class_bars(RUNS, data),
+        of_runs.selection_gap(selection.selection_gap(RUNS, data)),
+        of_runs.slices(sliced()),
     ]
 
 
@@ -70,35 +71,35 @@ def test_every_picture_names_its_corpus_warns_and_leaves_no_state():
 
 def test_another_corpus_gets_no_warning():
     own = fake_data(place="iemocap")
-    figure = figures.ablation_bars(tables.build(3, RUNS, own, PAPER), 3)
+    figure = of_tables.ablation_bars(build.build(3, RUNS, own, PAPER), 3)
     assert caption(figure).startswith("Corpus iemocap")
     assert SIMULATED not in caption(figure)
 
 
 def test_saves_every_figure(tmp_path):
-    saved = figures.save_all(RUNS, DATA, TABLES, tmp_path)
+    saved = of_tables.save_all(RUNS, DATA, TABLES, tmp_path)
     assert [p.read_bytes()[:4] for p in saved] == [b"\x89PNG"] * 15
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(p.name for p in saved)
 
 
 def test_slices_are_drawn_where_they_are_known(tmp_path, monkeypatch):
     monkeypatch.setattr(Figure, "savefig", lambda figure, part, **_: part.touch())
-    saved = figures.save_all(EMPTY, DATA, TABLES, tmp_path, sliced())
+    saved = of_tables.save_all(EMPTY, DATA, TABLES, tmp_path, sliced())
     assert [p.name for p in saved][8:] == ["slices.png"]
     alone = sliced().query("experiment == 'no_ffn'")
-    assert len(figures.save_all(EMPTY, DATA, TABLES, tmp_path, alone)) == 8
+    assert len(of_tables.save_all(EMPTY, DATA, TABLES, tmp_path, alone)) == 8
 
 
 def test_without_runs_the_tables_still_have_figures(tmp_path, monkeypatch):
     monkeypatch.setattr(Figure, "savefig", lambda figure, part, **_: part.touch())
-    bare = {number: tables.build(number, EMPTY, DATA, PAPER) for number in PAPER}
-    saved = figures.save_all(EMPTY, DATA, bare, tmp_path, pd.DataFrame())
+    bare = {number: build.build(number, EMPTY, DATA, PAPER) for number in PAPER}
+    saved = of_tables.save_all(EMPTY, DATA, bare, tmp_path, pd.DataFrame())
     assert [p.name[:6] for p in saved] == [*(f"table{n}" for n in range(1, 8)), "archit"]
 
 
 def test_bars_show_our_mean_and_the_paper_as_tick():
     table = TABLES[3]
-    figure = figures.ablation_bars(table, 3)
+    figure = of_tables.ablation_bars(table, 3)
     axis = figure.axes[0]
     assert [bar.get_width() for bar in axis.patches] == table["accuracy_mean"].tolist()
     ticks = [line.get_xdata()[0] for line in axis.lines if line.get_marker() == "|"]
@@ -108,11 +109,11 @@ def test_bars_show_our_mean_and_the_paper_as_tick():
 
 
 def test_points_show_quoted_rows_as_printed_and_ours_with_interval():
-    figure = figures.comparison(TABLES[2], 2)
+    figure = of_tables.comparison(TABLES[2], 2)
     axis = figure.axes[0]
     points = {line.get_ydata()[0]: line for line in axis.lines if line.get_marker() == "o"}
     assert points[1].get_xdata()[0] == 74.20  # MER-HAN
-    assert points[1].get_color() == canvas.QUOTED
+    assert points[1].get_color() == theme.QUOTED
     full = TABLES[2].iloc[10]
     assert points[10].get_xdata()[0] == full["accuracy_mean"]
     lines = [list(line.get_xdata()) for line in axis.lines if len(line.get_xdata()) == 2]
@@ -120,19 +121,19 @@ def test_points_show_quoted_rows_as_printed_and_ours_with_interval():
 
 
 def test_rows_not_run_say_so():
-    table = tables.build(3, RUNS[RUNS["experiment"] != "no_ffn"], DATA, PAPER)
-    assert words(figures.ablation_bars(table, 3)).count("not run yet") == 2  # accuracy and F1
-    assert "not run yet" not in words(figures.ablation_bars(TABLES[3], 3))
+    table = build.build(3, RUNS[RUNS["experiment"] != "no_ffn"], DATA, PAPER)
+    assert words(of_tables.ablation_bars(table, 3)).count("not run yet") == 2  # accuracy and F1
+    assert "not run yet" not in words(of_tables.ablation_bars(TABLES[3], 3))
 
 
 def test_confusion_sums_seeds_and_shares_by_row():
     counts = np.sum([c["best_validation"] for c in RUNS[RUNS["experiment"] == "full"]["confusion"]], axis=0)
-    first = words(run_figures.confusion_matrix(RUNS, DATA))[1]
+    first = words(of_runs.confusion_matrix(RUNS, DATA))[1]
     assert first == f"{100 * counts[0, 1] / counts[0].sum():.1f} %\n{counts[0, 1]}"
 
 
 def test_class_bars_are_recall_and_f1_with_the_interval_over_seeds():
-    figure = run_figures.class_bars(RUNS, DATA)
+    figure = of_runs.class_bars(RUNS, DATA)
     mine = TABLES[7].iloc[0]  # LPGNet on four classes
     axis = figure.axes[0]
     names = DATA["protocols"]["majority-4"]["classes"]
@@ -145,7 +146,7 @@ def test_class_bars_are_recall_and_f1_with_the_interval_over_seeds():
 
 
 def test_curves_are_the_mean_over_runs_by_epoch():
-    figure = run_figures.training_curves(RUNS, DATA)
+    figure = of_runs.training_curves(RUNS, DATA)
     want = np.mean([fake_run("full", seed)["curves"]["validation_f1"] for seed in range(3)], axis=0)
     line = figure.axes[1].lines[0]
     np.testing.assert_allclose(line.get_ydata(), 100 * want)
@@ -153,7 +154,7 @@ def test_curves_are_the_mean_over_runs_by_epoch():
 
 
 def test_the_gap_shows_three_epochs_a_row_and_says_what_feeds_no_headline():
-    figure = run_figures.selection_gap(GAP)
+    figure = of_runs.selection_gap(GAP)
     axis = figure.axes[1]  # weighted F1
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert names[:3] == ["linear", "frame", "full"]  # in the order of the tables
@@ -172,10 +173,10 @@ def test_the_gap_shows_three_epochs_a_row_and_says_what_feeds_no_headline():
 
 
 def test_slices_show_the_named_models_with_their_number_of_utterances():
-    figure = run_figures.slices(sliced())
+    figure = of_runs.slices(sliced())
     assert [axis.get_title() for axis in figure.axes] == [
-        run_figures.SLICES["length"],
-        run_figures.SLICES["shift"],
+        of_runs.SLICES["length"],
+        of_runs.SLICES["shift"],
     ]
     axis = figure.axes[1]
     assert [label.get_text() for label in axis.get_xticklabels()] == ["shift\n(5)", "same\n(6)"]
@@ -189,7 +190,7 @@ def test_slices_show_the_named_models_with_their_number_of_utterances():
 
 @pytest.mark.parametrize("number", [2, 6])
 def test_texts_of_a_panel_do_not_overlap(number):
-    figure = figures.comparison(TABLES[number], number)
+    figure = of_tables.comparison(TABLES[number], number)
     renderer = FigureCanvasAgg(figure).get_renderer()
     for axis in figure.axes:
         texts = [*axis.texts, *axis.get_yticklabels(), *axis.get_xticklabels()]

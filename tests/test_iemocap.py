@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from lpgnet.corpora import counts, iemocap, wav
+from lpgnet.corpora import counts, iemocap, sound
 
 HEADER = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
 RATERS = "C-E2:\tNeutral;\t()\nA-E3:\tval 3; act 2; dom  2;\t()\n"
@@ -342,11 +342,11 @@ def test_check_notes_what_will_be_changed(tmp_path):
 def test_read_wav_gives_mono_16_khz_of_at_least_400_samples(tmp_path):
     path = tmp_path / "a.wav"
     soundfile.write(path, np.stack([tone(3_000, 8_000), np.zeros(3_000)], 1), 8_000, subtype="FLOAT")
-    samples = wav.read_wav(path)
+    samples = sound.read_wav(path)
     assert (samples.dtype, samples.shape) == (np.float32, (6_000,))
     np.testing.assert_allclose(samples[500:5_500], tone(6_000, peak=0.05)[500:5_500], atol=2e-3)
     soundfile.write(path, tone(30), 16_000)
-    assert wav.read_wav(path).shape == (400,)
+    assert sound.read_wav(path).shape == (400,)
 
 
 @pytest.mark.parametrize("kind", ["unreadable", "empty", "nan"])
@@ -354,4 +354,4 @@ def test_read_wav_refuses_and_names_the_file(tmp_path, kind):
     path = tmp_path / "bad.wav"
     SPOILT[kind][0](path)
     with pytest.raises(ValueError, match=r"bad\.wav"):
-        wav.read_wav(path)
+        sound.read_wav(path)

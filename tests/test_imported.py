@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lpgnet.beyond.exchange import differences, unpickle, vectors
+from lpgnet.beyond.exchange.export import export
+from lpgnet.beyond.exchange.imported import Imported, Modality, read, report
 from lpgnet.config import ROOT
-from lpgnet.corpora import COLUMNS, counts, differences
-from lpgnet.corpora.export import export
-from lpgnet.corpora.forms import unpickle, vectors
-from lpgnet.corpora.imported import Imported, Modality, read, report
+from lpgnet.corpora import COLUMNS, counts
 from lpgnet.labels import ERC6_EXTRA, PROTOCOLS, labelled
 
 TEXT, AUDIO, VISUAL = 7, 5, 3
@@ -903,7 +903,7 @@ def test_sets_of_ids_don_t_order_the_table(tmp_path):
     held |= {"train": set(held["train"])}
     write(tmp_path / "x.pkl", fields(held, SDT))
     code = (
-        "import sys; from pathlib import Path; from lpgnet.corpora.imported import read, report;"
+        "import sys; from pathlib import Path; from lpgnet.beyond.exchange.imported import read, report;"
         "got = read(Path(sys.argv[1])); print(got.table.to_csv(), got.about, report(got, None))"
     )
     command, env = (

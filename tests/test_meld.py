@@ -10,7 +10,7 @@ import soundfile
 
 from lpgnet.corpora import COLUMNS, clip, meld
 from lpgnet.corpora.clip import read_clip
-from lpgnet.corpora.wav import read_wav
+from lpgnet.corpora.sound import read_wav
 
 HEADER = (
     "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime"

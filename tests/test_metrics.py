@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from lpgnet.analysis.metrics import METRICS, confusion, per_class, scores
+from lpgnet.runs.metrics import METRICS, confusion, per_class, scores
 
 N, C = 101, 5
 HAND = np.array([[3, 1], [2, 4]])  # recalls 3/4 and 4/6, precisions 3/5 and 4/5

@@ -18,7 +18,7 @@ import pytest
 from conftest import environment, lpgnet
 from test_tables import WITHOUT_TORCH
 
-from lpgnet import notebooks, places
+from lpgnet import places, reproduce
 from lpgnet.config import ROOT
 from lpgnet.experiments import CONTEXTS, EXPERIMENTS, READINGS
 
@@ -56,37 +56,37 @@ def test_parameters_are_literals_that_a_notebook_may_be_told(notebook):
     (tagged,) = [c for c in code(notebook) if "parameters" in c.metadata.get("tags", [])]
     for node in ast.parse(tagged.source).body:
         ast.literal_eval(node.value)
-    places.parameters(notebooks.declared(notebook.stem))
+    places.parameters(reproduce.declared(notebook.stem))
 
 
 def test_every_experiment_is_run_by_some_notebook():
     """07 runs every reading and context of `experiments`."""
-    named = {e for path in SOURCES for e in notebooks.declared(path.stem).get("EXPERIMENTS", [])}
+    named = {e for path in SOURCES for e in reproduce.declared(path.stem).get("EXPERIMENTS", [])}
     assert named | {a.experiment for a in (*READINGS, *CONTEXTS)} == set(EXPERIMENTS)
 
 
 def test_chosen_notebooks():
-    assert notebooks.chosen("03,02") == ["02_training", "03_ablations"]
-    assert [name[:2] for name in notebooks.chosen(None)] == ["01", "02", "03", "04", "05", "06", "08"]
-    assert notebooks.chosen("07")[0].startswith("07")
+    assert reproduce.chosen("03,02") == ["02_training", "03_ablations"]
+    assert [name[:2] for name in reproduce.chosen(None)] == ["01", "02", "03", "04", "05", "06", "08"]
+    assert reproduce.chosen("07")[0].startswith("07")
     with pytest.raises(ValueError, match="no notebook 9; there are 01, 02"):
-        notebooks.chosen("02,9")
+        reproduce.chosen("02,9")
 
 
 def test_an_undeclared_parameter_is_refused():
     with pytest.raises(ValueError, match="02_training has no parameter LR; it has"):
-        notebooks.run("02_training", places.parameters({}), LR=0.1)
+        reproduce.run("02_training", places.parameters({}), LR=0.1)
 
 
 def test_formulas_become_mathml_and_nothing_is_fetched():
-    got = notebooks.mathml("<p>with $d_{ff} = 2d$ &amp; $$a &lt; b \\tag{3}$$ costs</p>")
+    got = reproduce.mathml("<p>with $d_{ff} = 2d$ &amp; $$a &lt; b \\tag{3}$$ costs</p>")
     assert got.count("<math") == 2 and "$" not in got
 
 
 # End to end.  One small simulated corpus; each call is the command a user types.
 
 
-def reproduce(output: Path, root: Path, *more: str):
+def rerun(output: Path, root: Path, *more: str):
     arguments = ("--root", str(root), "--seeds", "2", "--jobs", "2", *more)
     return lpgnet(output, "reproduce", *arguments)
 
@@ -94,7 +94,7 @@ def reproduce(output: Path, root: Path, *more: str):
 @pytest.fixture(scope="session")
 def uninterrupted(tmp_path_factory, small_tree):
     output = tmp_path_factory.mktemp("whole")
-    done = reproduce(output, small_tree)
+    done = rerun(output, small_tree)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return output, done.stdout
 
@@ -109,7 +109,7 @@ def test_reproduce_writes_everything(uninterrupted):
     results = output / "results" / "simulated"
     assert {f"table{n}.{e}" for n in range(1, 8) for e in ("csv", "md", "tex")} <= set(tables(output))
     assert len(list((results / "figures").glob("*.png"))) >= 7
-    for name in notebooks.chosen(None):
+    for name in reproduce.chosen(None):
         page = (results / "notebooks" / f"{name}.html").read_text()
         assert "$$" not in page
         outside = r"<(?:script|link|img|iframe)[^>]*(?:src|href)=[\"']?(?:https?:)?//"
@@ -118,7 +118,7 @@ def test_reproduce_writes_everything(uninterrupted):
         assert all(c["execution_count"] for c in copy["cells"] if c["cell_type"] == "code")
         assert not {"input_path", "output_path"} & set(copy["metadata"]["papermill"])  # of this machine
     report = (results / "report" / "index.html").read_text()
-    assert all(f"../notebooks/{name}.html" in report for name in notebooks.chosen(None))
+    assert all(f"../notebooks/{name}.html" in report for name in reproduce.chosen(None))
     assert f"Report: {results / 'report' / 'index.html'}" in said
     assert not list(output.rglob(".part-*"))
 
@@ -126,7 +126,7 @@ def test_reproduce_writes_everything(uninterrupted):
 def test_a_second_call_does_nothing_and_says_so(uninterrupted, small_tree):
     output, _ = uninterrupted
     before = {p: p.stat().st_mtime_ns for p in output.rglob("*") if p.is_file() and p.name != ".lock"}
-    again = reproduce(output, small_tree)
+    again = rerun(output, small_tree)
     assert "0 notebooks run, 7 had nothing left to do" in again.stdout
     assert {p: p.stat().st_mtime_ns for p in output.rglob("*") if p.is_file() and p.name != ".lock"} == before
 
@@ -140,10 +140,10 @@ def test_tables_come_from_records_alone(uninterrupted, tmp_path):
 
 
 BEYOND = """
-from lpgnet import notebooks, places
+from lpgnet import places, reproduce
 asked = places.parameters({"SEEDS": 2, "JOBS": 2, "FINETUNE": FINETUNE})
 some = ["full", "linear", "r13a_full", "shuffled_full", "r27_sdt", "sdt", "r18b_full"]
-print([notebooks.run(name, asked, **more) for name, more in (
+print([reproduce.run(name, asked, **more) for name, more in (
     ("01_feature_extraction", {"ROOT": RELEASE}),
     ("07_beyond_the_paper", {"EXPERIMENTS": some}),
     ("07_beyond_the_paper", {"EXPERIMENTS": some}),
@@ -213,7 +213,7 @@ def test_the_power_goes_at_random_moments(uninterrupted, small_tree, tmp_path):
             cuts += 1
     assert cuts
     kept = {p: p.read_bytes() for p in tmp_path.glob("results/*/runs/*/*.json")}
-    done = reproduce(tmp_path, small_tree)
+    done = rerun(tmp_path, small_tree)
     assert done.returncode == 0 and "damaged" not in done.stdout, done.stderr[-4000:]
     assert written(tmp_path) == written(whole)
     assert recorded(tmp_path) == recorded(whole)
@@ -229,7 +229,7 @@ def test_a_write_that_fails_is_one_clear_error_and_the_next_call_goes_on(uninter
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, resource.RLIM_INFINITY))
 
-    assert reproduce(tmp_path, small_tree, "--only", "01").returncode == 0
+    assert rerun(tmp_path, small_tree, "--only", "01").returncode == 0
     command = [sys.executable, "-m", "lpgnet", "reproduce", "--root", str(small_tree), "--seeds", "2"]
     options = {"capture_output": True, "text": True, "timeout": 600, "preexec_fn": limit}
     failed = subprocess.run([*command, "--only", "02"], env=environment(tmp_path), **options)
@@ -237,7 +237,7 @@ def test_a_write_that_fails_is_one_clear_error_and_the_next_call_goes_on(uninter
     assert "File too large" in failed.stderr
     assert not list((tmp_path / "results").rglob(".part-*"))
     assert recorded(tmp_path).items() <= recorded(whole).items()
-    assert reproduce(tmp_path, small_tree, "--only", "02").returncode == 0
+    assert rerun(tmp_path, small_tree, "--only", "02").returncode == 0
     made = recorded(tmp_path)
     assert made and made.items() <= recorded(whole).items()
 
@@ -245,13 +245,13 @@ def test_a_write_that_fails_is_one_clear_error_and_the_next_call_goes_on(uninter
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes to read-only folders")
 def test_a_read_only_folder_is_one_clear_error(tmp_path, small_tree):
     tmp_path.chmod(0o555)
-    done = reproduce(tmp_path, small_tree)
+    done = rerun(tmp_path, small_tree)
     assert done.returncode == 1 and "Permission denied" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_an_output_that_is_no_folder_is_one_clear_error(tmp_path, small_tree):
     (tmp_path / "file").write_text("")
-    done = reproduce(tmp_path / "file", small_tree)
+    done = rerun(tmp_path / "file", small_tree)
     assert done.returncode == 1 and "Not a directory" in done.stderr and "Traceback" not in done.stderr
 
 
@@ -266,7 +266,7 @@ def test_two_at_once_do_not_start(uninterrupted, small_tree):
 
     output, _ = uninterrupted
     with FileLock(output / "results" / "simulated" / ".lock"):
-        refused = reproduce(output, small_tree)
+        refused = rerun(output, small_tree)
     assert refused.returncode != 0 and "another reproduce is at work" in refused.stderr
 
 

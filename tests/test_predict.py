@@ -15,13 +15,14 @@ from numpy.testing import assert_allclose
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
-from lpgnet import checkpoint, conversation, labels, missing, places, player, predict, training
-from lpgnet.analysis import calibration, metrics, records, timeline
-from lpgnet.corpora.wav import RATE
+from lpgnet import labels, places
+from lpgnet.beyond.conversation import missing_turns, predict, sources, timeline, widgets
+from lpgnet.corpora.sound import RATE
 from lpgnet.experiments import experiment
-from lpgnet.features.dataset import Dataset
 from lpgnet.features.encoders import encoder
 from lpgnet.model import LPGNet
+from lpgnet.runs import calibration, checkpoint, metrics, records, training
+from lpgnet.runs.dataset import Dataset
 
 SEEN, TEST = "Ses01F_impro00", "Ses05F_impro00"
 
@@ -31,7 +32,7 @@ def place(tmp_path_factory):
     """The made-up store with two seeds of both experiments; no test changes it."""
     made = dataclasses.replace(places.place(), output=tmp_path_factory.mktemp("trained"))
     write_store(made.features, made_table())
-    training.run_missing(made, list(missing.EXPERIMENTS), seeds=2, jobs=2, device="cpu")
+    training.run_missing(made, list(missing_turns.EXPERIMENTS), seeds=2, jobs=2, device="cpu")
     return made
 
 
@@ -280,18 +281,18 @@ def test_growing_is_the_prediction_of_each_prefix(place, reader):
 
 def test_a_dialogue_that_the_model_has_seen_is_said(place, reader):
     for dialogue, said in ((SEEN, True), (TEST, False)):
-        talk = conversation.read(place, reader.encoders, dialogue=dialogue)
+        talk = sources.read(place, reader.encoders, dialogue=dialogue)
         turns = predict.predicted(reader, talk, predict.vectors(reader, talk))
         notes = " ".join(predict.notes(reader, talk, turns))
         assert ("The model has seen this dialogue" in notes) == said
         assert "says nothing about emotion" in notes
-    assert conversation.tested_dialogue(place) == TEST
+    assert sources.tested_dialogue(place) == TEST
 
 
 def test_features_of_another_recipe_are_refused(place, reader):
     other = {m: about | {"recipe": "another"} for m, about in reader.encoders.items()}
     with pytest.raises(LookupError, match="lacks the text features that the checkpoint was trained on"):
-        conversation.read(place, other, dialogue=TEST)
+        sources.read(place, other, dialogue=TEST)
 
 
 # A folder of one's own
@@ -342,14 +343,14 @@ def hearer():
 
 
 def test_csv_and_json_say_the_same(own):
-    first = conversation.from_folder(own)
+    first = sources.from_folder(own)
     (own / "transcript.csv").unlink()
     lines = [
         dict(zip(("wav", "text", "speaker"), line.split(","), strict=True)) for line in CSV.split("\n")[1:-1]
     ]
     lines[1]["wav"] = None  # as empty as ""
     (own / "transcript.json").write_text(json.dumps(lines))
-    second = conversation.from_folder(own)
+    second = sources.from_folder(own)
     pd.testing.assert_frame_equal(first.turns, second.turns)
     assert first.has("text").tolist() == [True, True, False, False]
     assert first.has("audio").tolist() == [True, False, True, False]
@@ -359,9 +360,9 @@ def test_turns_stand_in_order_of_start_where_all_have_one(own):
     (own / "transcript.csv").write_text(
         "\ufeffwav,text,start,end\na.wav,b,2,3\nc.wav,a,1,1.5\n", encoding="utf-8"
     )
-    assert conversation.from_folder(own).turns["text"].tolist() == ["a", "b"]
+    assert sources.from_folder(own).turns["text"].tolist() == ["a", "b"]
     (own / "transcript.csv").write_text("wav,text,start,end\na.wav,b,2,3\nc.wav,a,,\n")
-    assert conversation.from_folder(own).turns["text"].tolist() == ["b", "a"]
+    assert sources.from_folder(own).turns["text"].tolist() == ["b", "a"]
 
 
 @pytest.mark.parametrize(
@@ -389,7 +390,7 @@ def test_each_bad_transcript_is_one_clear_error(own, transcript, says):
     data = transcript if isinstance(transcript, bytes) else transcript.encode()
     (own / "transcript.csv").write_bytes(data)
     with pytest.raises((ValueError, FileNotFoundError), match=says):
-        conversation.from_folder(own)
+        sources.from_folder(own)
 
 
 @pytest.mark.parametrize(
@@ -406,19 +407,19 @@ def test_each_bad_json_is_one_clear_error(own, transcript, says):
     (own / "transcript.csv").unlink()
     (own / "transcript.json").write_text(transcript)
     with pytest.raises(ValueError, match=says):
-        conversation.from_folder(own)
+        sources.from_folder(own)
 
 
 def test_which_folder_is_none(own):
     with pytest.raises(FileNotFoundError, match="no folder"):
-        conversation.from_folder(own / "nowhere")
+        sources.from_folder(own / "nowhere")
     (own / "transcript.json").write_text("[]")
     with pytest.raises(FileNotFoundError, match="it has both"):
-        conversation.from_folder(own)
+        sources.from_folder(own)
 
 
 def test_turns_without_text_or_audio_are_predicted(own, hearer):
-    talk = conversation.from_folder(own)
+    talk = sources.from_folder(own)
     rows = predict.vectors(hearer, talk)
     turns = predict.predicted(hearer, talk, rows)
     assert turns["has_text"].tolist() == [True, True, False, False]
@@ -430,16 +431,16 @@ def test_turns_without_text_or_audio_are_predicted(own, hearer):
 
 
 def test_a_clip_of_another_rate_and_stereo_is_the_same_sound(own, hearer, tmp_path):
-    first = predict.vectors(hearer, conversation.from_folder(own))["audio"][2]
+    first = predict.vectors(hearer, sources.from_folder(own))["audio"][2]
     tone(own / "c.wav")
-    second = predict.vectors(hearer, conversation.from_folder(own))["audio"][2]
+    second = predict.vectors(hearer, sources.from_folder(own))["audio"][2]
     assert (first - second).abs().median() < 0.05 * second.abs().median()
 
 
 def test_a_silent_clip_and_a_very_short_one_are_read_and_a_broken_one_is_named(own, hearer):
     soundfile.write(own / "a.wav", np.zeros(RATE), RATE)
     soundfile.write(own / "c.wav", np.ones(1), RATE)
-    talk = conversation.from_folder(own)
+    talk = sources.from_folder(own)
     assert np.isfinite(predict.vectors(hearer, talk)["audio"][[0, 2]].numpy()).all()
     (own / "c.wav").write_bytes(b"no sound")
     with pytest.raises(ValueError, match=r"c\.wav"):
@@ -452,7 +453,7 @@ def test_a_whole_modality_may_be_missing(own, hearer, kept):
     if kept == "text":
         (own / "a.wav").unlink(), (own / "c.wav").unlink()
     (own / "transcript.csv").write_text(lines[kept])
-    talk = conversation.from_folder(own)
+    talk = sources.from_folder(own)
     rows = predict.vectors(hearer, talk)
     turns = predict.predicted(hearer, talk, rows)
     assert turns["has_audio"].all() == (kept == "wav") and turns["has_text"].any() == (kept == "text")
@@ -470,14 +471,14 @@ def test_an_encoder_of_another_version_is_refused(own, hearer):
     with pytest.raises(
         ValueError, match=r"trained on prosody, version 0, librosa 0\.1; here is prosody, version 1"
     ):
-        predict.vectors(changed, conversation.from_folder(own))
+        predict.vectors(changed, sources.from_folder(own))
 
 
 def test_imported_features_have_no_encoder(own, hearer):
     imported = hearer.trained | {"corpus": "theirs"}
     changed = checkpoint.Reader(**hearer._hub_mixin_config | {"trained": imported})
     with pytest.raises(ValueError, match="--corpus theirs --dialogue NAME"):
-        predict.vectors(changed, conversation.from_folder(own))
+        predict.vectors(changed, sources.from_folder(own))
 
 
 def test_a_text_encoder_fitted_to_a_fold_is_found_by_its_weights(tiny_bert, tmp_path):
@@ -494,15 +495,15 @@ def test_a_text_encoder_fitted_to_a_fold_is_found_by_its_weights(tiny_bert, tmp_
 
 
 def test_the_player_has_a_sound_where_there_is_a_clip(own, hearer):
-    talk = conversation.from_folder(own)
+    talk = sources.from_folder(own)
     rows = predict.vectors(hearer, talk)
-    page = player.clips(talk, predict.predicted(hearer, talk, rows)).data
+    page = widgets.clips(talk, predict.predicted(hearer, talk, rows)).data
     assert page.count("<audio") == 2 and page.count("<tr>") == 5 and "The house is old" in page
 
 
 def test_the_switches_and_sliders_change_what_is_shown(own, hearer):
-    talk = conversation.from_folder(own)
-    top, fault, picture, heard, sound = player.live(hearer, talk, predict.vectors(hearer, talk)).children
+    talk = sources.from_folder(own)
+    top, fault, picture, heard, sound = widgets.live(hearer, talk, predict.vectors(hearer, talk)).children
     known, text, audio = top.children
     whole = bytes(picture.value)
     known.value = 2
@@ -554,13 +555,13 @@ def test_a_wrong_call_is_one_clear_error_and_leaves_nothing(place, tmp_path, arg
 
 
 def test_at_no_loss_the_confusion_is_the_record_s(place, data):
-    every = records.plan(place, records.read_data(place.runs), list(missing.EXPERIMENTS), 2)
+    every = records.plan(place, records.read_data(place.runs), list(missing_turns.EXPERIMENTS), 2)
     assert len(every) == 4
     for job in every:
         reader = checkpoint.load(place.checkpoints / job.experiment / job.path.stem)
         wanted = records.read(job.path).confusion["best_validation"]
         for modality in SIZES:
-            assert missing.confusion(reader, data, modality, 0.0).tolist() == wanted
+            assert missing_turns.confusion(reader, data, modality, 0.0).tolist() == wanted
 
 
 def test_all_lost_is_the_other_modality_alone(reader, data):
@@ -568,24 +569,24 @@ def test_all_lost_is_the_other_modality_alone(reader, data):
     rows = predict.hidden(vectors(data, units), ["audio"])
     got = reader(rows, lengths(units))[0].argmax(-1).numpy()
     gold = data.labels[torch.cat(units)].numpy()
-    found = missing.confusion(reader, data, "audio", 1.0)
+    found = missing_turns.confusion(reader, data, "audio", 1.0)
     assert found.tolist() == metrics.confusion(gold[gold >= 0], got[gold >= 0], 4).tolist()
 
 
 def test_lost_turns_are_nested_and_depend_on_the_dialogue_alone():
     before = np.zeros(40, bool)
-    for rate in missing.RATES:
-        now = missing.lost(TEST, 40, rate)
+    for rate in missing_turns.RATES:
+        now = missing_turns.lost(TEST, 40, rate)
         assert now.sum() == round(rate * 40) and (now | ~before).all()
         before = now
-    assert missing.lost(TEST, 40, 0.5).tolist() == missing.lost(TEST, 40, 0.5).tolist()
-    assert missing.lost(TEST, 40, 0.5).tolist() != missing.lost(SEEN, 40, 0.5).tolist()
+    assert missing_turns.lost(TEST, 40, 0.5).tolist() == missing_turns.lost(TEST, 40, 0.5).tolist()
+    assert missing_turns.lost(TEST, 40, 0.5).tolist() != missing_turns.lost(SEEN, 40, 0.5).tolist()
 
 
 def test_the_table_has_every_rate_and_its_first_line_is_the_tables_score(place, tmp_path):
     data = records.read_data(place.runs)
-    frame = missing.table(place, data, 2)
-    assert len(frame) == 2 * 2 * len(missing.RATES) and set(frame["n_seeds"]) == {2}
+    frame = missing_turns.table(place, data, 2)
+    assert len(frame) == 2 * 2 * len(missing_turns.RATES) and set(frame["n_seeds"]) == {2}
     assert frame["modality"].drop_duplicates().tolist() == ["text", "audio"]
     runs = records.load(place, data)
     right = [
@@ -596,7 +597,7 @@ def test_the_table_has_every_rate_and_its_first_line_is_the_tables_score(place, 
     assert first["accuracy_mean"] == pytest.approx(np.mean(right))
     assert first["accuracy_std"] == pytest.approx(np.std(right, ddof=1))
     assert set(frame["corpus"]) == {"simulated"}
-    paths = missing.write(frame, dataclasses.replace(place, output=tmp_path))
+    paths = missing_turns.write(frame, dataclasses.replace(place, output=tmp_path))
     assert [p.name for p in paths] == ["missing.csv", "missing.md", "missing.png"]
     assert "Simulated corpus" in paths[1].read_text()
 
@@ -606,14 +607,14 @@ def test_a_run_without_a_checkpoint_is_named(place, tmp_path):
     shutil.copytree(place.results, bare.results)
     shutil.rmtree(bare.checkpoints)
     with pytest.raises(FileNotFoundError, match=r"no checkpoint .*: delete .*json, if it is there, and run"):
-        missing.table(bare, records.read_data(bare.runs), 1)
+        missing_turns.table(bare, records.read_data(bare.runs), 1)
 
 
 # Pictures
 
 
 def test_the_timeline_marks_what_is_missing_and_what_is_not_sure(own, hearer):
-    talk = conversation.from_folder(own)
+    talk = sources.from_folder(own)
     turns = predict.predicted(hearer, talk, predict.vectors(hearer, talk), sure=1.0)
     figure = timeline.timeline(turns, "talk", "Trained on the simulated corpus")
     marks = {line.get_label(): line.get_xdata() for axis in figure.axes for line in axis.lines}

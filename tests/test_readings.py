@@ -11,11 +11,12 @@ from test_claims import accuracies, guess, of, rows, run
 from test_tables import DATA, WITHOUT_TORCH, fake_data
 
 from lpgnet import experiments
-from lpgnet.analysis import readings, readings_figures, records
-from lpgnet.analysis.metrics import scores
-from lpgnet.analysis.readings import COUNTED, NEVER
+from lpgnet.beyond.readings import alternatives, figures
+from lpgnet.beyond.readings.alternatives import COUNTED, NEVER
 from lpgnet.config import ROOT
 from lpgnet.experiments import READINGS
+from lpgnet.runs import records
+from lpgnet.runs.metrics import scores
 
 WORSE = {"r1_full": 0.4, "dealt_full": 0.4}  # share of the right answers of `full` that are kept
 SEEDS = range(5)
@@ -52,23 +53,23 @@ def runs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def table(runs):
-    return readings.readings(runs, DATA)
+    return alternatives.readings(runs, DATA)
 
 
 @pytest.fixture(scope="module")
 def context(runs):
-    return readings.contexts(runs, DATA)
+    return alternatives.contexts(runs, DATA)
 
 
 def test_needs_no_torch():
-    block = "from lpgnet.analysis import readings, readings_figures"
+    block = "from lpgnet.beyond.readings import alternatives, figures"
     subprocess.run([sys.executable, "-c", WITHOUT_TORCH + block], check=True, cwd=ROOT)
 
 
 def test_every_alternative_has_its_lines_in_order(table):
     """Two per alternative; R14 and R17 twice two, R15 and R26 one each; nothing that was not run vanishes."""
     assert len(table) == 2 * len(READINGS) + 8 + 2
-    assert list(table) == readings.COLUMNS
+    assert list(table) == alternatives.COLUMNS
     numbers = table["reading"].str.extract(r"(\d+)")[0].astype(int)
     assert numbers.is_monotonic_increasing and {14, 15, 17, 26} <= set(numbers)
     waiting = table[table["difference"].isna()]
@@ -106,7 +107,7 @@ def test_the_alternatives_of_the_same_run(runs):
         c | {"best_test": (np.eye(4, dtype=int) * 9).tolist()} if e == "full" else c
         for e, c in zip(changed["experiment"], changed["confusion"], strict=True)
     ]
-    table = readings.readings(changed, DATA)
+    table = alternatives.readings(changed, DATA)
     mine = [scores(c["best_validation"]) for c in runs[runs["experiment"] == "full"]["confusion"]]
     mean = {name: 100 * np.mean([s[name] for s in mine]) for name in mine[0]}
     best = of(table, alternative="the best test epoch", metric="accuracy")
@@ -140,7 +141,7 @@ def test_labels_that_differ_are_paired_by_seeds_alone(tmp_path):
             for seed in SEEDS
         ]
     )
-    found = of(readings.readings(made, data), reading="R25", metric="accuracy")
+    found = of(alternatives.readings(made, data), reading="R25", metric="accuracy")
     assert "other test sets (erc-6, majority-6): paired by seeds alone" in found["note"]
     assert found["n_seeds"] == 5 and pd.isna(found["n_dialogues"]) and found["labels"] == "erc-6"
     assert "beyond it (" not in found["verdict"]
@@ -152,12 +153,12 @@ def test_another_order_of_the_turns_is_paired_all_the_same(tmp_path, runs):
     line = run(tmp_path, "shuffled_full", 0, frame, guess(rows(dialogues=29), "full", 0)[frame.index])
     kept = runs[(runs["seed"] == 0) & (runs["experiment"] == "full")]
     both = pd.concat([kept, pd.DataFrame([line | {"students": {}}])], ignore_index=True)
-    found = of(readings.contexts(both, DATA), experiment="shuffled_full")
+    found = of(alternatives.contexts(both, DATA), experiment="shuffled_full")
     assert (found["difference"], found["dialogues_low"], found["dialogues_high"]) == (0, 0, 0)
 
 
 def test_contexts_say_what_each_model_loses(context):
-    assert list(context) == readings.CONTEXT
+    assert list(context) == alternatives.CONTEXT
     assert context["model"].value_counts().to_dict() == {"linear": 1, "full": 6, "bigru": 6, "sdt": 6}
     assert context["model"].iloc[0] == "linear" and context["accuracy_mean"].notna().sum() == 5
     shuffled, dealt = (of(context, experiment=name) for name in ("shuffled_full", "dealt_full"))
@@ -173,13 +174,15 @@ def test_contexts_say_what_each_model_loses(context):
 
 def test_a_default_with_more_seeds_is_shown_over_the_shared_ones(tmp_path):
     runs = pd.concat([world(tmp_path, ["full"], range(7)), world(tmp_path, ["dealt_full"], range(3))])
-    context = readings.contexts(runs.reset_index(drop=True), DATA)
+    context = alternatives.contexts(runs.reset_index(drop=True), DATA)
     assert of(context, experiment="full")["n_seeds"] == of(context, experiment="dealt_full")["n_seeds"] == 3
 
 
 def test_only_common_seeds_of_a_student_head_are_paired(runs):
     fewer = runs[(runs["experiment"] != "text_only") | (runs["seed"] > 2)]
-    head = of(readings.readings(fewer, DATA), alternative="the text student head of full", metric="accuracy")
+    head = of(
+        alternatives.readings(fewer, DATA), alternative="the text student head of full", metric="accuracy"
+    )
     assert head["n_seeds"] == 2 and head["default_mean"] == round(np.mean(accuracies(fewer, "text_only")), 2)
 
 
@@ -206,12 +209,12 @@ def test_verdicts(change, want):
     found = FOUND | {"p_seeds_holm": 0.03, "p_dialogues_holm": 0.03} | change
     if pd.isna(found["n_dialogues"]):
         found["p_dialogues_holm"] = np.nan
-    assert readings.verdict(found) == want
+    assert alternatives.verdict(found) == want
 
 
 def test_every_reading_and_context_is_named():
     """Each with its default; what feeds no table is there through them alone."""
-    named = set(readings.names())
+    named = set(alternatives.names())
     beyond = set(experiments.EXPERIMENTS) - set(experiments.TABLED) - {"full_moddrop"}
     assert beyond <= named and {"full", "sdt", "frame", "no_gates", "full_6", "linear"} <= named
 
@@ -225,31 +228,31 @@ def test_a_session_is_held_out_only_where_others_are_left():
 
 def test_no_runs_at_all_leave_every_line(runs):
     empty = runs.iloc[:0]
-    table, context = readings.readings(empty, DATA), readings.contexts(empty, DATA)
+    table, context = alternatives.readings(empty, DATA), alternatives.contexts(empty, DATA)
     assert table["difference"].isna().all() and table["note"].ne("").all()
     assert context["accuracy_mean"].isna().all() and context["note"].ne("").all()
-    readings_figures.differences(table), readings_figures.turns(context)
+    figures.differences(table), figures.turns(context)
 
 
 def test_equal_bytes_in_any_order(tmp_path, runs, table, context):
     mixed = runs.sample(frac=1, random_state=2)
-    again = {"readings": readings.readings(mixed, DATA), "context": readings.contexts(mixed, DATA)}
-    first = readings.write({"readings": table, "context": context}, tmp_path / "a")
-    second = readings.write(again, tmp_path / "b")
+    again = {"readings": alternatives.readings(mixed, DATA), "context": alternatives.contexts(mixed, DATA)}
+    first = alternatives.write({"readings": table, "context": context}, tmp_path / "a")
+    second = alternatives.write(again, tmp_path / "b")
     assert [p.name for p in first] == ["readings.csv", "context.csv"]
     assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
     assert not any("-0.0," in p.read_text() for p in first)
 
 
 def test_figures_show_each_line_and_colour_by_verdict(tmp_path, table, context):
-    paths = readings_figures.save(table, context, tmp_path)
+    paths = figures.save(table, context, tmp_path)
     assert [p.name for p in paths] == ["readings.png", "context.png"] and all(p.stat().st_size for p in paths)
-    figure = readings_figures.differences(table)
+    figure = figures.differences(table)
     names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     shown = table[table["verdict"] != COUNTED].drop_duplicates(["reading", "alternative"])
     assert len(names) == len(shown) and names[0].startswith("R1 ")
     marks = [line for line in figure.axes[0].lines if line.get_label() == "matters: over seeds and dialogues"]
     matter = table[(table["metric"] == "accuracy") & table["verdict"].str.startswith("matters")]
-    assert len(marks) == len(matter) and {mark.get_color() for mark in marks} == {readings_figures.OTHER}
+    assert len(marks) == len(matter) and {mark.get_color() for mark in marks} == {figures.OTHER}
     assert marks[0].get_ydata()[0] == 0 and marks[0].get_xdata()[0] == matter["difference"].iloc[0]
     assert any("erc-6" in text.get_text() for text in figure.axes[0].texts)

@@ -18,14 +18,16 @@ from matplotlib.figure import Figure
 from test_tables import WITHOUT_TORCH
 
 from lpgnet import places
-from lpgnet.analysis import figures, inside, records, run_figures, selection
-from lpgnet.analysis.architecture import ARROWS, BOXES, architecture
-from lpgnet.analysis.remake import remake
-from lpgnet.analysis.report import blocks, equations, page, provenance, verdicts
-from lpgnet.analysis.report import tables as report_tables
-from lpgnet.analysis.typeset import SIMULATED
+from lpgnet.beyond.report import blocks, equations, page, provenance, verdicts
+from lpgnet.beyond.report import tables as report_tables
 from lpgnet.config import ROOT
 from lpgnet.labels import folds, manifest
+from lpgnet.runs import records
+from lpgnet.tables import selection
+from lpgnet.tables.figures import inside, of_runs, of_tables
+from lpgnet.tables.figures.architecture import ARROWS, BOXES, architecture
+from lpgnet.tables.rebuild import remake
+from lpgnet.tables.typeset import SIMULATED
 
 NAMES = ("full", "sdt", "linear", "full_speaker", "sdt_no_speaker", "full_6", "text_only")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -409,7 +411,7 @@ def test_gates_are_means_over_utterances_then_seeds(place):
 
 
 def test_calibration_scales_by_each_runs_temperature(place):
-    from lpgnet.analysis.calibration import ece, scaled
+    from lpgnet.runs.calibration import ece, scaled
 
     runs = records.load(place)
     mine, data = runs[runs["experiment"] == "full"], records.read_data(place.runs)
@@ -440,8 +442,8 @@ def test_attention_and_features_are_drawn_where_a_run_left_them(place):
 def test_cost_is_drawn_from_what_was_measured(place):
     """The main models; the other of the two lines, a variant, stands in the table alone."""
     efficiency = pd.read_csv(place.results / "efficiency.csv")
-    assert len(run_figures.cost(efficiency).axes[0].containers) == 1
-    figure = run_figures.cost(efficiency.assign(experiment=["full", "sdt"]))
+    assert len(of_runs.cost(efficiency).axes[0].containers) == 1
+    figure = of_runs.cost(efficiency.assign(experiment=["full", "sdt"]))
     for axis, want in zip(figure.axes, ([7, 70], [11, 110]), strict=True):
         assert [c.lines[0].get_xdata()[0] for c in axis.containers] == want
         assert axis.get_xscale() == "log"
@@ -451,7 +453,7 @@ def test_a_figure_that_is_no_longer_made_goes(place, tmp_path):
     made = remake(place)
     for name in ("confusion_linear.png", "attention.png", "missing.png"):
         (tmp_path / name).touch()
-    figures.save_all(made.runs, made.data, made.tables, tmp_path)
+    of_tables.save_all(made.runs, made.data, made.tables, tmp_path)
     left = {path.name for path in tmp_path.iterdir()}
     assert "missing.png" in left  # another's
     assert not left & {"confusion_linear.png", "attention.png"}

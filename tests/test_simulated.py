@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from lpgnet import corpora
-from lpgnet.corpora import iemocap, simulated
-from lpgnet.corpora.simulator import layout, oracle, speech
-from lpgnet.corpora.simulator.lines import KINDS, STATES, TEMPLATES, choices, likelihoods
-from lpgnet.corpora.simulator.plan import Dialogue, Knobs, plan
+from lpgnet.corpora import iemocap
+from lpgnet.corpora.simulated import corpus, layout, oracle, speech
+from lpgnet.corpora.simulated.lines import KINDS, STATES, TEMPLATES, choices, likelihoods
+from lpgnet.corpora.simulated.plan import Dialogue, Knobs, plan
 
 TINY = Knobs(seed=3, sessions=1, dialogues=3, turns=5)
 
@@ -24,7 +24,7 @@ def default_plan():
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
     root = tmp_path_factory.mktemp("sim") / "corpus"
-    simulated.generate(root, TINY, jobs=2)
+    corpus.generate(root, TINY, jobs=2)
     return root
 
 
@@ -33,12 +33,12 @@ def contents(root: Path) -> dict[str, bytes]:
 
 
 def test_same_seed_same_bytes_for_any_number_of_workers(tree, tmp_path):
-    simulated.generate(tmp_path / "one", TINY, jobs=1)
+    corpus.generate(tmp_path / "one", TINY, jobs=1)
     assert contents(tmp_path / "one") == contents(tree)
 
 
 def test_another_seed_differs(tree, tmp_path):
-    simulated.generate(tmp_path / "other", Knobs(seed=4, sessions=1, dialogues=1, turns=4))
+    corpus.generate(tmp_path / "other", Knobs(seed=4, sessions=1, dialogues=1, turns=4))
     ours, theirs = contents(tree), contents(tmp_path / "other")
     assert all(ours[name] != theirs[name] for name in ours.keys() & theirs.keys() if ".wav" in name[-4:]
                and "/._" not in name)  # fmt: skip
@@ -62,7 +62,7 @@ def test_the_reader_finds_the_plan(tree):
 
 def test_a_tree_that_is_there_stays(tree):
     before = (tree / "manifest.json").stat().st_mtime_ns
-    simulated.generate(tree, TINY, jobs=1)
+    corpus.generate(tree, TINY, jobs=1)
     assert (tree / "manifest.json").stat().st_mtime_ns == before
 
 
@@ -72,25 +72,25 @@ def small(**changes) -> Knobs:
 
 def test_other_knobs_or_versions_make_it_anew(tmp_path, monkeypatch):
     root = tmp_path / "corpus"
-    simulated.generate(root, small())
-    simulated.generate(root, small(seed=6))
+    corpus.generate(root, small())
+    corpus.generate(root, small(seed=6))
     assert json.loads((root / "manifest.json").read_text())["knobs"]["seed"] == 6
-    monkeypatch.setattr(simulated, "GENERATOR", 99)
-    simulated.generate(root, small(seed=6))
+    monkeypatch.setattr(corpus, "GENERATOR", 99)
+    corpus.generate(root, small(seed=6))
     assert json.loads((root / "manifest.json").read_text())["versions"]["generator"] == 99
 
 
 def test_a_killed_call_leaves_no_tree_and_the_next_cleans_up(tmp_path, monkeypatch):
     root = tmp_path / "corpus"
     with monkeypatch.context() as patch:
-        patch.setattr(simulated, "_manifest", lambda *_: os._exit(9))  # as kill -9 just before the end
+        patch.setattr(corpus, "_manifest", lambda *_: os._exit(9))  # as kill -9 just before the end
         child = os.fork()
         if not child:
-            simulated.generate(root, small())
+            corpus.generate(root, small())
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
     assert not root.exists()
     assert list(tmp_path.glob(".corpus.*.part"))
-    simulated.generate(root, small())
+    corpus.generate(root, small())
     assert iemocap.check(root)[1]
     assert not list(tmp_path.glob(".corpus.*.part"))
 
@@ -98,21 +98,21 @@ def test_a_killed_call_leaves_no_tree_and_the_next_cleans_up(tmp_path, monkeypat
 def test_a_foreign_folder_is_never_touched(tmp_path):
     (tmp_path / "Session1").mkdir()
     with pytest.raises(FileExistsError, match="no simulated corpus"):
-        simulated.generate(tmp_path, small())
+        corpus.generate(tmp_path, small())
     assert [p.name for p in tmp_path.iterdir()] == ["Session1"]
 
 
 def test_without_the_synthesiser_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(speech.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"pip install lpgnet\[sim\]"):
-        simulated.generate(tmp_path / "corpus", small())
+        corpus.generate(tmp_path / "corpus", small())
 
 
 def test_a_failing_speech_process_is_reported(tmp_path):
     [dialogue] = plan(small())
-    paths = simulated._wavs(dialogue)
+    paths = corpus._wavs(dialogue)
     with pytest.raises(RuntimeError, match=dialogue.turns[0].id):  # its folder does not exist
-        speech.speak([simulated._utterances(dialogue, paths, small(), 0)], tmp_path, 1)
+        speech.speak([corpus._utterances(dialogue, paths, small(), 0)], tmp_path, 1)
 
 
 def test_the_default_plan(default_plan):
@@ -120,7 +120,7 @@ def test_the_default_plan(default_plan):
     turns = [t for d in default_plan for t in d.turns]
     assert 900 < len(turns) < 1150
     assert len({t.id for t in turns}) == len(turns)
-    assert {t.label for t in turns} == set(simulated.expected(default_plan)["codes"]["1"]) | {
+    assert {t.label for t in turns} == set(corpus.expected(default_plan)["codes"]["1"]) | {
         "neu", "hap", "sad", "ang", "exc", "fru", "sur", "fea", "dis", "oth", "xxx",
     }  # fmt: skip
     assert {t.id[:5] + t.id[-4] for t in turns} == {s.name for d in default_plan for s in d.speakers}
@@ -131,8 +131,8 @@ def test_the_default_plan(default_plan):
 
 
 def test_every_class_is_in_every_session(default_plan):
-    for name in simulated.LABELS:
-        for row in simulated.expected(default_plan)[name].values():
+    for name in corpus.LABELS:
+        for row in corpus.expected(default_plan)[name].values():
             assert min(row.values()) > 0, row
 
 
@@ -169,7 +169,7 @@ def accuracy(tables: dict[str, list[list[int]]]) -> float:
     return np.trace(total) / total.sum()
 
 
-@pytest.mark.parametrize("protocol", simulated.LABELS)
+@pytest.mark.parametrize("protocol", corpus.LABELS)
 def test_the_oracle_beats_the_one_without_neighbours_beats_chance(default_plan, protocol):
     best = accuracy(oracle.confusions(default_plan, Knobs(), protocol))
     alone = accuracy(oracle.confusions(default_plan, Knobs(), protocol, neighbours=False))

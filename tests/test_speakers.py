@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from lpgnet import places
-from lpgnet.analysis.speakers import speaker_independence
-from lpgnet.files import write_csv
+from lpgnet.machine.files import write_csv
+from lpgnet.tables.speakers import speaker_independence
 
 
 def statistics(place, shift):

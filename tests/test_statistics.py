@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lpgnet.analysis import statistics
-from lpgnet.analysis.metrics import scores
+from lpgnet.runs.metrics import scores
+from lpgnet.tables import statistics
 
 SEEDS, DIALOGUES, CLASSES = 2, 13, 3
 SHOWN = ("accuracy", "weighted_f1", "macro_f1")

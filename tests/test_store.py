@@ -15,14 +15,15 @@ from safetensors.numpy import load_file
 from test_features import tone
 
 from lpgnet import experiments, places
-from lpgnet.analysis import records
+from lpgnet.beyond.readings import crossfit
 from lpgnet.config import FineTuneConfig
-from lpgnet.corpora.wav import RATE, read_wav
-from lpgnet.features import crossfit, extract, finetune, store
+from lpgnet.corpora.sound import RATE, read_wav
+from lpgnet.features import extract, finetune, store
 from lpgnet.features.audio import Prosody
 from lpgnet.features.text import TextEncoder, shipped
-from lpgnet.files import write_json
 from lpgnet.labels import Fold, folds, manifest
+from lpgnet.machine.files import write_json
+from lpgnet.runs import records
 
 ABOUT = {"size": 3, "frame_size": 2, "precision": "float16", "folder": "x", "utterances": 5, "absent": ["u1"]}
 

@@ -8,11 +8,11 @@ import torch
 from test_training import dataset, dataset_of, fit, tiny
 from torch.testing import assert_close
 
-from lpgnet import model, training
-from lpgnet.analysis import records
+from lpgnet import model
 from lpgnet.experiments import EXPERIMENTS
 from lpgnet.model import BLOCK, Batch, Dropout, Layout
-from lpgnet.together import Seeds, stackable, stacked
+from lpgnet.runs import records, training
+from lpgnet.runs.seeds import Seeds, stackable, stacked
 
 TOGETHER = {"rtol": 2e-4, "atol": 2e-5}  # rounding, after a few steps of Adam
 

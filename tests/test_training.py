@@ -10,14 +10,13 @@ import torch
 from conftest import CODES, SIZES, TINY, made_table, write_store
 from torch.testing import assert_close
 
-from lpgnet import training
-from lpgnet.analysis import metrics, records
 from lpgnet.config import DataConfig
 from lpgnet.experiments import EXPERIMENTS, experiment
-from lpgnet.features.dataset import Dataset, Scaler, reach
 from lpgnet.features.store import SHARD, read_index, utterances
 from lpgnet.labels import folds, manifest
-from lpgnet.together import Seeds
+from lpgnet.runs import metrics, records, training
+from lpgnet.runs.dataset import Dataset, Scaler, reach
+from lpgnet.runs.seeds import Seeds
 
 
 def sets(here):

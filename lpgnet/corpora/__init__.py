@@ -33,9 +33,9 @@ def load(corpus: str, root: str | None, jobs: int) -> tuple[Path, pd.DataFrame, 
     if corpus not in CORPORA:
         return _import(corpus, root)
     if corpus == "simulated" and root is None:
-        from lpgnet.corpora import simulated
+        from lpgnet.corpora.simulated.corpus import generate
 
-        simulated.generate(SIMULATED, jobs=jobs)
+        generate(SIMULATED, jobs=jobs)
     elif root is None:
         raise ValueError(f"corpus {corpus!r} needs the folder of its release (ROOT, --root)")
     root = Path(root).expanduser() if root else SIMULATED

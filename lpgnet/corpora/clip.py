@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from lpgnet.corpora.wav import RATE, SHORTEST, read_wav
+from lpgnet.corpora.sound import RATE, SHORTEST, read_wav
 
 NEEDED = "needs PyAV to be read, which is not installed: pip install 'lpgnet[meld]'"
 

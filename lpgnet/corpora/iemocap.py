@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lpgnet.corpora import COLUMNS, counts, wav
+from lpgnet.corpora import COLUMNS, counts, sound
 
 TURN = re.compile(r"Ses\d\d[FM]_\w+_[FM]\d+")
 LINE = re.compile(r"(\S+)\s*\[\s*([\d.]+)\s*-\s*([\d.]+)\s*\]\s*:?(.*)")
@@ -64,8 +64,8 @@ def check(root: Path) -> tuple[str, bool]:
     table = _table(scan)
     paths = [root / scan.wavs[turn] for turn in sorted(scan.wavs)]
     with ThreadPoolExecutor(4) as pool:
-        faults = list(pool.map(wav.fault, paths))
-        notes = list(pool.map(wav.note, paths))
+        faults = list(pool.map(sound.fault, paths))
+        notes = list(pool.map(sound.note, paths))
     problems = scan.problems + _named(paths, faults)
     counted, differ, source = counts.compare(table, root)
     report = [f"IEMOCAP release at {root}", "", *counted, ""]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from lpgnet.corpora.wav import RATE
+from lpgnet.corpora.sound import RATE
 
 HOP = 320  # 20 ms: 50 frames a second, as emotion2vec has
 WINDOW = 1024  # 64 ms: two periods of the lowest F0

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from lpgnet.corpora.wav import RATE
+from lpgnet.corpora.sound import RATE
 
 
 class EGeMAPS:

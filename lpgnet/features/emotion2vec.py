@@ -21,7 +21,7 @@ from lpgnet.features.loading import (
     refuse_misfit,
     undisturbed,
 )
-from lpgnet.files import sha256
+from lpgnet.machine.files import sha256
 
 NUMBER = r"\s*\d{1,5}\s*"
 LAYER = rf"\s*\({NUMBER},{NUMBER},{NUMBER}\)\s*"  # channels, kernel, stride

@@ -16,10 +16,10 @@ from lpgnet.experiments import TABLED
 from lpgnet.features import finetune, store
 from lpgnet.features.encoders import encoder
 from lpgnet.features.text import TextEncoder
-from lpgnet.files import sha256
 from lpgnet.labels import digest, folds, labelled, manifest
+from lpgnet.machine.files import sha256
+from lpgnet.machine.workers import spread
 from lpgnet.places import Place, fit_key, protocols, slug
-from lpgnet.progress import spread
 
 COLUMN = {"text": "text", "audio": "wav"}  # what a modality's encoder reads
 

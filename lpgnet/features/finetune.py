@@ -15,7 +15,7 @@ import pandas as pd
 
 from lpgnet.config import FineTuneConfig
 from lpgnet.features.text import TextEncoder, load
-from lpgnet.files import whole_folder
+from lpgnet.machine.files import whole_folder
 
 
 def identity(base: TextEncoder, training: pd.DataFrame, settings: FineTuneConfig, manifest: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lpgnet.corpora.wav import RATE
+from lpgnet.corpora.sound import RATE
 from lpgnet.features.egemaps import EGeMAPS
 from lpgnet.features.emotion2vec import Emotion2vec
 from lpgnet.features.hub import full_name, resolve
@@ -23,7 +23,7 @@ from lpgnet.features.loading import (
     refuse_misfit,
     undisturbed,
 )
-from lpgnet.files import sha256
+from lpgnet.machine.files import sha256
 
 ON_WAVES = (
     "wav2vec2", "hubert", "wavlm", "data2vec-audio", "unispeech", "unispeech-sat", "wav2vec2-conformer",

@@ -6,7 +6,7 @@ results/<corpus>/features/
     <modality>-<recipe8>/0000.safetensors, ...   vectors (n, F), frames (sum T, F'), lengths (n,)
 
 A key is `<modality>/<encoder>`, and for an encoder fitted to a fold `text/<encoder>/<fit>`, with
-`/crossfitted` after it for the set of `lpgnet.features.crossfit`.  Frame
+`/crossfitted` after it for the set of `lpgnet.beyond.readings.crossfit`.  Frame
 sequences are ragged and may be in half precision.  A shard holds `SHARD` utterances in the table's order and
 is written whole, so a killed extraction goes on where it was.
 """
@@ -22,8 +22,8 @@ from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from lpgnet.corpora.forms.vectors import Modality
-from lpgnet.files import whole, write_csv, write_json
+from lpgnet.beyond.exchange.vectors import Modality
+from lpgnet.machine.files import whole, write_csv, write_json
 
 SHARD = 32  # utterances
 TIMES = {"start": str, "end": str}  # "" where they aren't known

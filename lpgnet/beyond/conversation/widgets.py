@@ -1,0 +1,79 @@
+"""A conversation in JupyterLab: hear each turn, add turns one by one, take a modality away.
+
+`clips` is plain HTML with the sound in it, and stays in an exported page; `live` needs a running kernel.
+"""
+
+from dataclasses import replace
+from html import escape
+
+import ipywidgets as widgets
+import pandas as pd
+from IPython.display import HTML, Audio
+from torch import Tensor
+
+from lpgnet.beyond.conversation import predict, timeline
+from lpgnet.beyond.conversation.sources import Conversation
+from lpgnet.corpora.clip import read_clip
+from lpgnet.corpora.sound import RATE
+from lpgnet.runs.checkpoint import Reader
+
+
+def clips(talk: Conversation, turns: pd.DataFrame) -> HTML:
+    """A line per turn: its sound where it has a clip, what was said, what is predicted."""
+    shown = [_line(line, sound(talk, i)) for i, line in enumerate(turns.to_dict("records"))]
+    head = "".join(f"<th>{name}</th>" for name in ("turn", "speaker", "sound", "text", "predicted", "p"))
+    return HTML(f"<table><tr>{head}</tr>{''.join(shown)}</table>")
+
+
+def _line(line: dict, heard: Audio | None) -> str:
+    top = max(value for name, value in line.items() if name.startswith("p_"))
+    said = line["predicted"] + " (abstains)" * line["abstain"]
+    cells = [line["turn"], line["speaker"], line["text"], said, f"{top:.2f}"]
+    cells = [escape(str(cell)) for cell in cells]
+    cells.insert(2, heard._repr_html_() if heard else "")
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def sound(talk: Conversation, turn: int) -> Audio | None:
+    """A turn's clip as a player, loud as it is; None where there is none.  Turns count from 0."""
+    path = talk.clip(turn)
+    return Audio(read_clip(path), rate=RATE, normalize=False) if path else None
+
+
+def live(reader: Reader, talk: Conversation, rows: dict[str, Tensor]) -> widgets.Widget:
+    """A slider for how many turns are known, a switch per modality, and a player.
+
+    rows: as `predict.vectors` gives them.
+    """
+    count = len(talk.turns)
+    known = widgets.IntSlider(count, 1, count, description="turns", continuous_update=False)
+    switches = {m: widgets.Checkbox(True, description=m) for m in rows}
+    heard = widgets.IntSlider(1, 1, count, description="play turn")
+    # Values, not an Output widget: papermill may wait forever for what one of those catches.
+    picture, fault, player = widgets.Image(format="png"), widgets.HTML(), widgets.HTML()
+
+    def draw(_) -> None:
+        off = [m for m, switch in switches.items() if not switch.value]
+        picture.value, fault.value = b"", ""
+        try:
+            picture.value = _picture(reader, talk, predict.hidden(rows, off), known.value)
+        except ValueError as error:  # nothing is left
+            fault.value = escape(str(error))
+
+    def play(_) -> None:
+        said, clip = talk.turns["text"].iat[heard.value - 1], sound(talk, heard.value - 1)
+        player.value = escape(said or "(no text)") + (clip._repr_html_() if clip else " (no clip)")
+
+    for control in (known, *switches.values()):
+        control.observe(draw, "value")
+    heard.observe(play, "value")
+    draw(None), play(None)
+    return widgets.VBox([widgets.HBox([known, *switches.values()]), fault, picture, heard, player])
+
+
+def _picture(reader: Reader, talk: Conversation, rows: dict[str, Tensor], known: int) -> bytes:
+    """The timeline of the first turns alone, as PNG."""
+    part = replace(talk, turns=talk.turns[:known])
+    turns = predict.predicted(reader, part, {m: x[:known] for m, x in rows.items()})
+    said = " ".join(predict.notes(reader, part, turns))
+    return timeline.timeline(turns, f"{talk.name}, turns 1 to {known}", said)._repr_png_()

@@ -1,0 +1,1 @@
+"""Other people's feature and label files, in and out."""

@@ -1,0 +1,152 @@
+"""Files with one entry per utterance: labels of MERBench, emotion2vec and EmoBox, and our own manifests.
+
+Dialogues are read off the utterance ids, which must be IEMOCAP's, but for a manifest, which names them.
+The order within a dialogue is the file's.
+"""
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+
+from lpgnet.beyond.exchange import unpickle
+from lpgnet.beyond.exchange.assemble import PARTS, Draft, listed
+from lpgnet.beyond.exchange.vectors import Source
+from lpgnet.corpora.iemocap import TURN
+
+MANIFEST = ("id", "dialogue", "order", "speaker", "session", "scripted", "label")
+NUMBER = re.compile(r"[0-9]{1,9}")
+E2V = "emotion2vec (train.npy, train.lengths, train.emo)"
+
+
+def merbench(path: Path) -> Draft:
+    """label_4way.npz, label_6way.npz: whole_corpus, utterance id -> {"emo": number}."""
+    held = unpickle.array(path, "whole_corpus")
+    held = held.item() if held.size == 1 and held.dtype.hasobject else None
+    if not isinstance(held, dict) or not all(isinstance(v, dict) and "emo" in v for v in held.values()):
+        raise ValueError(f"{path}: whole_corpus is no dict of utterance id -> {{'emo': number, ...}}")
+    return _by_dialogue("MERBench labels", path, [str(k) for k in held], [v["emo"] for v in held.values()])[0]
+
+
+def emotion2vec(path: Path) -> Draft:
+    """Frames of all utterances on end, their lengths, and lines of utterance id and label."""
+    trio = {end: path.with_suffix(end) for end in (".npy", ".lengths", ".emo")}
+    if absent := [p.name for p in trio.values() if not p.is_file()]:
+        raise ValueError(f"{path}: {E2V} belong together in one folder; {', '.join(absent)} isn't there")
+    stacked = unpickle.array(trio[".npy"], mapped=True)
+    labelled = [line.split() for line in _text(trio[".emo"]).splitlines() if line.strip()]
+    if bad := next((line for line in labelled if len(line) < 2), None):
+        raise ValueError(f"{trio['.emo']}: the line {' '.join(bad)!r}; want utterance id and label")
+    try:
+        lengths = np.array([int(line) for line in _text(trio[".lengths"]).split()], dtype=np.int64)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{trio['.lengths']}: want one number of frames per line ({error})") from None
+    if stacked.ndim != 2 or len(lengths) != len(labelled) or lengths.min(initial=1) < 1:
+        raise ValueError(
+            f"{path}: {len(labelled)} labels, {len(lengths)} lengths (each at least 1), frames of shape "
+            f"{stacked.shape}; want as many labels as lengths, and (frames, F)"
+        )
+    if lengths.sum() != len(stacked):
+        raise ValueError(
+            f"{path}: the lengths sum to {lengths.sum()}, {trio['.npy'].name} has {len(stacked)}"
+        )
+    ends = lengths.cumsum()
+    draft, rows = _by_dialogue(E2V, path, [line[0] for line in labelled], [line[1] for line in labelled])
+    frames = {k: [stacked[ends[i] - lengths[i] : ends[i]] for i in at] for k, at in rows.items()}
+    draft.features["audio"] = ("emotion2vec frames", (Source(trio[".npy"].name, frames),))
+    return draft
+
+
+def emobox(path: Path) -> Draft:
+    """Lines of JSON with key <dataset>-<utterance id> and emo."""
+    ids, emotions, prefix = [], [], ""
+    for number, line in enumerate(_text(path).splitlines(), 1):
+        try:
+            held = json.loads(line) if line.strip() else {}
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise ValueError(f"{path} line {number} is no JSON ({error})") from None
+        if held and not (isinstance(held, dict) and {"key", "emo"} <= set(held)):
+            raise ValueError(f"{path} line {number} has no key and emo: want lines as EmoBox writes them")
+        if held:
+            prefix = f"{held.get('dataset', '')}-"
+            ids.append(str(held["key"]).removeprefix(prefix))
+            emotions.append(held["emo"])
+    draft, _ = _by_dialogue("EmoBox (jsonl)", path, ids, emotions)
+    draft.prefix = prefix
+    return draft
+
+
+def manifest(path: Path) -> Draft:
+    """Our CSV of the utterances that carry a label of a protocol."""
+    lines = csv.DictReader(_text(path).splitlines())
+    if lacking := [name for name in MANIFEST if name not in (lines.fieldnames or ())]:
+        have = ", ".join(map(str, lines.fieldnames or ())) or "nothing"
+        raise ValueError(f"{path} is no manifest: it lacks {', '.join(lacking)}; its columns are {have}")
+    try:
+        rows = list(lines)
+    except csv.Error as error:
+        raise ValueError(f"{path} is no manifest: {error}") from None
+    for number, row in enumerate(rows, 2):
+        numeric = all(NUMBER.fullmatch(row[name] or "") for name in ("order", "session"))
+        if None in row.values() or not numeric or row.get("part", "") not in (*PARTS, ""):
+            raise ValueError(
+                f"{path} line {number}: want order and session as numbers, part as one of {', '.join(PARTS)}"
+            )
+    rows.sort(key=lambda row: int(row["order"]))
+    groups = _groups(row["dialogue"] for row in rows)
+    for key, at in groups.items():
+        if any(len({rows[i].get(name, "") for i in at}) > 1 for name in ("session", "part")):
+            raise ValueError(f"{path}: dialogue {key!r} is in two sessions or parts")
+
+    def column(name: str, of: Callable = str) -> dict[str, list]:
+        return {key: [of(rows[i][name]) for i in at] for key, at in groups.items()}
+
+    parts = {part: [k for k, at in groups.items() if rows[at[0]].get("part") == part] for part in PARTS}
+    draft = Draft("manifest (CSV)", path, column("label"), ids=column("id"), orders=column("order", int))
+    draft.speakers = column("speaker") if any(row["speaker"] for row in rows) else None
+    draft.parts, draft.sessions = parts, {k: int(rows[at[0]]["session"]) for k, at in groups.items()}
+    return draft
+
+
+def _by_dialogue(form: str, path: Path, ids: list[str], emotions: list) -> tuple[Draft, dict[str, list[int]]]:
+    """A draft from parallel lists, and dialogue -> the places of its utterances in them."""
+    if odd := next((name for name in ids if not TURN.fullmatch(name)), None):
+        raise ValueError(f"{path}: {odd[:60]!r} is no IEMOCAP utterance id, so its dialogue isn't known")
+    groups = _groups(name.rpartition("_")[0] for name in ids)
+    labels = {key: [emotions[i] for i in at] for key, at in groups.items()}
+    return Draft(form, path, labels, ids={k: [ids[i] for i in at] for k, at in groups.items()}), groups
+
+
+def _groups(keys: Iterable[str]) -> dict[str, list[int]]:
+    groups: dict[str, list[int]] = {}
+    for i, key in enumerate(keys):
+        groups.setdefault(key, []).append(i)
+    return groups
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} isn't UTF-8 text") from None
+
+
+def folder(path: Path, draft: Draft) -> dict:
+    """A folder of <utterance id>.npy -> dialogue -> its arrays, (F,) or (T, F); other files are noted."""
+    if draft.ids is None:
+        raise ValueError(f"{path}: a folder of features needs utterance ids, which {draft.path} doesn't have")
+    there = {file.stem: file for file in path.iterdir() if file.suffix == ".npy" and file.name[0] != "."}
+    wanted = {str(name): key for key, names in draft.ids.items() for name in names}
+    named = {name: name if name in there else f"{draft.prefix}{name}" for name in wanted}
+    lacking = sorted(name for name in wanted if named[name] not in there)
+    if lacking:
+        raise ValueError(
+            f"{path} lacks {len(lacking)} of {len(wanted)} utterances of {draft.path.name}: want "
+            f"<utterance id>.npy for {listed(lacking, 5)}"
+        )
+    if over := len(there) - len(wanted):
+        draft.notes.append(f"{path.name} has {over} files of utterances that {draft.path.name} lacks")
+    return {k: [unpickle.array(there[named[str(n)]]) for n in names] for k, names in draft.ids.items()}

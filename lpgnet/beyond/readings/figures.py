@@ -1,0 +1,134 @@
+"""Readings and contexts -> figures: differences with both intervals, in the order of the tables."""
+
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lpgnet.beyond.readings.alternatives import COUNTED
+from lpgnet.machine.files import whole
+from lpgnet.tables.figures.theme import AXIS, OTHER, OURS, QUOTED, SPREAD, canvas, finish, themed
+from lpgnet.tables.typeset import origin
+
+VERDICTS = {  # how a verdict begins or goes on -> mark, colour, name
+    "matters": ("D", OTHER, "matters: over seeds and dialogues"),
+    "on this test set": ("o", OTHER, "on this test set, undecided beyond it"),
+    "never": ("X", QUOTED, "chosen on the test set"),
+    "": ("o", OURS, "no difference found, or a hint"),
+}
+MODELS = {"linear": "Linear", "full": "LPGNet", "bigru": "BiGRU", "sdt": "SDT*"}
+LINES = "Thick line: 95 % t interval over seeds; thin line: 95 % interval over test dialogues. "
+LINES += "After Holm's correction over the table."
+
+
+def save(readings: pd.DataFrame, contexts: pd.DataFrame, folder: Path) -> list[Path]:
+    """readings.png and context.png, each whole or not at all."""
+    paths = []
+    for name, figure in {"readings": differences(readings), "context": turns(contexts)}.items():
+        paths.append(Path(folder) / f"{name}.png")
+        with whole(paths[-1]) as part:
+            figure.savefig(part, format="png", dpi=150)
+    return paths
+
+
+@themed
+def differences(table: pd.DataFrame) -> Figure:
+    """Each alternative minus its default, in points; what only counts otherwise stands in the table alone."""
+    shown = table[table["verdict"] != COUNTED]
+    rows = shown.drop_duplicates(["reading", "alternative"]).reset_index(drop=True)
+    figure, axes = canvas(12, 2.1 + 0.3 * len(rows), 2)
+    for axis, metric in zip(axes, ("accuracy", "weighted_f1"), strict=True):
+        lines = shown[shown["metric"] == metric]
+        for place, line in enumerate(lines.to_dict("records")):
+            difference(axis, place, line)
+        _limit(axis, lines)
+        unit = AXIS["accuracy" if metric == "accuracy" else "f1"].replace(" (%)", "")
+        axis.set_xlabel(f"{unit}: difference, points")
+    _names(axes, [_called(line) for line in rows.to_dict("records")])
+    caption = f"{_origin(shown)} Alternative minus default (full, or in brackets). {LINES}"
+    return finish(figure, "What the readings are worth", caption, _longest(axes))
+
+
+@themed
+def turns(table: pd.DataFrame) -> Figure:
+    """What a model may read of a dialogue: accuracy, and the difference to the same model as spoken."""
+    figure, axes = canvas(12, 2.1 + 0.3 * len(table), 2)
+    first = table["model"] != table["model"].shift()
+    for place, line in enumerate(table.to_dict("records")):
+        if not pd.isna(line["accuracy_mean"]):
+            std = 0.0 if pd.isna(line["accuracy_std"]) else line["accuracy_std"]
+            ends = [line["accuracy_mean"] - std, line["accuracy_mean"] + std]
+            axes[0].plot(ends, [place, place], color=OURS, linewidth=2, alpha=0.6)
+            axes[0].plot(line["accuracy_mean"], place, "o", color=OURS, markersize=6)
+            _written(axes[0], place, f"{line['accuracy_mean']:.1f}", OURS)
+        elif line["note"]:
+            _absent(axes[0], place, line["note"])
+        if not pd.isna(line["difference"]):
+            difference(axes[1], place, line)
+        for axis in axes if first.iloc[place] and place else ():
+            axis.axhline(place - 0.5, color="#BBBBBB", linewidth=0.8)
+    axes[0].set_xlabel(AXIS["accuracy"])
+    axes[1].set_xlabel("Accuracy: difference to the turns as spoken, points")
+    axes[1].axvline(0, color="black", linewidth=0.8)
+    _limit(axes[1], table)
+    names = [f"{MODELS[line.model]}: {line.turns}" for line in table.itertuples()]
+    _names(axes, names)
+    caption = f"{_origin(table)} Left: {SPREAD[0].lower()}{SPREAD[1:]} Right: {LINES[0].lower()}{LINES[1:]}"
+    return finish(figure, "What context is", caption, axes[1])
+
+
+def difference(axis: Axes, place: int, line: dict) -> None:
+    """A point with both of its intervals, and the number at the right edge; why, where there is none."""
+    axis.axvline(0, color="black", linewidth=0.8)
+    if pd.isna(line["difference"]):
+        _absent(axis, place, line["note"])
+        return
+    mark, colour, name = next(v for key, v in VERDICTS.items() if key in line["verdict"])
+    axis.plot([line["dialogues_low"], line["dialogues_high"]], [place] * 2, color=QUOTED, linewidth=1)
+    axis.plot([line["ci_low"], line["ci_high"]], [place] * 2, color=colour, linewidth=3, alpha=0.5)
+    axis.plot(line["difference"], place, mark, color=colour, markersize=6, label=name, linestyle="none")
+    _written(axis, place, f"{line['difference']:+.1f}", colour)
+
+
+def _limit(axis: Axes, lines: pd.DataFrame) -> None:
+    """Few seeds give intervals that would hide all else: they are cut well beyond every point."""
+    ends = lines[["difference", "dialogues_low", "dialogues_high"]].abs().max().max()
+    low, high = axis.get_xlim()
+    if ends > 0:
+        axis.set_xlim(max(low, -1.6 * ends), min(high, 1.6 * ends))
+
+
+def _written(axis: Axes, place: int, text: str, colour: str) -> None:
+    side = axis.get_yaxis_transform()
+    axis.text(1.02, place, text, transform=side, va="center", fontsize=9, color=colour)
+
+
+def _absent(axis: Axes, place: int, note: str) -> None:
+    """Why a row is empty, as far as there is room."""
+    side, text = axis.get_yaxis_transform(), note if len(note) < 62 else f"{note[:59]}..."
+    axis.text(0.02, place, text, transform=side, va="center", fontsize=8, color=QUOTED)
+
+
+def _origin(table: pd.DataFrame) -> str:
+    """Of what has been run."""
+    run = table[table["n_seeds"].notna()]
+    return origin(run if len(run) else table)
+
+
+def _called(line: dict) -> str:
+    beside = "" if line["default"] == "full" else f" ({line['default']})"
+    return f"{line['reading']}  {line['alternative']}{beside}"
+
+
+def _names(axes: list[Axes], names: list[str]) -> None:
+    """Rows from the top, named at the left of the first panel."""
+    for axis in axes:
+        axis.set_ylim(len(names) - 0.4, -0.6)
+        axis.set_yticks(range(len(names)), names if axis is axes[0] else [""] * len(names))
+        axis.grid(visible=False, axis="y")
+
+
+def _longest(axes: list[Axes]) -> Axes:
+    """The panel with the most kinds of marks, for the legend."""
+    return max(axes, key=lambda axis: len(set(axis.get_legend_handles_labels()[1])))

@@ -1,0 +1,121 @@
+"""What the first screen of the report answers: does the paper's headline hold, and do its claims?"""
+
+import pandas as pd
+
+from lpgnet.beyond.audit import paper_audit
+from lpgnet.beyond.audit.findings import FAULT, SEVERITIES, WARNING
+from lpgnet.beyond.audit.paper_kinds import FAILS
+from lpgnet.beyond.report.blocks import Card, Cell, Sheet, interval, number, verdict
+from lpgnet.tables.build import reported
+from lpgnet.tables.typeset import IEMOCAPS
+
+SPEAKERS = ("full_speaker", "sdt_no_speaker")  # whose claims are about speaker identity
+STANDS = ("supported", "not supported", "undecided")
+STYLE = {"supported": "good", "not supported": "bad", "undecided": "open"}
+
+
+def counts(claims: pd.DataFrame) -> dict[str, int]:
+    """How many claims have which verdict."""
+    short = claims["verdict"].str.partition(" at ")[0] if len(claims) else pd.Series(dtype=str)
+    return {name: int((short == name).sum()) for name in STANDS}
+
+
+def cards(beside: dict, data: dict, runs: pd.DataFrame, paper: pd.DataFrame, audit) -> list[Card]:
+    """One per question, the paper's headline first.  audit: the data's, None where there is none."""
+    claims = beside["claims"]
+    lines = claims.to_dict("records") if len(claims) else []
+    found = [_headline(beside["intervals"], data)]
+    found += [_claim(line) for line in lines if {line["better"], line["worse"]} in ({"full", "sdt"},)]
+    found += [_claim(line) for line in lines if {line["better"], line["worse"]} & set(SPEAKERS)]
+    found += _size(runs)
+    count = paper["verdict"].value_counts()
+    says = f"{len(paper)} statements, recomputed from the paper's own tables: {paper_audit.counted(paper)}."
+    verdict = f"{count.get(FAILS, 0)} of {len(paper)} fail"
+    found.append(Card("The paper agrees with itself", verdict, says, "bad", "paper-audit"))
+    if audit is not None:
+        count = {name: int((audit["severity"] == name).sum()) for name in SEVERITIES}
+        style = "bad" if count[FAULT] else "warn" if count[WARNING] else "good"
+        says = ", ".join(f"{n} {name}" for name, n in count.items()) + "."
+        short = f"{count[FAULT]} faults, {count[WARNING]} warnings"
+        found.append(Card("The data are sound", short, says, style, "data-audit"))
+    return found
+
+
+def _headline(intervals: pd.DataFrame, data: dict) -> Card:
+    """87.99 % against our accuracy of `full`, where it was asked of four classes."""
+    printed = reported()[2].set_index("model").at["LPGNet (Utterance)", "accuracy"]
+    title = f"LPGNet reaches {printed:.2f} % on four emotions of IEMOCAP"
+    mine = intervals[(intervals["experiment"] == "full") & (intervals["metric"] == "accuracy")]
+    if mine.empty:
+        return Card(title, "not run yet", "There is no whole seed of `full` here.", "open", "table2")
+    line = mine.iloc[0]
+    says = f"Here {line['mean']:.2f} %, {_both(line, 'n_seeds')}."
+    classes = data["protocols"][data["labels"]]["classes"]
+    if data["corpus"] == "simulated" or data["labels"] not in IEMOCAPS or len(classes) != 4:
+        return Card(title, "not comparable", f"{says} Not the paper's data.", "open", "table2")
+    low = min(line["seeds_low"], line["dialogues_low"])
+    high = max(line["seeds_high"], line["dialogues_high"])
+    if pd.isna([low, high]).any():
+        return Card(title, "undecided", f"{says} One seed or dialogue has no interval.", "open", "table2")
+    short = "not reached here" if high < printed else "exceeded here" if low > printed else "agrees"
+    style = {"agrees": "good", "exceeded here": "good"}.get(short, "bad")
+    return Card(
+        title, short, f"{says} Printed minus ours: {printed - line['mean']:+.2f} points.", style, "table2"
+    )
+
+
+def _claim(line: dict) -> Card:
+    """One claim of the paper, with the difference that decides it."""
+    short = line["verdict"].partition(" at ")[0]
+    printed = line["difference_reported"]
+    says = "" if pd.isna(printed) else f"Printed: {_points(printed)}. "
+    margin = f" Margin: {line['margin']:g} point." if line["margin"] else ""
+    says += f"Here: {_points(line['difference'])}, {_both(line, 'n_seeds')}.{margin}"
+    return Card(line["claim"], short, says, STYLE[short], "claims")
+
+
+def _points(difference: float) -> str:
+    return f"{number(difference, signed=True).text} points"
+
+
+def _both(line, seeds: str) -> str:
+    seen = interval(line["seeds_low"], line["seeds_high"]).text or "(none)"
+    drawn = interval(line["dialogues_low"], line["dialogues_high"]).text or "(none)"
+    return f"95 % intervals {seen} over {line[seeds]} seeds and {drawn} over {line['n_dialogues']} dialogues"
+
+
+def _size(runs: pd.DataFrame) -> list[Card]:
+    """ "Lightweight", by the parameters that the runs had."""
+    sizes = runs.groupby("experiment")["parameters"].max()
+    if not {"full", "sdt"} <= set(sizes.index):
+        return []
+    mine, other = int(sizes["full"]), int(sizes["sdt"])
+    style, short = ("good", "supported") if mine < other else ("bad", "not supported")
+    says = f"LPGNet {number(mine).text}, SDT* {number(other).text}: {mine / other:.2f} times as many, counted"
+    if set(runs["profile"]) == {"paper"}:
+        says += "."
+    else:  # both are as wide here; their published widths are 768 and 1024
+        style, short = "open", "not comparable"
+        says += " at this profile's equal widths; the published ones differ (notebook 04 at profile paper)."
+    return [Card("LPGNet has fewer parameters than SDT*", short, says, style, "cost")]
+
+
+def claims_sheet(claims: pd.DataFrame, source: str) -> Sheet:
+    """Every claim of the paper in a line: verdict, words, printed and found."""
+    heads = ["Verdict", "The paper claims", "Printed", "Here", "95 %, seeds", "95 %, dialogues", "Where"]
+    heads[2:4] = ["Printed difference", "Difference here"]
+    rows = []
+    for line in claims.to_dict("records"):
+        metric = {"accuracy": "accuracy", "weighted_f1": "weighted F1"}[line["metric"]]
+        where = f"{line['better']} against {line['worse']}, {metric}, {line['labels']}"
+        rows.append([
+            verdict(line["verdict"]),
+            Cell(line["claim"], where),
+            number(line["difference_reported"], signed=True),
+            number(line["difference"], signed=True),
+            interval(line["seeds_low"], line["seeds_high"]),
+            interval(line["dialogues_low"], line["dialogues_high"]),
+            Cell(f"Table {line['table']}", f"§ {line['section']}", line["table"]),
+        ])  # fmt: skip
+    caption = "Claims, in the paper's order. Differences in points of the named metric."
+    return Sheet("claims", caption, heads, rows, source)

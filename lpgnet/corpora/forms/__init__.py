@@ -1,1 +1,0 @@
-"""The forms of other people's feature and label files, read without running anything of theirs."""

@@ -1,0 +1,1 @@
+"""The project's own corpus: a tree in IEMOCAP's layout, spoken by a synthesiser."""

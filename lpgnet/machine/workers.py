@@ -1,0 +1,77 @@
+"""Work spread over processes, and one progress line: in a terminal, in JupyterLab and in a batch log."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import joblib
+
+PATIENCE = 20  # seconds until a dask scheduler must have answered
+
+
+def clock(seconds: float) -> str:
+    """75 -> '1:15', 3750 -> '1:02:30'."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class Progress:
+    """Counts finished pieces of work and prints done, total, time spent and time left.
+
+    The line ends in a carriage return, so the next one overwrites it, at most every `every` seconds; who
+    forwards it to a log turns that into a line feed (see `lpgnet.reproduce`).
+    """
+
+    def __init__(self, what: str, total: int, every: float = 5.0):
+        self.what, self.total, self.every = what, total, every
+        self.done, self.start, self.printed = 0, time.monotonic(), 0.0
+
+    def step(self) -> None:
+        self.done += 1
+        now = time.monotonic()
+        if now - self.printed < self.every and self.done < self.total:
+            return
+        self.printed, spent = now, now - self.start
+        left = spent / self.done * (self.total - self.done)
+        line = f"{self.what}: {self.done} of {self.total}, {clock(spent)} spent, {clock(left)} left"
+        print(line.ljust(79), end="\n" if self.done == self.total else "\r", flush=True)
+
+
+def spread(what: str, pieces: list, jobs: int, scheduler: str | None = None) -> None:
+    """Do `joblib.delayed` pieces of work, each in a worker process with one thread, and show progress.
+
+    Also with one job a worker process: the same number of threads, so the same bytes.
+    scheduler: the address of a dask cluster that does them instead.
+    """
+    progress = Progress(what, len(pieces))
+    if not pieces:
+        return
+    with _cluster(scheduler) if scheduler else _processes(jobs):
+        for _ in joblib.Parallel(return_as="generator_unordered", batch_size=1)(pieces):
+            progress.step()
+
+
+def _processes(jobs: int):
+    return joblib.parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1)
+
+
+@contextmanager
+def _cluster(scheduler: str) -> Iterator[None]:
+    """A dask cluster's workers; a ValueError where there is none, or one with several threads a worker."""
+    from distributed import Client
+
+    try:
+        client = Client(scheduler, timeout=PATIENCE)
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(f"no dask scheduler at {scheduler!r} ({error}); start one: dask scheduler") from None
+    with client:
+        threads = client.nthreads()
+        if not threads:
+            raise ValueError(f"{scheduler} has no workers: dask worker {scheduler} --nworkers N --nthreads 1")
+        if max(threads.values()) > 1:
+            raise ValueError(
+                f"workers of {scheduler} have several threads each: start them with --nthreads 1"
+            )
+        with joblib.parallel_config("dask", n_jobs=-1):
+            yield

@@ -1,0 +1,245 @@
+"""A trained LPGNet as a folder that anybody can load: safetensors, config and model card, never a pickle.
+
+<folder>/
+    model.safetensors   weights, and the mean and scale of each feature; its header carries their SHA-256
+    config.json         what `Reader` is built from, and what it was trained on
+    README.md           the model card
+"""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from huggingface_hub import ModelCard, PyTorchModelHubMixin, hf_hub_download
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from lpgnet import __version__
+from lpgnet.config import MODALITIES, LPGNetConfig
+from lpgnet.features.loading import first_line, holdings, read_json, refuse_misfit
+from lpgnet.machine.files import whole_folder
+from lpgnet.model import Batch, Layout, LPGNet
+from lpgnet.places import Place
+from lpgnet.runs import records
+from lpgnet.runs.dataset import Dataset, Scaler
+from lpgnet.runs.model_card import card, origin
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+MISSING_BEST, WHOLE_BEST = "full_moddrop", "full"  # which experiment reads what
+PARTS = ("train", "validation")  # whose dialogues a model has seen
+
+
+class Reader(nn.Module, PyTorchModelHubMixin, library_name="lpgnet", tags=["emotion-recognition"]):
+    """LPGNet with the scalers of its features and its temperature: vectors as extracted -> probabilities."""
+
+    def __init__(
+        self,
+        model: dict,
+        sizes: dict,
+        classes: list,
+        standardise: bool,
+        encoders: dict,
+        temperature: float,
+        trained: dict,
+    ):
+        """model: of `RunConfig.as_dict`.  sizes, encoders: per modality.  trained: see `save`."""
+        super().__init__()
+        self.sizes = {m: sizes[m] for m in MODALITIES if m in sizes}  # a sorted JSON has audio first
+        self.encoders = {m: encoders[m] for m in self.sizes}
+        self.classes, self.standardise = tuple(classes), standardise
+        self.temperature, self.trained = temperature, trained
+        self.model = LPGNet(_shape(model), sizes, len(classes))
+        for m, size in sizes.items():
+            self.register_buffer(f"mean_{m}", torch.zeros(size))
+            self.register_buffer(f"scale_{m}", torch.ones(size))
+        self.eval()
+
+    @torch.no_grad()
+    def forward(
+        self, rows: dict[str, Tensor], lengths: list[int] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Calibrated probabilities (N, C), and per modality how much Eq. (14) takes of it, (N,).
+
+        rows: per modality (N, F) as its encoder gives them, NaN where a turn lacks it (the training mean
+        then).  lengths: of the conversations that the N turns make up; None: they are one.
+        """
+        got = {m: tuple(x.shape) for m, x in rows.items()}
+        turns = next(iter(got.values()), (0,))[0]
+        if got != {m: (turns, size) for m, size in self.sizes.items()} or not turns:
+            raise ValueError(f"rows are {got}: want (N, F) with F {self.sizes}, N the same and at least 1")
+        layout = Layout(torch.tensor(lengths or [turns]))
+        seen = {m: self._prepared(m, x) for m, x in rows.items()}
+        nobody = torch.zeros(turns, dtype=torch.long)
+        output = self.model(Batch(seen, dict.fromkeys(seen, layout), nobody, nobody - 1))
+        return (output.logits / self.temperature).softmax(-1), output.modality_weight
+
+    def _prepared(self, modality: str, rows: Tensor) -> Tensor:
+        scaler = Scaler(self.get_buffer(f"mean_{modality}"), self.get_buffer(f"scale_{modality}"))
+        return scaler(rows) if self.standardise else scaler.filled(rows)
+
+    @property
+    def origin(self) -> str:
+        """What every output of this model says of it."""
+        return origin(self.trained)
+
+    def part(self, corpus: str, dialogue: str) -> str:
+        """ "train" or "validation" where the model has seen a dialogue there, else ""."""
+        known = self.trained["dialogues"] if corpus == self.trained["corpus"] else {}
+        return next((part for part in PARTS if dialogue in known.get(part, ())), "")
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        tensors = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
+        save_file(tensors, save_directory / WEIGHTS, {"format": "pt", "sha256": _digest(tensors)})
+
+    @classmethod
+    def _from_pretrained(
+        cls,
+        *,
+        model_id: str,
+        revision: str | None,
+        cache_dir: str | Path | None,
+        force_download: bool,
+        local_files_only: bool,
+        token: str | bool | None,
+        **config,
+    ) -> "Reader":
+        """Every weight must be there and fit; a pickle is read nowhere, not from a hub either."""
+        path = Path(model_id) / WEIGHTS
+        if not Path(model_id).is_dir():
+            options = {"revision": revision, "cache_dir": cache_dir, "force_download": force_download}
+            options |= {"local_files_only": local_files_only, "token": token}
+            path = Path(hf_hub_download(model_id, WEIGHTS, **options))
+        reader = _built(path.with_name(CONFIG), config)
+        reader.load_state_dict(_tensors(path, reader.state_dict()))
+        return reader
+
+    def generate_model_card(self, *args, **kwargs) -> ModelCard:
+        head = self._hub_mixin_info.model_card_data.to_yaml()
+        return ModelCard(f"---\n{head}\n---\n\n{card(self)}")
+
+
+def save(
+    folder: Path, job: records.Job, dataset: Dataset, weights: dict, temperature: float, data: dict
+) -> None:
+    """Write the checkpoint of a run, whole or not at all.
+
+    weights: the model's state at its best validation epoch.  data: as `records.describe` gives it.
+    """
+    dialogues = dataset.table["dialogue"]
+    seen = {p: sorted({dialogues.iat[int(unit[0])] for unit in dataset.units[p]}) for p in PARTS}
+    reader = Reader(
+        model=job.run.as_dict()["model"],
+        sizes=dict(dataset.sizes),
+        classes=list(dataset.classes),
+        standardise=dataset.standardise,
+        encoders={m: {k: e[k] for k in ("encoder", "version", "recipe")} for m, e in job.features.items()},
+        temperature=float(temperature),
+        trained={name: data[name] for name in ("corpus", "place", "profile", "split")}
+        | {name: getattr(job, name) for name in ("experiment", "labels", "fold", "seed", "key")}
+        | {"config": job.run.as_dict(), "dialogues": seen, "version": __version__},
+    )
+    reader.model.load_state_dict(weights)
+    for m, scaler in dataset.scalers.items():
+        reader.get_buffer(f"mean_{m}").copy_(scaler.mean)
+        reader.get_buffer(f"scale_{m}").copy_(scaler.scale)
+    with whole_folder(folder) as part:
+        reader.save_pretrained(part)
+
+
+def load(folder: Path) -> Reader:
+    """The checkpoint in a folder; no network, and one clear error where it is none or is damaged."""
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no checkpoint {folder}: give the folder that holds {CONFIG} and {WEIGHTS}")
+    lacking = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
+    if lacking:
+        raise FileNotFoundError(
+            f"{folder} is no checkpoint: it lacks {' and '.join(lacking)}, it holds {holdings(folder)}"
+        )
+    read_json(folder / CONFIG)  # names the file where it is no JSON
+    return Reader.from_pretrained(folder, local_files_only=True)
+
+
+def chosen(place: Place, dialogue: str | None = None, lacking: bool = False) -> Path:
+    """The folder of the checkpoint that a place has for a conversation.
+
+    lacking: some turn has no text or no audio, so `full_moddrop` is wanted, else `full`; the other one where
+    there is none.  Among seeds and folds: one that hasn't seen the dialogue, then the fold that tests
+    Session 5, then the lowest seed.  Checkpoints of stale records don't count.
+    """
+    order = (MISSING_BEST, WHOLE_BEST) if lacking else (WHOLE_BEST, MISSING_BEST)
+    for experiment in order:
+        found = current(place, experiment)
+        if found:
+            return min(found, key=lambda folder: _preference(read_json(folder / CONFIG)["trained"], dialogue))
+    raise FileNotFoundError(
+        f"no checkpoint of {' or '.join(order)} in {place.checkpoints}: run notebook 08, or give --checkpoint"
+    )
+
+
+def current(place: Place, experiment: str) -> list[Path]:
+    """The folders of an experiment's checkpoints whose runs are today's."""
+    found = {
+        path.parent.name: path.parent for path in (place.checkpoints / experiment).glob(f"[!.]*/{CONFIG}")
+    }
+    if not found:
+        return []
+    seeds = 1 + max(int(name.partition("-")[0]) for name in found)
+    jobs = records.plan(place, records.read_data(place.runs), [experiment], seeds)
+    return [found[job.path.stem] for job in jobs if job.path.stem in found]
+
+
+def _preference(trained: dict, dialogue: str | None) -> tuple:
+    seen = any(dialogue in names for names in trained["dialogues"].values())
+    return seen, trained["fold"] != "session5", trained["fold"], trained["seed"]
+
+
+def _shape(model: dict) -> LPGNetConfig:
+    """The configuration of a model from plain JSON types."""
+    values = {name: tuple(v) if isinstance(v, list) else v for name, v in model.items()}
+    kind = values.pop("kind")
+    if kind != "LPGNet" or values.get("speakers"):
+        raise ValueError(
+            f"a model of kind {kind}{' with speakers' * bool(values.get('speakers'))}: want LPGNet without"
+        )
+    return LPGNetConfig(**values)
+
+
+def _built(path: Path, config: dict) -> Reader:
+    """The reader that a config.json describes; a ValueError names the file where it describes none."""
+    wanted = [name for name in Reader._hub_mixin_init_parameters if name != "self"]
+    lacking = [name for name in wanted if name not in config]
+    if lacking:
+        raise ValueError(f"{path} is not of an LPGNet checkpoint: it lacks {', '.join(lacking)}")
+    try:
+        return Reader(**{name: config[name] for name in wanted})
+    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
+        raise ValueError(
+            f"{path} describes no LPGNet ({first_line(error)}); save the checkpoint again"
+        ) from None
+
+
+def _tensors(path: Path, wanted: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a file, all that are wanted, as they were written."""
+    try:
+        with safe_open(path, "pt") as file:
+            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
+            written = (file.metadata() or {}).get("sha256")
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is no safetensors file, or a damaged one ({first_line(error)})") from None
+    shapes = {name: (found[name].shape, t.shape) for name, t in wanted.items() if name in found}
+    refuse_misfit(
+        path, wanted.keys() - found, {n: s for n, s in shapes.items() if s[0] != s[1]}, found.keys() - wanted
+    )
+    if written != _digest(found):
+        raise ValueError(f"{path} has other weights than were written into it; fetch or train it again")
+    return found
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 over names and bytes of all tensors."""
+    sha = hashlib.sha256()
+    for name in sorted(tensors):
+        sha.update(name.encode() + tensors[name].cpu().numpy().tobytes())
+    return sha.hexdigest()

@@ -1,0 +1,1 @@
+"""Records -> what the paper prints, statistics and figures.  Nothing here needs torch."""

@@ -1,0 +1,177 @@
+"""What LPGNet does inside, from what `full` leaves: gate weights, confidence, attention, fused features.
+
+Predictions hold each test utterance's probabilities and modality weights.  The attention maps and F_final of
+Eq. (14) are those of one seed, in `<checkpoints>/full/<seed>-<key8>.npz`; where no such file is, no picture.
+Shapes: N test utterances, C classes, U turns of one dialogue, d hidden size.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lpgnet.config import MODALITIES
+from lpgnet.runs.calibration import ece, reliability, scaled
+from lpgnet.tables.figures.of_runs import runs_origin, whole_seeds
+from lpgnet.tables.figures.theme import OTHER, OURS, QUOTED, SPREAD, canvas, finish, themed
+from lpgnet.tables.statistics import summary
+
+SHOWN = "full"
+PICTURES = ("gates", "calibration", "attention", "embedding")
+PATHS = {  # key in the file -> what the panel shows
+    "attention_tt": "text asks text",
+    "attention_aa": "audio asks audio",
+    "attention_at": "audio asks text",
+    "attention_ta": "text asks audio",
+}
+COLOURS = sns.color_palette("colorblind").as_hex()
+UNSCORED = "#D0D0D0"
+PERPLEXITY = 30.0  # of t-SNE; a third of a small test part
+
+
+def pictures(runs: pd.DataFrame, data: dict, results: Path) -> dict:
+    """Name -> what draws it, as far as the runs of `full` have left what it shows."""
+    mine, found = runs[runs["experiment"] == SHOWN], {}
+    if not whole_seeds(runs, data, SHOWN).size:
+        return found
+    scored = predictions(mine)
+    if scored["weight_text"].notna().any():
+        found["gates"] = partial(gates, scored, mine, data)
+    found["calibration"] = partial(calibration, scored, mine, data)
+    kept = checkpoint(mine, data, Path(results) / "checkpoints")
+    if kept is not None:
+        found["attention"] = partial(attention, kept, mine, data)
+        found["embedding"] = partial(embedding, kept, mine, data)
+    return found
+
+
+def predictions(runs: pd.DataFrame) -> pd.DataFrame:
+    """Every test utterance of every run, with its seed and the temperature of its run."""
+    parts = [
+        pd.read_parquet(Path(run.path).with_suffix(".parquet")).assign(seed=run.seed, t=run.temperature)
+        for run in runs.itertuples()
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def checkpoint(runs: pd.DataFrame, data: dict, folder: Path) -> dict | None:
+    """What the first seed left of its first fold: arrays by name; None where the file isn't here."""
+    order = list(data["protocols"][data["labels"]]["folds"])
+    first = runs[(runs["seed"] == runs["seed"].min()) & (runs["fold"] == order[0])]
+    for path in map(Path, first["path"]):
+        file = folder / SHOWN / f"{path.stem}.npz"
+        if file.exists():
+            with np.load(file, allow_pickle=False) as opened:
+                return dict(opened)
+    return None
+
+
+@themed
+def gates(scored: pd.DataFrame, runs: pd.DataFrame, data: dict) -> Figure:
+    """Per class, how much of each modality Eq. (14) takes: mean over its utterances, then over seeds."""
+    classes = list(runs["classes"].iloc[0])
+    figure, (axis,) = canvas(8, 4.4, 1)
+    for shift, modality, colour in zip((-0.12, 0.12), MODALITIES, (OURS, OTHER), strict=True):
+        weight = scored.groupby(["label", "seed"])[f"weight_{modality}"].mean().unstack("seed")
+        found = [summary(100 * values) for values in weight.reindex(classes).to_numpy()]  # NaN: none tested
+        spread = np.nan_to_num([f.std for f in found])
+        style = {"fmt": "o", "color": colour, "label": modality, "markersize": 8, "elinewidth": 2}
+        axis.errorbar(np.arange(len(classes)) + shift, [f.mean for f in found], yerr=spread, **style)
+    axis.axhline(50, color=QUOTED, linewidth=1, linestyle="--")
+    axis.set_xticks(range(len(classes)), [c.capitalize() for c in classes])
+    axis.set(ylabel="Weight in the fused features (%)", xlim=(-0.5, len(classes) - 0.5))
+    axis.grid(visible=False, axis="x")
+    text = f"{runs_origin(runs, data)} Weights of Eq. (13), averaged over the d features. {SPREAD}"
+    return finish(figure, f"Gate weights of {SHOWN}", f"{text} Dashed: both alike.", axis)
+
+
+@themed
+def calibration(scored: pd.DataFrame, runs: pd.DataFrame, data: dict) -> Figure:
+    """How often LPGNet is right when it is so sure, as trained and after temperature scaling."""
+    classes = pd.Index(runs["classes"].iloc[0])
+    figure, axes = canvas(9.5, 5, 2)
+    for axis, title, after in ((axes[0], "As trained", False), (axes[1], "After temperature scaling", True)):
+        _reliability(axis, scored, classes, after)
+        axis.set(title=title, xlabel="Confidence (%)", ylabel="Right (%)", xlim=(0, 102), ylim=(0, 102))
+    text = (
+        f"{runs_origin(runs, data)} The temperature is fitted on each run's validation part. Size of a "
+        "point: utterances in the bin, all seeds together; ECE: mean and standard deviation over seeds."
+    )
+    return finish(figure, f"Calibration of {SHOWN}", text)
+
+
+def _reliability(axis: Axes, scored: pd.DataFrame, classes: pd.Index, after: bool) -> None:
+    """One panel; ECE is worked out seed by seed."""
+    columns, parts, errors = [f"p_{name}" for name in classes], [], []
+    for _, mine in scored.groupby("seed"):
+        sure = mine[columns].to_numpy(dtype=float)
+        if after:  # each fold has its own temperature
+            sure = scaled(sure, mine[["t"]].to_numpy())
+        gold = classes.get_indexer(mine["label"])
+        parts.append((sure, gold))
+        errors.append(100 * ece(sure, gold))
+    sure, gold = (np.concatenate(part) for part in zip(*parts, strict=True))
+    bins, found = reliability(sure, gold), summary(errors)
+    axis.plot([0, 100], [0, 100], color=QUOTED, linewidth=1, linestyle="--")
+    axis.plot(100 * bins["confidence"], 100 * bins["accuracy"], color=OURS, linewidth=1.6)
+    sizes = 25 + 300 * bins["count"] / bins["count"].sum()
+    axis.scatter(100 * bins["confidence"], 100 * bins["accuracy"], s=sizes, color=OURS, alpha=0.8)
+    spread = "" if np.isnan(found.std) else f" ± {found.std:.1f}"
+    axis.text(98, 4, f"ECE {found.mean:.1f}{spread} points", fontsize=10, ha="right")
+
+
+@themed
+def attention(kept: dict, runs: pd.DataFrame, data: dict) -> Figure:
+    """The four maps of Eq. (5) for one dialogue: a row is a turn that asks, a column one that answers."""
+    turns = [str(label) or "-" for label in kept["turn_labels"]]
+    figure, axes = canvas(10.5, 10, 2, rows=2)
+    highest = max(float(kept[name].max()) for name in PATHS)
+    step = max(1, len(turns) // 24)
+    for axis, (name, title) in zip(axes, PATHS.items(), strict=True):
+        sns.heatmap(kept[name], ax=axis, cmap="Blues", vmin=0, vmax=highest, cbar=False, square=True)
+        places = np.arange(0, len(turns), step)
+        axis.set_xticks(places + 0.5, [turns[p] for p in places], rotation=90, fontsize=7)
+        axis.set_yticks(places + 0.5, [turns[p] for p in places], rotation=0, fontsize=7)
+        axis.set(title=f"{name[-2:]}: {title}", xlabel="Answers (key)", ylabel="Asks (query)")
+    text = (
+        f"{_one(runs, data)} Dialogue {kept['dialogue']}: {len(turns)} turns, by label, in order. A row sums"
+    )
+    text += f" to one. White: 0; darkest: {highest:.2f}. Mean over the rows: what each turn gives to Eq. (6)."
+    return finish(figure, "Attention of the four paths", text)
+
+
+@themed
+def embedding(kept: dict, runs: pd.DataFrame, data: dict) -> Figure:
+    """F_final of Eq. (14) of the test part in two dimensions: PCA, and t-SNE beside it."""
+    points, labels = kept["fused"].astype(float), kept["labels"].astype(str)
+    near = min(PERPLEXITY, (len(points) - 1) / 3)
+    figure, axes = canvas(10.5, 5.2, 2)
+    for axis, (title, place) in zip(axes, _flat(points, near).items(), strict=True):
+        plain = labels == ""
+        axis.scatter(*place[plain].T, s=12, color=UNSCORED, label="not scored" if plain.any() else None)
+        for colour, name in zip(COLOURS, runs["classes"].iloc[0], strict=False):
+            axis.scatter(*place[labels == name].T, s=16, color=colour, label=name, alpha=0.85, linewidths=0)
+        axis.set(title=title, xticks=[], yticks=[])
+    text = f"{_one(runs, data)} F_final of {len(points)} test utterances. t-SNE: scikit-learn, perplexity "
+    text += f"{near:.0f}, from the PCA, random state 0; its distances and sizes mean little."
+    return finish(figure, "Fused features", text, axes[0])
+
+
+def _flat(points: np.ndarray, perplexity: float) -> dict[str, np.ndarray]:
+    """(N, d) -> (N, 2), two ways; no torch comes in with scikit-learn."""
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    linear = PCA(2, random_state=0, svd_solver="full").fit(points)
+    share = 100 * linear.explained_variance_ratio_.sum()
+    bent = TSNE(2, perplexity=perplexity, init="pca", random_state=0).fit_transform(points.astype(np.float32))
+    return {f"PCA ({share:.0f} % of the variance)": linear.transform(points), "t-SNE": bent}
+
+
+def _one(runs: pd.DataFrame, data: dict) -> str:
+    """The caption of a picture of one run."""
+    return runs_origin(runs[runs["seed"] == runs["seed"].min()], data).replace("1 seeds", "first seed")

@@ -1,0 +1,235 @@
+"""Runs -> figures: confusion, training curves, the selection gap, slices, classes, accuracy against cost.
+
+Each function takes frames and returns a Figure.
+"""
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from lpgnet.runs.metrics import per_class
+from lpgnet.tables.build import pooled
+from lpgnet.tables.figures.theme import (
+    AXIS,
+    ORACLE,
+    OTHER,
+    OURS,
+    QUOTED,
+    SPREAD,
+    band,
+    canvas,
+    finish,
+    themed,
+)
+from lpgnet.tables.rows import TABLES
+from lpgnet.tables.slices import VALUES
+from lpgnet.tables.statistics import summary
+from lpgnet.tables.table1 import identity
+from lpgnet.tables.typeset import origin
+
+RULES = {  # the epoch's rule -> mark, colour, name
+    "last": ("s", ORACLE, "last epoch"),
+    "best_validation": ("o", OURS, "best on validation (the tables')"),
+    "best_test": ("^", OTHER, "best on test"),
+}
+SLICED = {  # experiment -> mark, colour
+    "full": ("o", OURS),
+    "sdt": ("s", OTHER),
+    "bigru": ("D", ORACLE),
+    "text_only": ("^", "#CC78BC"),
+    "linear": ("v", "#8C564B"),
+}
+COSTED = {  # experiment -> mark
+    **{"full": "o", "text_only": "o", "audio_only": "o", "sdt": "s", "bigru": "^"},
+    **{"linear": "D", "linear_text": "<", "linear_audio": ">"},
+}
+CLASSED = {"full": OURS, "text_only": "#CC78BC", "audio_only": ORACLE, "sdt": OTHER}  # experiment -> colour
+SLICES = {
+    "speech": "Script or improvisation",
+    "length": "Duration",
+    "shift": "Emotion against the previous turn",
+    "speaker_shift": "... against the speaker's own previous turn",
+    "turn": "Place in the dialogue",
+    "transcript": "Words in the training part",
+}
+
+
+@themed
+def confusion_matrix(runs: pd.DataFrame, data: dict, experiment: str = "full") -> Figure:
+    """Share of each true class that was called what, all whole seeds of an experiment summed."""
+    pool = whole_seeds(runs, data, experiment)
+    counts, names = np.sum(list(pool["confusion"]), axis=0), list(pool["classes"].iloc[0])
+    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    words = [
+        [f"{100 * p:.1f} %\n{n}" for p, n in zip(*row, strict=True)]
+        for row in zip(share, counts, strict=True)
+    ]
+    figure, (axis,) = canvas(1.6 + 1.15 * len(names), 2.2 + 0.9 * len(names), 1)
+    sns.heatmap(share, annot=np.array(words), fmt="", cmap="Blues", vmin=0, vmax=1, ax=axis, cbar=False)
+    axis.set(xlabel="Predicted", ylabel="True")
+    axis.set_xticklabels(names, rotation=0)
+    axis.set_yticklabels(names, rotation=0)
+    text = f"{runs_origin(pool, data)} Percent of the true class, and utterances summed over seeds."
+    return finish(figure, f"Confusion matrix of {experiment}", text)
+
+
+@themed
+def training_curves(runs: pd.DataFrame, data: dict, experiment: str = "full") -> Figure:
+    """Training loss and weighted F1 by epoch: mean over runs and one standard deviation as a band."""
+    mine = runs[runs["experiment"] == experiment]
+    loss, validation, test = (
+        np.array([curves[name] for curves in mine["curves"]]) for name in ("loss", "validation_f1", "test_f1")
+    )
+    figure, axes = canvas(9.5, 4.6, 2)
+    band(axes[0], loss, QUOTED, "loss")
+    band(axes[1], 100 * validation, OURS, "validation part")
+    band(axes[1], 100 * test, OTHER, "test part")
+    for axis in axes:
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[0].set(xlabel="Epoch", ylabel="Training loss")
+    axes[1].set(xlabel="Epoch", ylabel="Weighted F1 (%)")
+    text = f"{runs_origin(mine, data)} Band: one standard deviation. The epoch is chosen on validation alone."
+    return finish(figure, f"Training of {experiment}", text, axes[1])
+
+
+@themed
+def selection_gap(gap: pd.DataFrame) -> Figure:
+    """Per experiment the score at three epochs, and at the right what choosing on the test set adds."""
+    have = set(gap["experiment"])
+    rows = [row.experiment for table in TABLES.values() for row in table.rows]
+    experiments = [name for name in dict.fromkeys(rows) if name in have]
+    figure, axes = canvas(10.5, 1.9 + 0.34 * len(experiments), 2)
+    for axis, metric in zip(axes, ("accuracy", "weighted_f1"), strict=True):
+        lines = gap[gap["metric"] == metric].set_index("experiment").loc[experiments]
+        for place, line in enumerate(lines.to_dict("records")):
+            values = [line[f"{rule}_mean"] for rule in RULES]
+            axis.plot([min(values), max(values)], [place, place], color=QUOTED, linewidth=2, alpha=0.5)
+            for value, (mark, colour, label) in zip(values, RULES.values(), strict=True):
+                axis.plot(value, place, mark, color=colour, markersize=6, label=label)
+            spread = "" if pd.isna(line["gap_validation_std"]) else f" ± {line['gap_validation_std']:.1f}"
+            text, side = f"{line['gap_validation_mean']:+.1f}{spread}", axis.get_yaxis_transform()
+            axis.text(1.02, place, text, transform=side, va="center", fontsize=9, color=OTHER)
+        axis.set_ylim(len(experiments) - 0.4, -0.6)
+        axis.set_yticks(range(len(experiments)), experiments if axis is axes[0] else [""] * len(experiments))
+        axis.grid(visible=False, axis="y")
+        axis.set_xlabel({"accuracy": AXIS["accuracy"], "weighted_f1": AXIS["f1"]}[metric])
+    text = (
+        f"{origin(gap[gap['experiment'].isin(experiments)])} Mean over seeds at three epochs; right: best on "
+        "test minus best on validation, mean and standard deviation. Best on test is chosen on the test set "
+        "(weighted F1) and feeds no headline."
+    )
+    return finish(figure, "What choosing the epoch on the test set adds", text, axes[0])
+
+
+@themed
+def slices(sliced: pd.DataFrame) -> Figure:
+    """Accuracy on both parts of each slice, for LPGNet and the models that question it."""
+    mine, names = sliced[sliced["experiment"].isin(SLICED)], drawn(sliced)
+    rows = -(-len(names) // 3)
+    figure, axes = canvas(10.5, 1.4 + 2.9 * rows, 3, rows)
+    for axis, name in zip(axes, names, strict=False):
+        part = mine[mine["slice"] == name].set_index("value")
+        values = [value for value in VALUES[name] if value in part.index]
+        _models(axis, part, values)
+        sizes = part["n_utterances"].groupby(level=0).first()
+        axis.set_xticks(range(len(values)), [f"{value}\n({sizes[value]})" for value in values])
+        axis.set(title=SLICES[name], ylabel=AXIS["accuracy"], xlim=(-0.5, len(values) - 0.5))
+        axis.grid(visible=False, axis="x")
+    _same_height(axes[: len(names)])
+    for axis in axes[len(names) :]:
+        axis.remove()
+    left_out = [line for line in sliced.attrs.get("left_out", []) if line.startswith(mine["labels"].iloc[0])]
+    text = " ".join([origin(mine), SPREAD, "In brackets: test utterances.", *(f"{x}." for x in left_out)])
+    finish(figure, "Parts of the test set", text)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="upper right", ncols=len(SLICED), frameon=False, fontsize=9)
+    return figure
+
+
+def drawn(sliced: pd.DataFrame) -> list[str]:
+    """The slices that there is something to draw of."""
+    return [n for n in SLICES if n in set(sliced["slice"][sliced["experiment"].isin(SLICED)])]
+
+
+def _same_height(axes: list[Axes]) -> None:
+    """One scale for all panels."""
+    limits = [axis.get_ylim() for axis in axes]
+    for axis in axes:
+        axis.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+
+
+def _models(axis: Axes, part: pd.DataFrame, values: list[str]) -> None:
+    """Each model's accuracy on the values of a slice, side by side, with one standard deviation."""
+    shifts = np.linspace(-0.24, 0.24, len(SLICED))
+    for shift, (experiment, (mark, colour)) in zip(shifts, SLICED.items(), strict=True):
+        scored = part[part["experiment"] == experiment].reindex(values)
+        if scored["accuracy_mean"].notna().any():
+            places, spread = np.arange(len(values)) + shift, np.nan_to_num(scored["accuracy_std"])
+            style = {"fmt": mark, "color": colour, "markersize": 6, "elinewidth": 1.6, "label": experiment}
+            axis.errorbar(places, scored["accuracy_mean"], yerr=spread, **style)
+
+
+def whole_seeds(runs: pd.DataFrame, data: dict, experiment: str) -> pd.DataFrame:
+    """The seeds of an experiment that have run all their folds."""
+    pool = pooled(runs, data)
+    return pool[pool["experiment"].eq(experiment) & pool["lacks"].eq("")]
+
+
+@themed
+def class_bars(runs: pd.DataFrame, data: dict) -> Figure:
+    """Recall and F1 by class for LPGNet, one modality alone and SDT*, with 95 % t intervals."""
+    pool = pooled(runs, data)
+    labels = data["labels"]
+    pool = pool[pool["lacks"].eq("") & pool["labels"].eq(labels)]
+    names = [n for n in CLASSED if n in set(pool["experiment"])]
+    classes = data["protocols"][labels]["classes"]
+    figure, axes = canvas(11, 4.8, 2)
+    wide = 0.8 / len(names)
+    for axis, metric in zip(axes, ("recall", "f1"), strict=True):
+        for place, name in enumerate(names):
+            counts = np.stack(list(pool.loc[pool["experiment"] == name, "confusion"]))
+            found = [summary(100 * values) for values in per_class(counts)[metric].T]
+            x, mean = np.arange(len(classes)) + (place + 0.5) * wide - 0.4, [f.mean for f in found]
+            axis.bar(x, mean, 0.9 * wide, color=CLASSED[name], label=name)
+            for where, one in zip(x, found, strict=True):
+                low, high = (np.clip(end, 0, 100) for end in (one.ci_low, one.ci_high))
+                axis.plot([where, where], [low, high], color="#202020", linewidth=1.4)
+        axis.set_xticks(range(len(classes)), [c.capitalize() for c in classes])
+        axis.set(ylabel={"recall": "Recall (%)", "f1": "F1 (%)"}[metric], ylim=(0, 105))
+        axis.grid(visible=False, axis="x")
+    seeds = pool.loc[pool["experiment"].isin(names), "seed"].nunique()
+    text = f"{_origin(data, labels, seeds)} Line: 95 % t interval over seeds, cut at 0 and 100."
+    return finish(figure, "Each class", text, axes[0])
+
+
+@themed
+def cost(efficiency: pd.DataFrame) -> Figure:
+    """Accuracy against parameters and multiply-adds (one dialogue of 50 turns) of the main models."""
+    figure, axes = canvas(11, 5.2, 2)
+    titles = {"parameters": "Parameters", "multiply_adds": "Multiply-adds, 50 turns"}
+    known = efficiency.dropna(subset=["accuracy_mean"])
+    drawn = known[known["experiment"].isin(COSTED)]
+    for axis, (column, title) in zip(axes, titles.items(), strict=True):
+        for line in drawn.to_dict("records"):
+            colour = CLASSED.get(line["experiment"], QUOTED)
+            spread = 0 if pd.isna(line["accuracy_std"]) else line["accuracy_std"]
+            style = {"fmt": COSTED[line["experiment"]], "color": colour, "elinewidth": 1.4, "markersize": 8}
+            axis.errorbar(line[column], line["accuracy_mean"], yerr=spread, label=line["experiment"], **style)
+        axis.set(xscale="log", xlabel=title, ylabel=AXIS["accuracy"])
+        axis.margins(x=0.2)
+    text = f"{origin(known)} {SPREAD} Left and up is better. The variants are in the table."
+    finish(figure, "Accuracy against cost", text)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=9)
+    return figure
+
+
+def runs_origin(runs: pd.DataFrame, data: dict) -> str:
+    """The caption of a picture that is drawn from runs."""
+    return _origin(data, runs["labels"].iloc[0], runs["seed"].nunique())
+
+
+def _origin(data: dict, labels: str, seeds: int) -> str:
+    return origin(pd.DataFrame([identity(data, labels) | {"n_seeds": seeds}]))
