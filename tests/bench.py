@@ -5,6 +5,8 @@ python tests/bench.py [training] [together] [extraction] [store] [frames]: all o
 
 import os
 
+from lpgnet.machine.workers import device_named
+
 os.environ["OMP_NUM_THREADS"] = "1"  # one thread per worker process
 
 import copy
@@ -435,7 +437,7 @@ def training_speed() -> None:
 
 def together(count: int = 2) -> None:
     """What is fixed in code, each against its other: stacked seeds, attention by dialogue, bfloat16."""
-    device = training.device_named("auto").type
+    device = device_named("auto")
     torch.set_num_threads(1)
     data, seeds = Made(device), [*range(count)]
     for name in ("full", "sdt"):

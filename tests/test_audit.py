@@ -21,6 +21,7 @@ from lpgnet.beyond.audit.encoder_checks import check_fits, check_pasts
 from lpgnet.beyond.audit.paper_kinds import FAILS, HOLDS, OPEN, Cell, agrees, attainable, half_unit, minus
 from lpgnet.beyond.readings import crossfit
 from lpgnet.config import ROOT, FineTuneConfig
+from lpgnet.corpora.table import utterances
 from lpgnet.features import extract, store
 from lpgnet.machine.files import write_json
 from lpgnet.places import about_import
@@ -710,7 +711,7 @@ def fitted(tiny_bert, tmp_path, monkeypatch):
 
 
 def fits_of(place) -> pd.DataFrame:
-    found = check_fits(store.read_index(place.features), store.utterances(place.features), "text/tiny-bert")
+    found = check_fits(store.read_index(place.features), utterances(place.features), "text/tiny-bert")
     return pd.DataFrame([dataclasses.astuple(f) for f in found], columns=data_audit.COLUMNS)
 
 
@@ -771,7 +772,7 @@ def test_a_cross_fitted_set_is_made_again_from_its_groups(fitted, monkeypatch):
     assert not [c for c, s in grave(audited) if s == "fault"]
     with monkeypatch.context() as leaky:  # every group by an encoder that saw it
         whole = {
-            f"session {s}": extract.training_part(store.utterances(fitted.features), "loso", FIT)
+            f"session {s}": extract.training_part(utterances(fitted.features), "loso", FIT)
             for s in (1, 2, 3, 4)
         }
         leaky.setattr(crossfit, "parts_of", lambda *_: whole)
@@ -866,7 +867,7 @@ paper_audit.audit_paper(reported())
 
 
 def test_an_import_is_audited_as_what_it_is(clean):
-    from lpgnet.beyond.exchange.vectors import Modality
+    from lpgnet.features.store import Modality
 
     table = clean_table().assign(part=lambda t: np.where(t["session"] == 5, "test", "train"), wav="")
     sets = {m: Modality(f"theirs: {m}", v.astype(np.float32)) for m, (v, _) in features_of(table).items()}

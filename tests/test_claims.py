@@ -11,6 +11,7 @@ from scipy import stats
 from test_tables import DATA, EMPTY, PAPER, RUNS, WITHOUT_TORCH, fake_data, fake_run, line
 
 from lpgnet.config import ROOT
+from lpgnet.corpora.table import plain
 from lpgnet.experiments import TABLED
 from lpgnet.labels import PROTOCOLS
 from lpgnet.runs.metrics import confusion, scores
@@ -385,8 +386,8 @@ def test_what_is_not_known_is_in_no_slice():
 
 
 def test_plain_words():
-    assert slices.plain("  It's  OK -- I_think, [LAUGHTER]!") == "it s ok i think laughter"
-    assert slices.plain("?!") == ""
+    assert plain("  It's  OK -- I_think, [LAUGHTER]!") == "it s ok i think laughter"
+    assert plain("?!") == ""
 
 
 def test_transcripts_seen_in_training(tmp_path):

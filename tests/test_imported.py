@@ -19,7 +19,8 @@ from lpgnet.beyond.exchange import differences, unpickle, vectors
 from lpgnet.beyond.exchange.export import export
 from lpgnet.beyond.exchange.imported import Imported, Modality, read, report
 from lpgnet.config import ROOT
-from lpgnet.corpora import COLUMNS, counts
+from lpgnet.corpora import counts
+from lpgnet.corpora.table import COLUMNS
 from lpgnet.labels import ERC6_EXTRA, PROTOCOLS, labelled
 
 TEXT, AUDIO, VISUAL = 7, 5, 3

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from lpgnet.corpora import COLUMNS, clip, meld
-from lpgnet.corpora.clip import read_clip
-from lpgnet.corpora.sound import read_wav
+from lpgnet.corpora import meld
+from lpgnet.corpora.sound import clip_fault, read_clip, read_wav
+from lpgnet.corpora.table import COLUMNS
 
 HEADER = (
     "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime"
@@ -275,7 +275,7 @@ def test_a_wav_is_read_as_ever(tmp_path):
 @pytest.mark.parametrize(("parts", "said"), [([], "without sound"), ([np.full(9, np.nan)], "holds NaN or")])
 def test_sound_that_is_none_is_refused(tmp_path, monkeypatch, parts, said):
     path = write_mp4(tmp_path / "a.mp4")
-    monkeypatch.setattr(clip, "_decoded", lambda *args: parts)
+    monkeypatch.setattr("lpgnet.corpora.sound._decoded", lambda *args: parts)
     with pytest.raises(ValueError, match=f"a.mp4 .*{said}"):
         read_clip(path)
 
@@ -289,10 +289,10 @@ def test_clips_that_cannot_be_read_are_named(tmp_path, capfd):
     for name, said in words.items():
         with pytest.raises(ValueError, match=rf"{name} {said}"):
             read_clip(tmp_path / name)
-        assert clip.fault(tmp_path / name).startswith("can't be read (")
+        assert clip_fault(tmp_path / name).startswith("can't be read (")
     with pytest.raises(ValueError, match=r"mute.mp4 has no audio stream"):
         read_clip(silent)
-    assert clip.fault(silent) == "has no audio stream" and clip.fault(whole) is None
+    assert clip_fault(silent) == "has no audio stream" and clip_fault(whole) is None
     assert capfd.readouterr() == ("", "")
 
 

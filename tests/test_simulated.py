@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lpgnet import corpora
 from lpgnet.corpora import iemocap
+from lpgnet.corpora.load import load
 from lpgnet.corpora.simulated import corpus, layout, oracle, speech
 from lpgnet.corpora.simulated.lines import KINDS, STATES, TEMPLATES, choices, likelihoods
 from lpgnet.corpora.simulated.plan import Dialogue, Knobs, plan
@@ -215,9 +215,9 @@ def test_simulated_and_real_trees_are_never_taken_for_each_other(tmp_path):
     """No number made on one corpus can land in another's table."""
     (tmp_path / "Session1").mkdir()
     with pytest.raises(ValueError, match=r"is not simulated .* asked for is 'simulated'"):
-        corpora.load("simulated", str(tmp_path), jobs=1)
+        load("simulated", str(tmp_path), jobs=1)
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(ValueError, match="is simulated, the corpus asked for is 'iemocap'"):
-        corpora.load("iemocap", str(tmp_path), jobs=1)
+        load("iemocap", str(tmp_path), jobs=1)
     with pytest.raises(ValueError, match="'iemocap' needs the folder of its release"):
-        corpora.load("iemocap", None, jobs=1)
+        load("iemocap", None, jobs=1)

@@ -18,6 +18,7 @@ from lpgnet import experiments, places
 from lpgnet.beyond.readings import crossfit
 from lpgnet.config import FineTuneConfig
 from lpgnet.corpora.sound import RATE, read_wav
+from lpgnet.corpora.table import utterances
 from lpgnet.features import extract, finetune, store
 from lpgnet.features.audio import Prosody
 from lpgnet.features.text import TextEncoder, shipped
@@ -41,7 +42,7 @@ def test_store_gives_back_what_the_encoders_made(corpus, monkeypatch):
     table, root, here = corpus
     index = extract.extract(here, table, root, jobs=1, oracle={"p": 1})
     assert index["oracle"] == {"p": 1} and store.read_index(here.features) == index
-    pd.testing.assert_frame_equal(store.utterances(here.features), table)
+    pd.testing.assert_frame_equal(utterances(here.features), table)
     kept = store.Features(here.features, index["sets"]["audio/prosody"])
     for i, (vector, frames) in enumerate(Prosody()(read_wav(root / w) for w in table["wav"])):
         np.testing.assert_array_equal(kept.vectors()[i], vector)
@@ -252,7 +253,7 @@ def read_set(place, key: str):
 
 
 def test_what_is_not_trained_on_has_the_bytes_of_the_fold_s_own_fit(crossed):
-    table = store.utterances(crossed.features)
+    table = utterances(crossed.features)
     (fold,) = folds(manifest(table, "majority-4"), "session5")
     trained = table["dialogue"].isin(fold.train).to_numpy()
     assert trained.sum() == 12 * TURNS and (~trained).sum() == 8 * TURNS
@@ -344,7 +345,7 @@ def test_cross_fitting_wants_the_fold_s_own_fit(crossed):
 
 def test_readings_that_train_on_other_parts_get_fits_of_their_own(crossed):
     table, names = (
-        store.utterances(crossed.features),
+        utterances(crossed.features),
         ["full", "r13a_full", "r13b_full", "full_6", "r18b_full"],
     )
     wanted = extract.fits(crossed, table, [experiments.EXPERIMENTS[name] for name in names])

@@ -11,9 +11,11 @@ from conftest import CODES, SIZES, TINY, made_table, write_store
 from torch.testing import assert_close
 
 from lpgnet.config import DataConfig
+from lpgnet.corpora.table import utterances
 from lpgnet.experiments import EXPERIMENTS, experiment
-from lpgnet.features.store import SHARD, read_index, utterances
+from lpgnet.features.store import SHARD, read_index
 from lpgnet.labels import folds, manifest
+from lpgnet.machine.workers import device_named
 from lpgnet.runs import metrics, records, training
 from lpgnet.runs.dataset import Dataset, Scaler, reach
 from lpgnet.runs.seeds import Seeds
@@ -343,8 +345,8 @@ def test_an_asked_gpu_that_is_not_there_stops():
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
     with pytest.raises(ValueError, match="sees no GPU"):
-        training.device_named("cuda")
-    assert training.device_named("auto").type == "cpu"
+        device_named("cuda")
+    assert device_named("auto") == "cpu"
 
 
 def test_settings_are_checked():

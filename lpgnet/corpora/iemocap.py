@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from lpgnet.corpora import COLUMNS, counts, sound
+from lpgnet.corpora import counts, sound
+from lpgnet.corpora.table import COLUMNS
 
 TURN = re.compile(r"Ses\d\d[FM]_\w+_[FM]\d+")
 LINE = re.compile(r"(\S+)\s*\[\s*([\d.]+)\s*-\s*([\d.]+)\s*\]\s*:?(.*)")

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from lpgnet.corpora import COLUMNS, clip
+from lpgnet.corpora.sound import clip_fault
+from lpgnet.corpora.table import COLUMNS
 from lpgnet.labels import MELD
 
 SPLITS = {  # split -> part, and the names of its folder of clips
@@ -181,7 +182,7 @@ def _clips(turns: dict[str, list[_Turn]], scan: _Scan) -> dict[str, str]:
         files = {turn.place: turn.id for turn in own}
         chosen = _chosen(split, folders[split], files, scan)
         with ThreadPoolExecutor(4) as pool:
-            faults = dict(zip(chosen, pool.map(clip.fault, chosen.values()), strict=True))
+            faults = dict(zip(chosen, pool.map(clip_fault, chosen.values()), strict=True))
         missing = [turn.id for turn in own if turn.id not in chosen]
         if missing:
             scan.notes.append(f"{split}: {len(missing)} clips are missing: {', '.join(missing)}")

@@ -11,7 +11,8 @@ import joblib
 import pandas as pd
 
 from lpgnet.config import FINETUNE, RunConfig
-from lpgnet.corpora.clip import read_clip
+from lpgnet.corpora.sound import read_clip
+from lpgnet.corpora.table import utterances
 from lpgnet.experiments import TABLED
 from lpgnet.features import finetune, store
 from lpgnet.features.encoders import encoder
@@ -73,7 +74,7 @@ def fits(place: Place, table: pd.DataFrame, runs: Iterable[RunConfig] = tuple(TA
 
 def finetuned(place: Place, wanted: list[Fit], jobs: int, device: str = "cpu") -> dict:
     """Fit the place's text encoder to each fold of `wanted` and encode every utterance; returns the index."""
-    table = store.utterances(place.features)
+    table = utterances(place.features)
     work = _Work(table, Path(), place.features, 1 if device == "cuda" else jobs, device)
     parts = {fit: (training_part(table, place.split, fit), fit) for fit in wanted}
     base, made = encoder("text", place.text), fitted_encoders(place, parts, work.jobs, device)
@@ -91,7 +92,7 @@ def fitted_encoders(
 
     wanted: name -> what it is fitted on (columns id, text, label), and the fold that this is a part of.
     """
-    table, base = store.utterances(place.features), encoder("text", place.text)
+    table, base = utterances(place.features), encoder("text", place.text)
     made, todo = {}, {}
     for name, (training, fit) in wanted.items():
         settings = FINETUNE[fit.profile]

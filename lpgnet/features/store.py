@@ -14,6 +14,7 @@ is written whole, so a killed extraction goes on where it was.
 import hashlib
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +23,19 @@ from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from lpgnet.beyond.exchange.vectors import Modality
 from lpgnet.machine.files import whole, write_csv, write_json
 
 SHARD = 32  # utterances
-TIMES = {"start": str, "end": str}  # "" where they aren't known
 LARGEST_HALF = 65504.0
+
+
+@dataclass(frozen=True)
+class Modality:
+    """vectors: (N, F) float32, in the table's row order.  frames: N arrays (T_i, F'), float32 or float16."""
+
+    encoder: str
+    vectors: np.ndarray
+    frames: list[np.ndarray] | None = None
 
 
 def shard(folder: Path, start: int) -> Path:
@@ -128,13 +136,6 @@ def read_index(folder: Path) -> dict:
     if not path.exists():
         raise FileNotFoundError(f"no feature store at {folder}: run notebook 01 first")
     return json.loads(path.read_text())
-
-
-def utterances(folder: Path) -> pd.DataFrame:
-    """The utterance table that a feature store belongs to."""
-    words = dict.fromkeys(("id", "dialogue", "speaker", "party", "text", "wav", "label", "part"), str)
-    table = pd.read_csv(folder / "utterances.csv", keep_default_na=False, dtype=words | TIMES)
-    return table.assign(**{name: pd.to_numeric(table[name]) for name in TIMES})
 
 
 class Features:

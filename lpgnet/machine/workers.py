@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import joblib
+import torch
 
 PATIENCE = 20  # seconds until a dask scheduler must have answered
 
@@ -75,3 +76,12 @@ def _cluster(scheduler: str) -> Iterator[None]:
             )
         with joblib.parallel_config("dask", n_jobs=-1):
             yield
+
+
+def device_named(name: str) -> str:
+    """ "cpu" or "cuda"; "auto" is a GPU where there is one."""
+
+    gpu = torch.cuda.is_available()
+    if name == "cuda" and not gpu:
+        raise ValueError("device 'cuda' was asked for, and torch sees no GPU here; use auto or cpu")
+    return ("cuda" if gpu else "cpu") if name == "auto" else name

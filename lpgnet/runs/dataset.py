@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from lpgnet.config import DataConfig
-from lpgnet.features.store import Features, utterances
+from lpgnet.corpora.table import utterances
+from lpgnet.features.store import Features
 from lpgnet.labels import Fold, labelled, rule
 from lpgnet.losses import UNSCORED
 from lpgnet.model import Batch, Layout

@@ -70,7 +70,8 @@ class Job:
 
 def describe(place: Place) -> dict:
     """What the runs of a place are made from; also written to its data.json."""
-    from lpgnet.features.store import read_index, utterances
+    from lpgnet.corpora.table import utterances
+    from lpgnet.features.store import read_index
 
     index, table = read_index(place.features), utterances(place.features)
     carried = protocols(place.corpus, place.output)

@@ -22,10 +22,10 @@ from lpgnet.config import (
     SDTConfig,
     TrainConfig,
 )
-from lpgnet.features.store import utterances
+from lpgnet.corpora.table import utterances
 from lpgnet.labels import folds, manifest
 from lpgnet.machine.files import whole
-from lpgnet.machine.workers import spread
+from lpgnet.machine.workers import device_named, spread
 from lpgnet.model import Batch, LPGNet, Output
 from lpgnet.places import Place
 from lpgnet.runs import baselines, checkpoint, metrics, records
@@ -43,15 +43,6 @@ MODELS = {
 SLICES = ["id", "dialogue", "order", "speaker", "session", "scripted", "start", "end", "label"]
 KEEP_WEIGHTS = ("full", "full_6", "full_moddrop")  # experiments whose best-validation weights are kept
 MASKS = 1_000_000  # added to a seed for its dropout masks, so that they don't repeat its order
-
-
-def device_named(name: str) -> torch.device:
-    """ "auto" is a GPU where there is one."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device 'cuda' was asked for, and torch sees no GPU here; use auto or cpu")
-    return torch.device(name)
 
 
 def build(run: RunConfig, data: Dataset) -> nn.Module:
@@ -328,7 +319,7 @@ def run_missing(
     jobs: worker processes with one thread each (default: one per core; one on a GPU).
     scheduler: the address of a dask cluster whose workers see the same folders; it makes the runs instead.
     """
-    where = device_named(device).type
+    where = device_named(device)
     data = records.describe(place)
     possible, refused = records.possible(data, names, settings)
     for reason in dict.fromkeys(refused.values()):

@@ -11,7 +11,6 @@ The slices, each over the test utterances that carry a label; what a rule does n
 Duration stands for the number of words, which predictions lack.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lpgnet.corpora.table import plain
 from lpgnet.labels import folds, manifest
 from lpgnet.runs.metrics import scores
 from lpgnet.tables.build import pooled
@@ -158,7 +158,7 @@ def _either(first: pd.Series, covered: pd.Series, name: str) -> pd.Series:
 
 def _transcripts(part: Predictions, split: str, features: Path) -> pd.Series:
     """seen or unseen; missing where an utterance has no words."""
-    from lpgnet.features.store import utterances
+    from lpgnet.corpora.table import utterances
 
     table = utterances(features)
     kept = manifest(table, part.labels)
@@ -169,11 +169,6 @@ def _transcripts(part: Predictions, split: str, features: Path) -> pd.Series:
         trained = set(words[kept.loc[kept["dialogue"].isin(fold.train), "id"]])
         seen |= (part.rows["fold"] == fold.name) & mine.isin(trained)
     return _either(seen, mine.notna() & mine.ne(""), "transcript")
-
-
-def plain(text: str) -> str:
-    """Words alone, in lower case, with single spaces."""
-    return re.sub(r"[\W_]+", " ", text.casefold()).strip()
 
 
 def _lines(part: Predictions, values: pd.DataFrame) -> Iterator[dict]:

@@ -17,11 +17,10 @@ from pathlib import Path
 from lpgnet.beyond.archive import verify
 from lpgnet.beyond.report import page, provenance
 from lpgnet.config import ROOT
-from lpgnet.features.store import utterances
+from lpgnet.corpora.table import plain, utterances
 from lpgnet.machine.files import whole
 from lpgnet.places import Place
 from lpgnet.runs import records
-from lpgnet.tables.slices import plain
 
 MOMENT = (1980, 1, 1, 0, 0, 0)  # the first that a zip can name: equal files, equal bytes
 CODE = ("*.py", "*.txt", "*.j2", "*.css", "*.js")  # of the package

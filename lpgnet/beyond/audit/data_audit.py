@@ -18,8 +18,9 @@ from lpgnet.beyond.audit.encoder_checks import check_fits, check_pasts
 from lpgnet.beyond.audit.feature_checks import check_set
 from lpgnet.beyond.audit.findings import FAULT, SEVERITIES, WARNING, Finding, fine, some, unchecked
 from lpgnet.beyond.audit.split_checks import check_splits, check_table
+from lpgnet.corpora.table import utterances
 from lpgnet.experiments import EXPERIMENTS
-from lpgnet.features.store import read_index, utterances
+from lpgnet.features.store import read_index
 from lpgnet.labels import Fold, digest, folds, manifest, rule
 from lpgnet.machine.files import sha256, write_forms
 from lpgnet.places import Place, protocols, slug

@@ -15,10 +15,10 @@ from safetensors import SafetensorError, safe_open
 
 from lpgnet.beyond.audit.findings import FAULT, WARNING, Finding, fine, some, unchecked
 from lpgnet.beyond.audit.pairing import by_duration, by_length, by_transcript
+from lpgnet.corpora.table import plain
 from lpgnet.features.extract import recipe
 from lpgnet.features.store import SHARD, shard
 from lpgnet.labels import Fold
-from lpgnet.tables.slices import plain
 
 MANY = 0.05  # of the rows: beyond this a set is broken, not odd
 AGAIN = "Delete the set's folder in the feature store and run notebook 01."

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pandas as pd
 
 from lpgnet.beyond.audit.findings import FAULT, WARNING, Finding, fine, some, unchecked
+from lpgnet.corpora.table import plain
 from lpgnet.labels import Fold, folds, labelled, manifest, rule
-from lpgnet.tables.slices import plain
 
 PARTS = ("train", "validation", "test")
 SHORTEST = 3  # different transcripts by which a dialogue can be told from another

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 
 from lpgnet.beyond.conversation import timeline
-from lpgnet.features.store import utterances
+from lpgnet.corpora.table import utterances
 from lpgnet.labels import folds, manifest
 from lpgnet.machine.files import whole, write_forms
 from lpgnet.places import Place

@@ -17,7 +17,7 @@ from torch import Tensor
 from lpgnet.beyond.conversation import sources, timeline
 from lpgnet.beyond.conversation.sources import READS, Conversation
 from lpgnet.config import MODALITIES
-from lpgnet.corpora.clip import read_clip
+from lpgnet.corpora.sound import read_clip
 from lpgnet.features.encoders import encoder
 from lpgnet.features.text import TextEncoder
 from lpgnet.labels import labelled

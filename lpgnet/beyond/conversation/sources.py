@@ -17,9 +17,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lpgnet.corpora import SIMULATED, iemocap
+from lpgnet.corpora import iemocap
+from lpgnet.corpora.load import SIMULATED
+from lpgnet.corpora.table import utterances
 from lpgnet.features.loading import holdings
-from lpgnet.features.store import Features, read_index, utterances
+from lpgnet.features.store import Features, read_index
 from lpgnet.labels import folds, manifest
 from lpgnet.places import Place
 

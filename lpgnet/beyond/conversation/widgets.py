@@ -13,8 +13,7 @@ from torch import Tensor
 
 from lpgnet.beyond.conversation import predict, timeline
 from lpgnet.beyond.conversation.sources import Conversation
-from lpgnet.corpora.clip import read_clip
-from lpgnet.corpora.sound import RATE
+from lpgnet.corpora.sound import RATE, read_clip
 from lpgnet.runs.checkpoint import Reader
 
 

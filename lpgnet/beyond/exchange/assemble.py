@@ -14,9 +14,10 @@ from pathlib import Path
 import pandas as pd
 
 from lpgnet.beyond.exchange.codes import dialogue_names, label_codes, label_kind, plain
-from lpgnet.beyond.exchange.vectors import Key, Modality, Source, modality, numbers
-from lpgnet.corpora import COLUMNS
+from lpgnet.beyond.exchange.vectors import Key, Source, modality, numbers
 from lpgnet.corpora.iemocap import TURN
+from lpgnet.corpora.table import COLUMNS
+from lpgnet.features.store import Modality
 
 MADE = re.compile(r"_\d{3,}")
 PARTS = ("train", "validation", "test")

@@ -9,6 +9,7 @@ from lpgnet.beyond.exchange import differences, imported
 from lpgnet.beyond.exchange.describe import filed, merged
 from lpgnet.beyond.exchange.export import export
 from lpgnet.corpora import iemocap
+from lpgnet.corpora.table import utterances
 from lpgnet.features import store
 from lpgnet.labels import CARRIES, FOUR, OWN, PROTOCOLS, labelled
 from lpgnet.machine.files import sweep, whole_folder
@@ -32,7 +33,7 @@ def bring_in(path: Path, name: str, text: Path | None = None, audio: Path | None
             f"--name {name}: {path} holds simulated data, so its name must begin with 'simulated'"
         )
     released = features_of("iemocap") / "utterances.csv"
-    report = imported.report(found, store.utterances(released.parent) if released.exists() else None)
+    report = imported.report(found, utterances(released.parent) if released.exists() else None)
     if not found.features:
         return report + "\nNo features in it, so nothing was stored; `labels diff` compares its labels."
     sweep(folder.parent)
@@ -45,7 +46,7 @@ def take_out(place: Place, form: str, out: Path) -> list[Path]:
     """Write a place's features and labels in another form."""
     from lpgnet.runs.records import describe
 
-    data, table = describe(place), store.utterances(place.features)
+    data, table = describe(place), utterances(place.features)
     sets = {m: about for m, about in data["features"].items() if m != "fits"}
     start = f"{place.profile}/{place.labels}/"
     fits = [k for k in data["features"].get("fits", {}) if k.startswith(start) and k.endswith("/tenth")]
@@ -111,4 +112,4 @@ def _table(corpus: str, root: Path | None) -> pd.DataFrame:
             f"no utterance table under {folder} to apply a protocol to: give --root of a release, or "
             "--corpus of one that notebook 01 has read"
         )
-    return store.utterances(folder)
+    return utterances(folder)

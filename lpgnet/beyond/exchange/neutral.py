@@ -17,8 +17,8 @@ import pandas as pd
 
 from lpgnet.beyond.exchange import unpickle
 from lpgnet.beyond.exchange.assemble import PARTS, framed
-from lpgnet.beyond.exchange.vectors import Modality
-from lpgnet.corpora import COLUMNS
+from lpgnet.corpora.table import COLUMNS
+from lpgnet.features.store import Modality
 from lpgnet.machine.files import sha256, whole
 
 FORMAT = "lpgnet-neutral-1"

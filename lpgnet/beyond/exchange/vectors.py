@@ -6,17 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from lpgnet.features.store import Modality
+
 MOST = 2**31  # values of one modality: one vector that a whole file shares could fill the memory
 Key = str | int  # a dialogue in a file: IEMOCAP's are named, MELD's numbered
-
-
-@dataclass(frozen=True)
-class Modality:
-    """vectors: (N, F) float32, in the table's row order.  frames: N arrays (T_i, F'), float32 or float16."""
-
-    encoder: str
-    vectors: np.ndarray
-    frames: list[np.ndarray] | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 import joblib
 import pandas as pd
 
+from lpgnet.corpora.table import utterances
 from lpgnet.experiments import EXPERIMENTS
 from lpgnet.features import store
 from lpgnet.features.encoders import encoder
@@ -35,7 +36,7 @@ def crossfitted(place: Place, wanted: list[Fit], jobs: int, device: str = "cpu")
 
     The folds' own fits must be in the store.
     """
-    table, jobs = store.utterances(place.features), 1 if device == "cuda" else jobs
+    table, jobs = utterances(place.features), 1 if device == "cuda" else jobs
     parts = {(fit, g): (rows, fit) for fit in wanted for g, rows in parts_of(table, place.split, fit).items()}
     made, sets = fitted_encoders(place, parts, jobs, device), {}
     for fit in wanted:
@@ -49,7 +50,7 @@ def prepare(place: Place, names: list[str], jobs: int, device: str = "cpu") -> N
     """Make the fitted text features that some experiments read, where the place fine-tunes its encoder."""
     if not place.finetuned:
         return
-    table, (allowed, _) = store.utterances(place.features), possible(describe(place), names)
+    table, (allowed, _) = utterances(place.features), possible(describe(place), names)
     read = [run for name in allowed if (run := EXPERIMENTS[name]).data.text != "frozen"]
     finetuned(place, fits(place, table, read), jobs, device)
     crossed = [run for run in read if run.data.text == "crossfitted"]
