@@ -8,14 +8,16 @@ import hashlib
 import json
 import re
 import sys
+import time
+from functools import lru_cache
 from pathlib import Path
 
 from lpgnet.beyond.readings import alternatives
 from lpgnet.config import ROOT
-from lpgnet.experiments import EXPERIMENTS, TABLED
+from lpgnet.experiments import EXPERIMENTS, TABLED, experiment
 from lpgnet.machine.files import sweep, whole
 from lpgnet.places import CORPORA, Parameters, Place, parameters
-from lpgnet.runs import records
+from lpgnet.runs.plan import current_records, describe, done, planned, possible, unfitted
 from lpgnet.tables.typeset import mathml
 
 SOURCE = ROOT / "notebooks"
@@ -26,6 +28,8 @@ BESIDE = {  # what else it writes
 }
 NOTEBOOKS = tuple(sorted(path.stem for path in SOURCE.glob("0*.ipynb")))
 ASKED = ("07",)  # run only where they are asked for
+TYPICAL = {"simulated": (800, 230), "iemocap": (4290, 1241), "meld": (9989, 2610)}  # training and test
+PER_STEP = 0.008  # seconds of overhead of one optimiser step
 
 
 def chosen(only: str | None) -> list[str]:
@@ -76,13 +80,13 @@ def outputs(name: str, place: Place, given: dict) -> bool:
         return all(t.exists() for t in tables) and any(place.figures.glob("*.png"))
     if not extracted(place):
         return False
-    data, settings = records.describe(place), given.get("SETTINGS", {})
-    names, _ = records.possible(data, experiments(name, given), settings)
-    if any(records.unfitted(data, EXPERIMENTS[e]) for e in names):
+    data, settings = describe(place), given.get("SETTINGS", {})
+    names, _ = possible(data, experiments(name, given), settings)
+    if any(unfitted(data, EXPERIMENTS[e]) for e in names):
         return False
-    jobs = records.plan(place, data, names, given["SEEDS"], settings)
+    jobs = planned(place, data, names, given["SEEDS"], settings)
     beside = [place.results / path for path in BESIDE.get(name[:2], ()) if names]
-    return all(records.done(job) for job in jobs) and all(path.exists() for path in beside)
+    return all(done(job) for job in jobs) and all(path.exists() for path in beside)
 
 
 def experiments(name: str, given: dict) -> list[str]:
@@ -95,7 +99,7 @@ def extracted(place: Place) -> bool:
     from lpgnet.features import store
 
     try:
-        found = records.describe(place)["features"]
+        found = describe(place)["features"]
     except FileNotFoundError:
         return False
     fits = found.pop("fits", {})
@@ -228,7 +232,7 @@ def reproduce(asked: Parameters, only: str | None = None) -> None:
     try:
         with lock:
             sweep(place.results), sweep(place.tables)
-            ran = [name for name in names if possible(name, place) and run(name, asked)]
+            ran = [name for name in names if allowed(name, place) and run(name, asked)]
             if any(place.tables.glob("*.csv")) and not page.fresh(place):
                 print("-- report", flush=True)
                 page.write(place)
@@ -239,11 +243,11 @@ def reproduce(asked: Parameters, only: str | None = None) -> None:
     print(f"Report: {page.path_of(place)}" if page.path_of(place).exists() else "No report: it follows 06.")
 
 
-def possible(name: str, place: Place) -> bool:
+def allowed(name: str, place: Place) -> bool:
     """Whether a corpus allows a notebook: 08 needs LPGNet with both modalities; says so where it is not."""
     if name[:2] != "08":
         return True
-    reason = records.possible(records.describe(place), ["full"])[1].get("full", "")
+    reason = possible(describe(place), ["full"])[1].get("full", "")
     if reason:
         print(f"-- {name} is left out, since {reason}")
     return not reason
@@ -251,20 +255,18 @@ def possible(name: str, place: Place) -> bool:
 
 def forecast(asked: Parameters, only: str | None = None) -> str:
     """What `reproduce` would still run: runs, hours and disk, without running anything."""
-    from lpgnet.cost import seconds_per_run
-
     place = asked.place
     named = dict.fromkeys(e for name in chosen(only) for e in experiments(name, declared(name)))
     listed = [e for e in named if place.finetuned or EXPERIMENTS[e].data.text is None]
     todo = dict.fromkeys(listed, asked.SEEDS * (5 if place.split == "loso" else 1))
     measured: dict[str, float] = {}
     if extracted(place):
-        data = records.describe(place)
-        names, _ = records.possible(data, list(todo))
+        data = describe(place)
+        names, _ = possible(data, list(todo))
         todo = {name: todo[name] for name in names}
-        for name in [n for n in names if not records.unfitted(data, EXPERIMENTS[n])]:
-            todo[name] = sum(not records.done(job) for job in records.plan(place, data, [name], asked.SEEDS))
-        measured = records.load(place, data).groupby("experiment")["seconds"].mean().to_dict()
+        for name in [n for n in names if not unfitted(data, EXPERIMENTS[n])]:
+            todo[name] = sum(not done(job) for job in planned(place, data, [name], asked.SEEDS))
+        measured = current_records(place, data).groupby("experiment")["seconds"].mean().to_dict()
     seconds = {name: measured.get(name) or seconds_per_run(name, place) for name in todo}
     lines = [f"{place.name}: what is left to run"]
     for name, runs in todo.items():
@@ -275,3 +277,33 @@ def forecast(asked: Parameters, only: str | None = None) -> str:
         f"{runs} runs, about {total / 3600:.2f} hours of one core (or the GPU) and {runs * 0.1:.0f} MB"
     )
     return "\n".join(lines)
+
+
+@lru_cache
+def rate() -> float:
+    """Floating-point operations a second of one large matrix product on one thread (or the GPU)."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    a = torch.randn(1024, 1024, device=device)
+    for _ in range(2):  # the first is a warm-up
+        start = time.perf_counter()
+        float((a @ a)[0, 0])
+        seconds = time.perf_counter() - start
+    torch.set_num_threads(threads)
+    return 2 * 1024**3 / seconds
+
+
+def seconds_per_run(name: str, place: Place) -> float:
+    """A forecast, good to a factor of a few: six operations per parameter and row, and the steps."""
+    from lpgnet.beyond import efficiency
+
+    run = experiment(name, place.profile)
+    frames = getattr(run.model, "pool", "none") != "none"
+    train, test = TYPICAL.get(place.corpus, TYPICAL["iemocap"])
+    weights = efficiency.parameters(run, {"text": 768, "audio": 768}, 4)
+    rows = (train + test / 3) * (min(run.data.frames, 200) if frames else 1)
+    steps = train / run.train.batch / (1 if frames else 30)
+    return run.train.epochs * (6 * weights * rows / rate() + PER_STEP * max(steps, 1))

@@ -18,6 +18,7 @@ from lpgnet.runs.metrics import confusion, scores
 from lpgnet.tables import claims, comparisons, selection, slices
 from lpgnet.tables.build import build
 from lpgnet.tables.rows import TABLES
+from lpgnet.tables.scores import Predictions, read_predictions
 from lpgnet.tables.typeset import SIMULATED
 
 FOUR = PROTOCOLS["majority-4"].classes
@@ -73,7 +74,7 @@ def runs(tmp_path_factory):
 
 def made(name: str, runs: pd.DataFrame, data: dict) -> pd.DataFrame:
     """intervals, comparisons or claims."""
-    return claims.stated(slices.read_predictions(runs, data), data)[name]
+    return claims.stated(read_predictions(runs, data), data)[name]
 
 
 def of(frame: pd.DataFrame, **want) -> pd.Series:
@@ -348,8 +349,8 @@ def turns(**columns) -> pd.DataFrame:
     return frame.assign(fold="session5", **columns)
 
 
-def part(frame: pd.DataFrame) -> slices.Predictions:
-    return slices.Predictions("majority-4", FOUR, "tenth", frame, {})
+def part(frame: pd.DataFrame) -> Predictions:
+    return Predictions("majority-4", FOUR, "tenth", frame, {})
 
 
 def values(frame: pd.DataFrame, name: str, features=None) -> list:

@@ -8,7 +8,8 @@ from conftest import SIZES
 
 from lpgnet.beyond import efficiency
 from lpgnet.experiments import experiment
-from lpgnet.runs import records, training
+from lpgnet.runs import training
+from lpgnet.runs.plan import describe
 
 T, A, C, D, TURNS = 5, 3, 4, 8, 7
 SHAPE = (SIZES, C, 2)
@@ -99,7 +100,7 @@ def test_peak_memory_grows_with_turns_and_width():
 
 def test_the_table_puts_cost_beside_accuracy(here):
     runs = training.run_missing(here, ["full", "linear"], seeds=2, jobs=1)
-    data = records.describe(here)
+    data = describe(here)
     table = efficiency.efficiency(here, runs, data)
     assert table["experiment"].tolist() == ["full", "linear"]
     full = table.set_index("experiment").loc["full"]

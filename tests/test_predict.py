@@ -23,6 +23,7 @@ from lpgnet.features.encoders import encoder
 from lpgnet.model import LPGNet
 from lpgnet.runs import calibration, checkpoint, metrics, records, training
 from lpgnet.runs.dataset import Dataset
+from lpgnet.runs.plan import current_records, planned
 
 SEEN, TEST = "Ses01F_impro00", "Ses05F_impro00"
 
@@ -38,7 +39,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def job(place):
-    return records.plan(place, records.read_data(place.runs), ["full"], 1)[0]
+    return planned(place, records.read_data(place.runs), ["full"], 1)[0]
 
 
 @pytest.fixture(scope="module")
@@ -555,7 +556,7 @@ def test_a_wrong_call_is_one_clear_error_and_leaves_nothing(place, tmp_path, arg
 
 
 def test_at_no_loss_the_confusion_is_the_record_s(place, data):
-    every = records.plan(place, records.read_data(place.runs), list(missing_turns.EXPERIMENTS), 2)
+    every = planned(place, records.read_data(place.runs), list(missing_turns.EXPERIMENTS), 2)
     assert len(every) == 4
     for job in every:
         reader = checkpoint.load(place.checkpoints / job.experiment / job.path.stem)
@@ -588,7 +589,7 @@ def test_the_table_has_every_rate_and_its_first_line_is_the_tables_score(place, 
     frame = missing_turns.table(place, data, 2)
     assert len(frame) == 2 * 2 * len(missing_turns.RATES) and set(frame["n_seeds"]) == {2}
     assert frame["modality"].drop_duplicates().tolist() == ["text", "audio"]
-    runs = records.load(place, data)
+    runs = current_records(place, data)
     right = [
         metrics.scores(c["best_validation"])["accuracy"]
         for c in runs.query("experiment == 'full'")["confusion"]

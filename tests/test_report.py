@@ -23,6 +23,7 @@ from lpgnet.beyond.report import tables as report_tables
 from lpgnet.config import ROOT
 from lpgnet.labels import folds, manifest
 from lpgnet.runs import records
+from lpgnet.runs.plan import current_records, describe, planned
 from lpgnet.tables import selection
 from lpgnet.tables.figures import inside, of_runs, of_tables
 from lpgnet.tables.figures.architecture import ARROWS, BOXES, architecture
@@ -38,8 +39,8 @@ SECTIONS += ["paper-audit", "data-audit", "provenance"]
 def filled(place: places.Place, seeds: int = 2) -> None:
     """Records of made-up runs, as training leaves them, and what notebook 07 leaves beside them."""
     write_store(place.features, made_table())
-    table, data = made_table(), records.describe(place)
-    for job in records.plan(place, data, list(NAMES), seeds):
+    table, data = made_table(), describe(place)
+    for job in planned(place, data, list(NAMES), seeds):
         kept = manifest(table, job.labels)
         test = {fold.name: fold.test for fold in folds(kept, place.split)}[job.fold]
         rows = kept[kept["dialogue"].isin(test)].merge(table[["id", "start", "end"]], on="id")
@@ -225,7 +226,7 @@ def test_without_records_there_is_one_clear_error(tmp_path, command):
 def test_stale_records_alone_are_no_report(tmp_path):
     place = dataclasses.replace(places.place(), output=tmp_path)
     write_store(place.features, made_table())
-    records.describe(place)
+    describe(place)
     with pytest.raises(FileNotFoundError, match=r"has no record in use \(0 are stale\)"):
         page.write(place)
 
@@ -394,7 +395,7 @@ def test_every_box_of_fig_1_is_joined_and_every_equation_named():
 
 
 def test_gates_are_means_over_utterances_then_seeds(place):
-    runs = records.load(place)
+    runs = current_records(place)
     mine, data = runs[runs["experiment"] == "full"], records.read_data(place.runs)
     scored = inside.predictions(mine)
     figure = inside.gates(scored, mine, data)
@@ -413,7 +414,7 @@ def test_gates_are_means_over_utterances_then_seeds(place):
 def test_calibration_scales_by_each_runs_temperature(place):
     from lpgnet.runs.calibration import ece, scaled
 
-    runs = records.load(place)
+    runs = current_records(place)
     mine, data = runs[runs["experiment"] == "full"], records.read_data(place.runs)
     scored = inside.predictions(mine)
     classes = list(mine["classes"].iloc[0])
@@ -426,7 +427,7 @@ def test_calibration_scales_by_each_runs_temperature(place):
 
 
 def test_attention_and_features_are_drawn_where_a_run_left_them(place):
-    runs, data = records.load(place), records.read_data(place.runs)
+    runs, data = current_records(place), records.read_data(place.runs)
     mine = runs[runs["experiment"] == "full"]
     kept = inside.checkpoint(mine, data, place.checkpoints)
     figure = inside.attention(kept, mine, data)

@@ -24,7 +24,7 @@ from lpgnet.features.audio import Prosody
 from lpgnet.features.text import TextEncoder, shipped
 from lpgnet.labels import Fold, folds, manifest
 from lpgnet.machine.files import write_json
-from lpgnet.runs import records
+from lpgnet.runs.plan import _features, describe, possible, unfitted
 
 ABOUT = {"size": 3, "frame_size": 2, "precision": "float16", "folder": "x", "utterances": 5, "absent": ["u1"]}
 
@@ -318,21 +318,19 @@ def test_cross_fitting_goes_on_where_it_was(crossed):
 
 
 def test_a_cross_fitted_run_reads_its_own_set_and_is_refused_where_nothing_is_fitted(crossed, here):
-    data = records.describe(crossed)
+    data = describe(crossed)
     sets = data["features"]["fits"]
     assert sets[CROSSED]["recipe"] != sets[FIT.key]["recipe"]
     run = experiments.experiment("r18b_full", "quick", {"labels": "majority-4"})
-    assert records._features(data, run, "session5")["text"] == sets[CROSSED] and not records.unfitted(
-        data, run
-    )
+    assert _features(data, run, "session5")["text"] == sets[CROSSED] and not unfitted(data, run)
     del sets[CROSSED]
-    assert records.unfitted(data, run) == [CROSSED]
+    assert unfitted(data, run) == [CROSSED]
     with pytest.raises(
         LookupError, match=r"session5/tenth/crossfitted \(there are .*: run notebook 01; .* 07"
     ):
-        records._features(data, run, "session5")
+        _features(data, run, "session5")
     crossfit.prepare(here, ["r18b_full"], 1)  # nothing to make
-    assert "--finetune" in records.possible(records.describe(here), ["r18b_full"])[1]["r18b_full"]
+    assert "--finetune" in possible(describe(here), ["r18b_full"])[1]["r18b_full"]
 
 
 def test_cross_fitting_wants_the_fold_s_own_fit(crossed):

@@ -15,6 +15,7 @@ from lpgnet.runs.metrics import scores
 from lpgnet.tables import build, typeset
 from lpgnet.tables.folds import fold_scores
 from lpgnet.tables.rows import SIMULATOR, TABLES
+from lpgnet.tables.scores import HEADLINE, pooled
 
 PAPER = build.reported()
 RULES = ("best_validation", "last", "best_test")
@@ -217,14 +218,14 @@ def test_only_the_validation_rule_feeds_tables():
     """What must never happen: a number chosen on the test set in a headline."""
     changed = copy.deepcopy(RUNS)
     for confusion in changed["confusion"]:
-        for rule in set(RULES) - {build.HEADLINE}:
+        for rule in set(RULES) - {HEADLINE}:
             confusion[rule] = np.eye(len(confusion[rule]), dtype=int).tolist()
     for number in range(1, 8):
         before, after = (build.build(number, runs, DATA, PAPER) for runs in (RUNS, changed))
         pd.testing.assert_frame_equal(before, after)
-    assert build.HEADLINE == "best_validation"
+    assert HEADLINE == "best_validation"
     with pytest.raises(ValueError, match="no 'best_validation' confusion"):
-        build.pooled(pd.DataFrame([fake_run("full", 0) | {"confusion": {"last": [[1]]}}]), DATA)
+        pooled(pd.DataFrame([fake_run("full", 0) | {"confusion": {"last": [[1]]}}]), DATA)
 
 
 def test_the_order_of_records_changes_nothing():

@@ -12,6 +12,7 @@ from lpgnet import model
 from lpgnet.experiments import EXPERIMENTS
 from lpgnet.model import BLOCK, Batch, Dropout, Layout
 from lpgnet.runs import records, training
+from lpgnet.runs.plan import describe, planned
 from lpgnet.runs.seeds import Seeds, stackable, stacked
 
 TOGETHER = {"rtol": 2e-4, "atol": 2e-5}  # rounding, after a few steps of Adam
@@ -123,8 +124,8 @@ def test_a_piece_is_padded_to_its_own_longest(monkeypatch):
 def test_a_group_leaves_the_records_of_its_seeds(here, tmp_path):
     """As on a GPU: one call makes all seeds; each record is that of the seed alone, to rounding."""
     other = dataclasses.replace(here, output=here.output)
-    data = records.describe(here)
-    jobs = records.plan(here, data, ["full"], 3, {"epochs": 2, "hidden": 8})
+    data = describe(here)
+    jobs = planned(here, data, ["full"], 3, {"epochs": 2, "hidden": 8})
     training.work(here, jobs, data, "cpu")
     together = [records.read(job.path) for job in jobs]
     for job in jobs:
@@ -138,7 +139,7 @@ def test_a_group_leaves_the_records_of_its_seeds(here, tmp_path):
 
 def test_a_gpu_gets_all_seeds_of_an_experiment_and_fold_at_once(here):
     loso = dataclasses.replace(here, split="loso")
-    jobs = records.plan(loso, records.describe(loso), ["full", "linear"], 2)
+    jobs = planned(loso, describe(loso), ["full", "linear"], 2)
     groups = training._groups(jobs, "cuda")
     assert sorted(job.key for group in groups for job in group) == sorted(job.key for job in jobs)
     assert {len({(j.experiment, j.fold) for j in group}) for group in groups} == {1}

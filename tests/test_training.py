@@ -16,8 +16,9 @@ from lpgnet.experiments import EXPERIMENTS, experiment
 from lpgnet.features.store import SHARD, read_index
 from lpgnet.labels import folds, manifest
 from lpgnet.machine.workers import device_named
-from lpgnet.runs import metrics, records, training
+from lpgnet.runs import metrics, training
 from lpgnet.runs.dataset import Dataset, Scaler, reach
+from lpgnet.runs.plan import current_records, describe, done, planned
 from lpgnet.runs.seeds import Seeds
 
 
@@ -296,18 +297,18 @@ def test_a_record_holds_what_its_predictions_say(here):
 
 def test_changed_features_settings_or_labels_make_old_records_stale(here):
     training.run_missing(here, ["linear"], seeds=1, jobs=1)
-    data = records.describe(here)
-    assert len(records.load(here, data)) == 1
-    assert len(records.load(here, data, {"lr": 1e-2})) == 0
+    data = describe(here)
+    assert len(current_records(here, data)) == 1
+    assert len(current_records(here, data, {"lr": 1e-2})) == 0
     write_store(here.features, made_table(), seed=1)
-    data = records.describe(here)
-    left = records.load(here, data)
+    data = describe(here)
+    left = current_records(here, data)
     assert len(left) == 0 and len(left.attrs["stale"]) == 1
-    assert not records.done(records.plan(here, data, ["linear"], 1)[0])
+    assert not done(planned(here, data, ["linear"], 1)[0])
     table = made_table()
     table.loc[0, "label"] = "sad" if table.loc[0, "label"] != "sad" else "ang"
     write_store(here.features, table)
-    assert len(records.load(here, records.describe(here))) == 0
+    assert len(current_records(here, describe(here))) == 0
 
 
 @pytest.mark.parametrize("suffix", [".json", ".parquet"])
@@ -317,10 +318,10 @@ def test_a_damaged_record_is_named_and_made_again(here, capsys, suffix):
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=r"linear/0-.* is damaged.*; delete it"):
-        records.load(here)
+        current_records(here)
     training.run_missing(here, ["linear"], seeds=1, jobs=1)
     assert "damaged" in capsys.readouterr().out
-    assert len(records.load(here)) == 1
+    assert len(current_records(here)) == 1
 
 
 def test_a_record_of_another_form_is_stale_and_not_damaged(here):
@@ -329,9 +330,9 @@ def test_a_record_of_another_form_is_stale_and_not_damaged(here):
     older = json.loads(path.read_text())
     older.pop("temperature")
     path.write_text(json.dumps(older))
-    left = records.load(here)
+    left = current_records(here)
     assert len(left) == 0 and left.attrs["stale"] == [str(path)]
-    assert not records.done(records.plan(here, records.describe(here), ["linear"], 1)[0])
+    assert not done(planned(here, describe(here), ["linear"], 1)[0])
 
 
 def test_loso_runs_a_fold_per_session(here):

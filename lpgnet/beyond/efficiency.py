@@ -23,8 +23,7 @@ from lpgnet.machine.files import write_csv
 from lpgnet.model import Batch, Layout
 from lpgnet.places import Place
 from lpgnet.runs.training import MODELS
-from lpgnet.tables import build
-from lpgnet.tables.table1 import identity
+from lpgnet.tables.scores import identity, pooled, seed_scores
 
 TURNS = (1, 10, 50, 110)  # lengths of a dialogue; IEMOCAP's longest has 110
 COUNTED = 50  # turns of the dialogue whose multiply-adds are shown
@@ -39,7 +38,7 @@ MIB = 1 << 20
 def efficiency(place: Place, runs: pd.DataFrame, data: dict, device: str = "cpu") -> pd.DataFrame:
     """One line per network that has been run: its cost, and its accuracy over seeds in percent."""
     sizes = {m: about["size"] for m, about in data["features"].items() if m != "fits"}
-    scores = build.seed_scores(build.pooled(runs, data)).groupby("experiment")["accuracy"]
+    scores = seed_scores(pooled(runs, data)).groupby("experiment")["accuracy"]
     accuracy = 100 * scores.agg(["mean", "std"]).assign(n=scores.count() / 100)
     lines = []
     for name in (n for n in NETWORKS if n in accuracy.index):

@@ -24,6 +24,7 @@ from lpgnet.places import Place
 from lpgnet.runs import records
 from lpgnet.runs.dataset import Dataset, Scaler
 from lpgnet.runs.model_card import card, origin
+from lpgnet.runs.plan import Job, planned
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 MISSING_BEST, WHOLE_BEST = "full_moddrop", "full"  # which experiment reads what
@@ -119,9 +120,7 @@ class Reader(nn.Module, PyTorchModelHubMixin, library_name="lpgnet", tags=["emot
         return ModelCard(f"---\n{head}\n---\n\n{card(self)}")
 
 
-def save(
-    folder: Path, job: records.Job, dataset: Dataset, weights: dict, temperature: float, data: dict
-) -> None:
+def save(folder: Path, job: Job, dataset: Dataset, weights: dict, temperature: float, data: dict) -> None:
     """Write the checkpoint of a run, whole or not at all.
 
     weights: the model's state at its best validation epoch.  data: as `records.describe` gives it.
@@ -186,7 +185,7 @@ def current(place: Place, experiment: str) -> list[Path]:
     if not found:
         return []
     seeds = 1 + max(int(name.partition("-")[0]) for name in found)
-    jobs = records.plan(place, records.read_data(place.runs), [experiment], seeds)
+    jobs = planned(place, records.read_data(place.runs), [experiment], seeds)
     return [found[job.path.stem] for job in jobs if job.path.stem in found]
 
 

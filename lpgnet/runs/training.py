@@ -31,6 +31,7 @@ from lpgnet.places import Place
 from lpgnet.runs import baselines, checkpoint, metrics, records
 from lpgnet.runs.calibration import temperature
 from lpgnet.runs.dataset import Dataset
+from lpgnet.runs.plan import Job, current_records, describe, done, planned, possible
 from lpgnet.runs.seeds import Seeds, stackable
 from lpgnet.runs.snapshot import inside
 
@@ -218,7 +219,7 @@ def _dataset(place: Place, data: DataConfig, fold: str, sets: str, frames: bool,
     return dataset.to(torch.device(device))
 
 
-def work(place: Place, jobs: list[records.Job], data: dict, device: str) -> float:
+def work(place: Place, jobs: list[Job], data: dict, device: str) -> float:
     """Make the runs of some seeds of one experiment and fold, and write their records.
 
     Returns the seconds it took.
@@ -244,7 +245,7 @@ def work(place: Place, jobs: list[records.Job], data: dict, device: str) -> floa
     return spent
 
 
-def keep(place: Place, job: records.Job, dataset: Dataset, fitted: Fit, data: dict) -> None:
+def keep(place: Place, job: Job, dataset: Dataset, fitted: Fit, data: dict) -> None:
     """The best-validation weights of some experiments, and what one of them sees inside."""
     if job.experiment not in KEEP_WEIGHTS:
         return
@@ -257,7 +258,7 @@ def keep(place: Place, job: records.Job, dataset: Dataset, fitted: Fit, data: di
             np.savez_compressed(file, **inside(model, dataset))
 
 
-def _record(job: records.Job, dataset: Dataset, fitted: Fit, data: dict, made: dict) -> records.Record:
+def _record(job: Job, dataset: Dataset, fitted: Fit, data: dict, made: dict) -> records.Record:
     scored, classes = fitted.labels >= 0, len(dataset.classes)
 
     def confusion(logits: np.ndarray) -> list[list[int]]:
@@ -320,25 +321,25 @@ def run_missing(
     scheduler: the address of a dask cluster whose workers see the same folders; it makes the runs instead.
     """
     where = device_named(device)
-    data = records.describe(place)
-    possible, refused = records.possible(data, names, settings)
+    data = describe(place)
+    allowed, refused = possible(data, names, settings)
     for reason in dict.fromkeys(refused.values()):
         print(f"not run, since {reason}: {', '.join(n for n, why in refused.items() if why == reason)}")
-    planned = records.plan(place, data, possible, seeds, settings)
-    missing = [job for job in planned if not records.done(job)]
-    recorded = len(planned) - len(missing)
-    print(f"{len(planned)} runs of {', '.join(possible) or 'none'}: {recorded} recorded already")
+    wanted = planned(place, data, allowed, seeds, settings)
+    missing = [job for job in wanted if not done(job)]
+    recorded = len(wanted) - len(missing)
+    print(f"{len(wanted)} runs of {', '.join(allowed) or 'none'}: {recorded} recorded already")
     pieces = [joblib.delayed(work)(place, group, data, where) for group in _groups(missing, where)]
     spread("runs", pieces, 1 if where == "cuda" else (jobs or joblib.cpu_count()), scheduler)
-    frame = records.load(place, data, settings)
+    frame = current_records(place, data, settings)
     return frame[frame["experiment"].isin(names)]
 
 
-def _groups(jobs: list[records.Job], device: str) -> list[list[records.Job]]:
+def _groups(jobs: list[Job], device: str) -> list[list[Job]]:
     """What one call makes: on a GPU all seeds of an experiment and fold; on a CPU, a process a seed."""
     if device == "cpu":
         return [[job] for job in jobs]
-    groups: dict[tuple, list[records.Job]] = {}
+    groups: dict[tuple, list[Job]] = {}
     for job in jobs:
         groups.setdefault((job.experiment, job.fold), []).append(job)
     return list(groups.values())

@@ -8,7 +8,6 @@ Reading R15: the headline is plain accuracy and weighted F1; every other convent
 of each line.
 """
 
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +15,16 @@ import pandas as pd
 
 from lpgnet.config import ROOT
 from lpgnet.experiments import TABLED
-from lpgnet.runs.metrics import METRICS, per_class, scores
-from lpgnet.runs.records import FROZEN_HERE, possible
+from lpgnet.runs.metrics import METRICS
+from lpgnet.runs.plan import FROZEN_HERE, possible
 from lpgnet.tables.rows import SIMULATOR, TABLES, Row
+from lpgnet.tables.scores import POOLED, identity, pooled, scored_line, seed_scores, tested
 from lpgnet.tables.statistics import summary
-from lpgnet.tables.table1 import class_counts, identity, tested
+from lpgnet.tables.table1 import class_counts
 from lpgnet.tables.typeset import write
 
-HEADLINE = "best_validation"  # Reading R14: the only selection rule that feeds a table
 REPORTED = ROOT / "paper_tables" / "reported"
 IDENTIFYING = ("model", "citation", "group", "upstream", "downstream", "upstream_audio", "upstream_text")
-POOLED = ["experiment", "seed", "labels", "classes", "confusion", "parameters", "config", "lacks"]
 WHOLE = ("citation", "classes", "n_seeds", "hidden", "epochs", "parameters")  # whole, and empty in some rows
 
 
@@ -108,53 +106,6 @@ def _experiments(number: int) -> list[str]:
     return list(dict.fromkeys(row.experiment for row in rows if row.experiment))
 
 
-def pooled(runs: pd.DataFrame, data: dict, rule: str = HEADLINE) -> pd.DataFrame:
-    """One line per experiment and seed, the confusion matrices of its folds summed.
-
-    `lacks` names the folds that a seed has not run yet ("" when it is whole).
-    """
-    if runs.empty:
-        return pd.DataFrame(columns=POOLED)
-    double = runs[runs.duplicated(["experiment", "seed", "fold"])]
-    if len(double):
-        one = double.iloc[0]
-        raise ValueError(f"two runs of {one.experiment}, seed {one.seed}, {one.fold}: want one")
-    folds = list(data["protocols"][data["labels"]]["folds"])
-    ordered = runs.sort_values(["experiment", "seed", "fold"])[[*POOLED[:-1], "fold"]].to_dict("records")
-    groups = groupby(ordered, key=lambda line: (line["experiment"], line["seed"]))
-    return pd.DataFrame([_pool(list(group), folds, rule) for _, group in groups])[POOLED]
-
-
-def seed_scores(pool: pd.DataFrame, class_metric: str = "recall") -> pd.DataFrame:
-    """Per experiment and whole seed of `pooled`: every metric, and one column per class, in fractions."""
-    whole = pool[pool["lacks"] == ""]
-    lines = [_scored(line, class_metric) for line in whole.to_dict("records")]
-    return pd.DataFrame(lines) if lines else pd.DataFrame(columns=[*POOLED, *METRICS])
-
-
-def _pool(group: list[dict], folds: list[str], rule: str) -> dict:
-    """The folds of one seed as one line."""
-    first, have = group[0], {line["fold"] for line in group}
-    labels = {(line["labels"], tuple(line["classes"])) for line in group}
-    without = [line["fold"] for line in group if rule not in line["confusion"]]
-    if len(labels) > 1 or without:
-        problem = f"no {rule!r} confusion in {without}" if without else f"labels {sorted(labels)}"
-        raise ValueError(f"{first['experiment']}, seed {first['seed']}: {problem}; want one set, all folds")
-    return first | {
-        "classes": tuple(first["classes"]),
-        "confusion": np.sum([np.asarray(line["confusion"][rule]) for line in group], axis=0),
-        "lacks": ", ".join(sorted(set(folds) - have)),
-    }
-
-
-def _scored(line: dict, class_metric: str) -> dict:
-    each = per_class(line["confusion"])
-    if class_metric not in each:
-        raise ValueError(f"no class metric {class_metric!r}; there are {', '.join(each)}")
-    classes = dict(zip(line["classes"], each[class_metric], strict=True))
-    return line | scores(line["confusion"]) | classes
-
-
 def _oracle(data: dict) -> pd.DataFrame | None:
     """The best reachable predictor of a corpus that knows how it was made, as one scored line."""
     protocol = data["protocols"][data["labels"]]
@@ -164,7 +115,7 @@ def _oracle(data: dict) -> pd.DataFrame | None:
         return None
     line = dict.fromkeys(POOLED) | {"experiment": SIMULATOR, "labels": data["labels"]}
     line |= {"classes": tuple(protocol["classes"]), "confusion": np.sum(matrices, axis=0)}
-    return pd.DataFrame([_scored(line, "recall")])
+    return pd.DataFrame([scored_line(line, "recall")])
 
 
 def _printed(number: int, paper: pd.DataFrame) -> dict[tuple, dict]:

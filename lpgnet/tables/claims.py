@@ -19,14 +19,12 @@ import pandas as pd
 from lpgnet.machine.files import write_csv
 from lpgnet.tables.build import reported
 from lpgnet.tables.comparisons import compare
-from lpgnet.tables.folds import SHOWN
 from lpgnet.tables.rows import TABLES
+from lpgnet.tables.scores import SHOWN, Predictions, identity, read_predictions
 from lpgnet.tables.selection import selection_gap
-from lpgnet.tables.slices import Predictions, read_predictions, slices
-from lpgnet.tables.table1 import identity
+from lpgnet.tables.slices import slices
+from lpgnet.tables.statistics import ALPHA
 from lpgnet.tables.typeset import IEMOCAPS, SIMULATED
-
-ALPHA = 0.05
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from lpgnet.tables.folds import SHOWN
-from lpgnet.tables.slices import Predictions
+from lpgnet.tables.scores import SHOWN, Predictions, identity
 from lpgnet.tables.statistics import (
     Resampled,
     dialogue_interval,
@@ -21,9 +20,9 @@ from lpgnet.tables.statistics import (
     paired_seeds,
     percent,
     resample,
+    significant,
     summary,
 )
-from lpgnet.tables.table1 import identity
 
 LAMBDAS = ("lambda_1_1_1", "lambda_1_0_1", "lambda_1_1_0", "lambda_1p5_1_0", "lambda_1_0_0", "lambda_1p5_0_0")
 T3 = ("text_only", "audio_only", "no_inter", "no_intra", "no_ffn", "no_gates")
@@ -135,7 +134,3 @@ def compared(part: Scored, a: str, b: str, metric: str) -> dict:
 
 def _range(name: str, found) -> dict[str, float]:
     return {f"{name}_low": percent(found.ci_low), f"{name}_high": percent(found.ci_high)}
-
-
-def significant(p: float) -> float:
-    return float(f"{p:.4g}")

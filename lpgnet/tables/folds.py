@@ -6,11 +6,9 @@ import pandas as pd
 
 from lpgnet.machine.files import write_csv
 from lpgnet.runs.metrics import scores
-from lpgnet.tables.build import HEADLINE
+from lpgnet.tables.scores import HEADLINE, SHOWN, identity
 from lpgnet.tables.statistics import summary
-from lpgnet.tables.table1 import identity
 
-SHOWN = ("accuracy", "weighted_f1")
 ALL = "all folds and seeds"
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 from lpgnet.experiments import TABLED
 from lpgnet.places import Place
 from lpgnet.runs import records
+from lpgnet.runs.plan import current_records
 from lpgnet.tables import build, claims, folds
 from lpgnet.tables.speakers import speaker_independence
 
@@ -40,7 +41,7 @@ class Made:
 def remake(place: Place) -> Made:
     """Build everything from the records of a place and write it, whole files only."""
     data = records.read_data(place.runs)
-    runs = records.load(place, data)
+    runs = current_records(place, data)
     runs = runs[runs["experiment"].isin(TABLED)]  # what notebooks 07 and 08 run has tables of its own
     built = build.build_all(runs, data)
     by_fold = folds.fold_scores(runs, data)

@@ -6,10 +6,8 @@ best by test weighted F1, which nobody could have known.
 
 import pandas as pd
 
-from lpgnet.tables.build import pooled, seed_scores
-from lpgnet.tables.folds import SHOWN
+from lpgnet.tables.scores import SHOWN, identity, pooled, seed_scores
 from lpgnet.tables.statistics import percent, summary
-from lpgnet.tables.table1 import identity
 
 RULES = ("last", "best_validation", "best_test")
 GAPS = {"gap_validation": "best_validation", "gap_last": "last"}  # best_test minus these

@@ -12,7 +12,6 @@ Duration stands for the number of words, which predictions lack.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +20,8 @@ import pandas as pd
 from lpgnet.corpora.table import plain
 from lpgnet.labels import folds, manifest
 from lpgnet.runs.metrics import scores
-from lpgnet.tables.build import pooled
-from lpgnet.tables.folds import SHOWN
+from lpgnet.tables.scores import SHOWN, Predictions, identity, read_predictions
 from lpgnet.tables.statistics import dialogue_counts, percent, summary
-from lpgnet.tables.table1 import identity
 
 VALUES = {
     "all": ("all",),
@@ -35,71 +32,6 @@ VALUES = {
     "turn": ("early", "late"),
     "transcript": ("seen", "unseen"),
 }
-ROWS = ["id", "dialogue", "order", "speaker", "scripted", "start", "end", "label"]
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """The test utterances of one label set, all folds, and what each whole seed took them for.
-
-    rows: one line per utterance, columns `ROWS` and fold, N in all.
-    predicted: experiment -> seed -> (N,) class numbers.
-    """
-
-    labels: str
-    classes: tuple[str, ...]
-    validation: str
-    rows: pd.DataFrame
-    predicted: dict[str, dict[int, np.ndarray]]
-
-    @property
-    def gold(self) -> np.ndarray:
-        """(N,) class numbers."""
-        return pd.Index(self.classes).get_indexer(self.rows["label"])
-
-    def counts(self, experiment: str) -> np.ndarray:
-        """(S, D, C, C) confusion matrices by seed and dialogue, dialogues in sorted order."""
-        dialogue, _ = pd.factorize(self.rows["dialogue"], sort=True)
-        stacked = np.stack(list(self.predicted[experiment].values()))
-        return dialogue_counts(dialogue, self.gold, stacked, len(self.classes))
-
-
-def read_predictions(runs: pd.DataFrame, data: dict) -> list[Predictions]:
-    """Every whole seed's predictions, read once, by label set.  `pooled` says which seeds are whole."""
-    pool = pooled(runs, data)
-    whole = pool.loc[pool["lacks"] == "", ["experiment", "seed"]]
-    if whole.empty:
-        return []
-    kept = runs.merge(whole, on=["experiment", "seed"]).sort_values(["experiment", "seed", "fold"])
-    return [_label_set(name, mine) for name, mine in kept.groupby("labels", sort=True)]
-
-
-def _label_set(name: str, runs: pd.DataFrame) -> Predictions:
-    first, classes = runs.iloc[0], pd.Index(runs["classes"].iloc[0])
-    rows = {
-        line.fold: pd.read_parquet(_parquet(line.path), columns=ROWS)
-        for line in runs.drop_duplicates("fold").itertuples()
-    }
-    predicted: dict[str, dict[int, list]] = {}
-    for line in runs.itertuples():
-        base = rows[line.fold]
-        found = pd.read_parquet(_parquet(line.path), columns=["id", "label", "predicted"])
-        told = len(found)
-        found = found.set_index("id").reindex(base["id"])  # a run may read the turns in another order
-        if told != len(base) or not (found["label"].to_numpy() == base["label"].to_numpy()).all():
-            raise ValueError(
-                f"{_parquet(line.path)} has other utterances than the runs beside it: run it again"
-            )
-        seeds = predicted.setdefault(line.experiment, {})
-        seeds.setdefault(line.seed, []).append(classes.get_indexer(found["predicted"]))
-    joined = {e: {s: np.concatenate(parts) for s, parts in seeds.items()} for e, seeds in predicted.items()}
-    every = pd.concat([frame.assign(fold=fold) for fold, frame in sorted(rows.items())], ignore_index=True)
-    validation = first["config"]["data"].get("validation", "tenth")
-    return Predictions(name, tuple(classes), validation, every, joined)
-
-
-def _parquet(path: str) -> Path:
-    return Path(path).with_suffix(".parquet")
 
 
 def slices(

@@ -19,6 +19,7 @@ from lpgnet.runs.metrics import METRICS, scores
 LEVEL = 0.95
 DRAWS = 4000
 ROUNDING = 1e-12  # fractions closer than this are the same number
+ALPHA = 0.05
 
 
 @dataclass(frozen=True)
@@ -186,3 +187,7 @@ def _percentiles(drawn: np.ndarray, n: int) -> tuple[float, float]:
     tail = float(ndtr(stdtrit(n - 1, (1 - LEVEL) / 2) * np.sqrt(n / (n - 1))))
     low, high = np.quantile(drawn, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def significant(p: float) -> float:
+    return float(f"{p:.4g}")

@@ -2,15 +2,7 @@
 
 import pandas as pd
 
-
-def identity(data: dict, labels: str) -> dict:
-    """The columns that every line of every table starts with."""
-    return {"corpus": data["place"], "profile": data["profile"], "split": data["split"], "labels": labels}
-
-
-def tested(data: dict, labels: str) -> list[str]:
-    """The groups (sessions, or the official test part) that are tested, one fold each."""
-    return list(data["protocols"][labels]["folds"].values())
+from lpgnet.tables.scores import identity, tested
 
 
 def class_counts(data: dict, printed: pd.DataFrame) -> pd.DataFrame:

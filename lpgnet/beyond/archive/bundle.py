@@ -21,6 +21,7 @@ from lpgnet.corpora.table import plain, utterances
 from lpgnet.machine.files import whole
 from lpgnet.places import Place
 from lpgnet.runs import records
+from lpgnet.runs.plan import current_records
 
 MOMENT = (1980, 1, 1, 0, 0, 0)  # the first that a zip can name: equal files, equal bytes
 CODE = ("*.py", "*.txt", "*.j2", "*.css", "*.js")  # of the package
@@ -47,7 +48,7 @@ class Bundle:
 def write(place: Place, out: Path) -> Bundle:
     """Bundle a place whose report is up to date; a damaged record stops it, a stale one is left out."""
     data = records.read_data(place.runs)
-    runs = records.load(place, data)
+    runs = current_records(place, data)
     if not page.fresh(place):
         raise FileNotFoundError(
             f"{page.path_of(place)} is not there or not of what is there now: "

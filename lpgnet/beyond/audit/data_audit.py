@@ -25,6 +25,7 @@ from lpgnet.labels import Fold, digest, folds, manifest, rule
 from lpgnet.machine.files import sha256, write_forms
 from lpgnet.places import Place, protocols, slug
 from lpgnet.runs import records
+from lpgnet.runs.plan import current_records
 
 COLUMNS = [field.name for field in fields(Finding)]
 
@@ -98,7 +99,7 @@ def _records(place: Place, index: dict, table: pd.DataFrame, kept: dict[str, str
     """Records in use: made with these labels, tested on this test part, every utterance of it."""
     try:
         data = records.read_data(place.runs)
-        runs = records.load(place, data)
+        runs = current_records(place, data)
     except FileNotFoundError:
         yield unchecked("records", "nothing has been run yet")
         return

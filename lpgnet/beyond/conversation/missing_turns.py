@@ -16,8 +16,9 @@ from lpgnet.corpora.table import utterances
 from lpgnet.labels import folds, manifest
 from lpgnet.machine.files import whole, write_forms
 from lpgnet.places import Place
-from lpgnet.runs import checkpoint, metrics, records
+from lpgnet.runs import checkpoint, metrics
 from lpgnet.runs.dataset import Dataset
+from lpgnet.runs.plan import Job, planned
 from lpgnet.tables.typeset import origin
 
 EXPERIMENTS = ("full", "full_moddrop")
@@ -54,7 +55,7 @@ def table(place: Place, data: dict, seeds: int) -> pd.DataFrame:
     """
     lines = []
     for experiment in EXPERIMENTS:
-        jobs = records.plan(place, data, [experiment], seeds)
+        jobs = planned(place, data, [experiment], seeds)
         identity = {name: data[name] for name in ("corpus", "profile", "split")} | {"labels": jobs[0].labels}
         for (modality, rate), counts in _pooled(place, jobs).items():
             what = {"experiment": experiment, "modality": modality, "rate": rate}
@@ -69,7 +70,7 @@ def _summary(seeds: list[np.ndarray]) -> dict[str, float]:
     return found | {"n_seeds": len(seeds), "n_utterances": int(seeds[0].sum())}
 
 
-def _pooled(place: Place, jobs: list[records.Job]) -> dict[tuple[str, float], dict[int, np.ndarray]]:
+def _pooled(place: Place, jobs: list[Job]) -> dict[tuple[str, float], dict[int, np.ndarray]]:
     """(modality, rate) -> seed -> confusion matrix over all folds."""
     datasets: dict[str, Dataset] = {}
     pooled: dict = {}
@@ -85,7 +86,7 @@ def _pooled(place: Place, jobs: list[records.Job]) -> dict[tuple[str, float], di
     return pooled
 
 
-def _folder(place: Place, job: records.Job) -> Path:
+def _folder(place: Place, job: Job) -> Path:
     """Where the checkpoint of a run is; the run is made again where it was made without one."""
     folder = place.checkpoints / job.experiment / job.path.stem
     if not folder.is_dir():
@@ -95,7 +96,7 @@ def _folder(place: Place, job: records.Job) -> Path:
     return folder
 
 
-def _dataset(place: Place, job: records.Job) -> Dataset:
+def _dataset(place: Place, job: Job) -> Dataset:
     kept = manifest(utterances(place.features), job.labels)
     (fold,) = [f for f in folds(kept, place.split, job.run.data.validation) if f.name == job.fold]
     return Dataset(place.features, job.features, job.run.data, job.labels, fold, frames=False)

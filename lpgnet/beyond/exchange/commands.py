@@ -44,7 +44,7 @@ def bring_in(path: Path, name: str, text: Path | None = None, audio: Path | None
 
 def take_out(place: Place, form: str, out: Path) -> list[Path]:
     """Write a place's features and labels in another form."""
-    from lpgnet.runs.records import describe
+    from lpgnet.runs.plan import describe
 
     data, table = describe(place), utterances(place.features)
     sets = {m: about for m, about in data["features"].items() if m != "fits"}

@@ -21,13 +21,10 @@ import pandas as pd
 from lpgnet.config import MODALITIES
 from lpgnet.experiments import CONTEXTS, EXPERIMENTS, READINGS
 from lpgnet.machine.files import write_csv
-from lpgnet.runs.records import possible, unfitted
-from lpgnet.tables.build import HEADLINE, pooled, seed_scores
-from lpgnet.tables.comparisons import Scored, compared, scored, significant
-from lpgnet.tables.folds import SHOWN
-from lpgnet.tables.slices import read_predictions
-from lpgnet.tables.statistics import holm, paired_seeds, percent, summary
-from lpgnet.tables.table1 import identity
+from lpgnet.runs.plan import possible, unfitted
+from lpgnet.tables.comparisons import Scored, compared, scored
+from lpgnet.tables.scores import HEADLINE, SHOWN, identity, pooled, read_predictions, seed_scores
+from lpgnet.tables.statistics import holm, paired_seeds, percent, significant, summary
 
 ALPHA = 0.05
 RENAMED = {"mean_b": "default_mean", "mean_a": "alternative_mean"}

@@ -25,7 +25,7 @@ from lpgnet.features.text import TextEncoder
 from lpgnet.labels import Fold, folds, manifest
 from lpgnet.machine.workers import spread
 from lpgnet.places import Place, fit_key, slug
-from lpgnet.runs.records import describe, possible
+from lpgnet.runs.plan import describe, possible
 
 GROUPS = 5  # where the training part is of one session
 OWN = ""  # the reader of an utterance that no group holds: the fold's own fit

@@ -13,8 +13,8 @@ from lpgnet.beyond.report.equations import EQUATIONS, Reading
 from lpgnet.beyond.report.pictures import ALT
 from lpgnet.beyond.report.tables import paper_sheet
 from lpgnet.tables import typeset
-from lpgnet.tables.claims import ALPHA
 from lpgnet.tables.rebuild import Made
+from lpgnet.tables.statistics import ALPHA
 
 TABLE_PICTURES = ("classes", "comparison", "ablation", "audio", "text", "weights", "by_class")
 BEYOND = "Not run here. <code>make beyond</code> makes it."

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lpgnet.runs.metrics import per_class
-from lpgnet.tables.build import pooled
 from lpgnet.tables.figures.theme import (
     AXIS,
     ORACLE,
@@ -25,9 +24,9 @@ from lpgnet.tables.figures.theme import (
     themed,
 )
 from lpgnet.tables.rows import TABLES
+from lpgnet.tables.scores import identity, pooled
 from lpgnet.tables.slices import VALUES
 from lpgnet.tables.statistics import summary
-from lpgnet.tables.table1 import identity
 from lpgnet.tables.typeset import origin
 
 RULES = {  # the epoch's rule -> mark, colour, name

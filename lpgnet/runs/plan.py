@@ -1,0 +1,225 @@
+"""Which runs a place allows and wants, and which of them are recorded.  No torch.
+
+A run's key is a SHA-256 over everything that decides its numbers.  A record under another key than the one
+wanted today is stale: never used, never deleted, listed.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lpgnet import __version__
+from lpgnet.config import MODALITIES, LinearConfig, LPGNetConfig, RunConfig
+from lpgnet.experiments import EXPERIMENTS, experiment
+from lpgnet.labels import counts, digest, group, held_groups, manifest, rule
+from lpgnet.machine.files import write_json
+from lpgnet.places import Place, fit_key, protocols, slug
+from lpgnet.runs.records import Record, read, read_data
+
+FROZEN_HERE = "the text encoder is frozen here already"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run to make, and where its record goes."""
+
+    experiment: str
+    run: RunConfig
+    labels: str
+    fold: str
+    seed: int
+    key: str
+    path: Path  # of the JSON
+    features: dict[str, dict]  # modality -> the entry of the set it reads
+
+
+def describe(place: Place) -> dict:
+    """What the runs of a place are made from; also written to its data.json."""
+    from lpgnet.corpora.table import utterances
+    from lpgnet.features.store import read_index
+
+    index, table = read_index(place.features), utterances(place.features)
+    carried = protocols(place.corpus, place.output)
+    wanted = {place.labels} | {r.data.labels for r in EXPERIMENTS.values()}
+    data = {
+        "corpus": place.corpus,
+        "place": place.name,
+        "profile": place.profile,
+        "split": place.split,
+        "labels": place.labels,
+        "text": "finetuned" if place.finetuned else "frozen",
+        "parties": sorted(set(table["party"]) - {""}),
+        "protocols": {name: _protocol(place, index, table, name) for name in carried if name in wanted},
+        "features": _sets(place, index),
+    }
+    path = place.runs / "data.json"
+    if not path.exists() or json.loads(path.read_text()) != data:
+        write_json(path, data)
+    return data
+
+
+def _protocol(place: Place, index: dict, table: pd.DataFrame, name: str) -> dict:
+    """Label set, counts per group of the split, and the fold that tests each."""
+    kept, classes = manifest(table, name), rule(table, name).classes
+    groups = group(kept, place.split)
+    found = {
+        "manifest": digest(kept),
+        "classes": list(classes),
+        "counts": counts(kept, classes, place.split),
+        "folds": held_groups(place.split, groups.unique().tolist()),
+    }
+    oracle = index.get("oracle", {}).get(name)
+    return found | ({"oracle": oracle} if oracle else {})
+
+
+def _sets(place: Place, index: dict) -> dict:
+    """modality -> its entry in the store's index, and under "fits" those fitted to a fold."""
+    keys = {"text": f"text/{slug(place.text)}", "audio": f"audio/{slug(place.audio)}"}
+    sets, found = index["sets"], {}
+    for modality, key in keys.items():
+        if key in sets:
+            found[modality] = sets[key]
+        elif not index.get("imported") and modality not in index.get("lacking", []):
+            have = ", ".join(k for k in sets if k.startswith(modality)) or "none"
+            raise FileNotFoundError(
+                f"no features {key} in {place.features} (it has {have}): run notebook 01 for them"
+            )
+    start = f"{keys['text']}/"
+    fits = {key.removeprefix(start): entry for key, entry in sets.items() if key.startswith(start)}
+    return found | ({"fits": fits} if place.finetuned else {})
+
+
+def possible(
+    data: dict, names: list[str], settings: dict[str, Any] | None = None
+) -> tuple[list[str], dict[str, str]]:
+    """The experiments that a corpus allows, and why not the others."""
+    reasons = {name: _refusal(data, experiment(name, data["profile"], settings)) for name in names}
+    return [n for n, why in reasons.items() if not why], {n: why for n, why in reasons.items() if why}
+
+
+def _refusal(data: dict, run: RunConfig) -> str:
+    """Why a run can't be made from this data; "" where it can."""
+    model, sets = run.model, data["features"]
+    needs = set(MODALITIES)
+    if isinstance(model, LinearConfig):
+        needs = set(model.modalities)
+    elif isinstance(model, LPGNetConfig):
+        needs = {m for m in MODALITIES if any(m[0] in path for path in model.paths)}
+    lacks = sorted(needs - sets.keys())
+    if lacks:
+        return f"{data['corpus']} has no {' and no '.join(lacks)} features"
+    if getattr(model, "pool", "none") != "none" and not all(sets[m]["frame_size"] for m in needs):
+        return f"{data['corpus']} has utterance vectors only, no frame sequences"
+    if getattr(model, "speakers", False) and len(data["parties"]) < 2:
+        return f"{data['corpus']} does not say who speaks"
+    if run.data.labels and run.data.labels not in data["protocols"]:
+        return f"{data['corpus']} does not carry the labels {run.data.labels}"
+    if run.data.validation == "session4" and not _sessions_left(data, run.data.labels or data["labels"]):
+        return f"{data['corpus']} has no two sessions to train on"
+    if run.data.text == "frozen" == data["text"]:
+        return FROZEN_HERE
+    if run.data.text in ("finetuned", "crossfitted") and "fits" not in sets:
+        return "no text encoder is fine-tuned here (--finetune)"
+    return ""
+
+
+def _sessions_left(data: dict, labels: str) -> bool:
+    """Whether a fold trains on two sessions at least, so that one can be held out for validation."""
+    groups = data["protocols"][labels]["counts"].keys()
+    return data["split"] != "official" and len(groups) > 2
+
+
+def planned(
+    place: Place, data: dict, names: list[str], seeds: int, settings: dict[str, Any] | None = None
+) -> list[Job]:
+    """Every run of some experiments: one per fold and seed, in that order."""
+    jobs = []
+    for name in names:
+        run = experiment(name, place.profile, settings)
+        asked = run.data
+        asked = replace(asked, labels=asked.labels or data["labels"], text=asked.text or data["text"])
+        run = replace(run, data=asked)
+        folds = data["protocols"][asked.labels]["folds"]
+        jobs += [_job(place, data, name, run, f, s) for f in folds for s in range(seeds)]
+    return jobs
+
+
+def _job(place: Place, data: dict, name: str, run: RunConfig, fold: str, seed: int) -> Job:
+    features = _features(data, run, fold)
+    identity = {
+        "config": run.as_dict(),
+        "corpus": place.corpus,
+        "manifest": data["protocols"][run.data.labels]["manifest"],
+        "features": {m: about["recipe"] for m, about in features.items()},
+        "fold": fold,
+        "seed": seed,
+        "version": __version__,
+    }
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    path = place.runs / name / f"{seed}-{key[:8]}.json"
+    return Job(name, run, run.data.labels, fold, seed, key, path, features)
+
+
+def _features(data: dict, run: RunConfig, fold: str) -> dict[str, dict]:
+    """modality -> the entry of the set that a run reads: text as published, or fitted to its fold."""
+    sets = {m: data["features"][m] for m in MODALITIES if m in data["features"]}
+    if run.data.text != "frozen":
+        fits, key = data["features"]["fits"], _fit(data, run, fold)
+        if key not in fits:
+            raise LookupError(
+                f"no text features fitted to {key} (there are {', '.join(fits)}): run notebook 01; "
+                "for other readings, 07"
+            )
+        sets["text"] = fits[key]
+    return sets
+
+
+def _fit(data: dict, run: RunConfig, fold: str) -> str:
+    asked = run.data
+    key = (data["profile"], asked.labels or data["labels"], fold, asked.validation)
+    return fit_key(*key, asked.text or data["text"])
+
+
+def unfitted(data: dict, run: RunConfig) -> list[str]:
+    """The fitted text features that a run reads and the store lacks, by key."""
+    if (run.data.text or data["text"]) == "frozen":
+        return []
+    folds = data["protocols"][run.data.labels or data["labels"]]["folds"]
+    return [key for fold in folds if (key := _fit(data, run, fold)) not in data["features"].get("fits", {})]
+
+
+def done(job: Job) -> bool:
+    """Whether a job has a sound record; a damaged one is named, and made again."""
+    if not job.path.exists():
+        return False
+    try:
+        record = read(job.path)
+        return record is not None and record.key == job.key
+    except ValueError as error:
+        print(f"{error} -- it is run again now")
+        return False
+
+
+def current_records(
+    place: Place, data: dict | None = None, settings: dict[str, Any] | None = None
+) -> pd.DataFrame:
+    """The current records of a place, one row each; `attrs["stale"]` lists the others' paths."""
+    data = data or read_data(place.runs)
+    paths = sorted(place.runs.glob("*/[!.]*.json"))  # not what a killed worker left half-written
+    every = {path: read(path) for path in paths}
+    records = {path: record for path, record in every.items() if record is not None}
+    seeds = 1 + max((r.seed for r in records.values()), default=-1)
+    names, _ = possible(data, sorted({r.experiment for r in records.values()} & set(EXPERIMENTS)))
+    names = [n for n in names if not unfitted(data, experiment(n, place.profile, settings))]
+    wanted = {job.path: job.key for job in planned(place, data, names, seeds, settings)}
+    current = {path: r for path, r in records.items() if wanted.get(path) == r.key}
+    rows = [asdict(r) | {"seconds": r.made["seconds"], "path": str(p)} for p, r in current.items()]
+    frame = pd.DataFrame(rows, columns=[*Record.__dataclass_fields__, "seconds", "path"])
+    frame["classes"] = frame["classes"].map(tuple)
+    frame = frame.sort_values(["experiment", "fold", "seed"], ignore_index=True)
+    frame.attrs["stale"] = sorted(str(path) for path in every.keys() - current.keys())
+    return frame

@@ -1,0 +1,137 @@
+"""Records -> scores: the folds of a seed as one, every metric, and every test utterance's prediction."""
+
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from lpgnet.runs.metrics import METRICS, per_class, scores
+from lpgnet.tables.statistics import dialogue_counts
+
+SHOWN = ("accuracy", "weighted_f1")
+HEADLINE = "best_validation"  # Reading R14: the only selection rule that feeds a table
+POOLED = ["experiment", "seed", "labels", "classes", "confusion", "parameters", "config", "lacks"]
+ROWS = ["id", "dialogue", "order", "speaker", "scripted", "start", "end", "label"]
+
+
+def identity(data: dict, labels: str) -> dict:
+    """The columns that every line of every table starts with."""
+    return {"corpus": data["place"], "profile": data["profile"], "split": data["split"], "labels": labels}
+
+
+def tested(data: dict, labels: str) -> list[str]:
+    """The groups (sessions, or the official test part) that are tested, one fold each."""
+    return list(data["protocols"][labels]["folds"].values())
+
+
+def pooled(runs: pd.DataFrame, data: dict, rule: str = HEADLINE) -> pd.DataFrame:
+    """One line per experiment and seed, the confusion matrices of its folds summed.
+
+    `lacks` names the folds that a seed has not run yet ("" when it is whole).
+    """
+    if runs.empty:
+        return pd.DataFrame(columns=POOLED)
+    double = runs[runs.duplicated(["experiment", "seed", "fold"])]
+    if len(double):
+        one = double.iloc[0]
+        raise ValueError(f"two runs of {one.experiment}, seed {one.seed}, {one.fold}: want one")
+    folds = list(data["protocols"][data["labels"]]["folds"])
+    ordered = runs.sort_values(["experiment", "seed", "fold"])[[*POOLED[:-1], "fold"]].to_dict("records")
+    groups = groupby(ordered, key=lambda line: (line["experiment"], line["seed"]))
+    return pd.DataFrame([_pool(list(group), folds, rule) for _, group in groups])[POOLED]
+
+
+def _pool(group: list[dict], folds: list[str], rule: str) -> dict:
+    """The folds of one seed as one line."""
+    first, have = group[0], {line["fold"] for line in group}
+    labels = {(line["labels"], tuple(line["classes"])) for line in group}
+    without = [line["fold"] for line in group if rule not in line["confusion"]]
+    if len(labels) > 1 or without:
+        problem = f"no {rule!r} confusion in {without}" if without else f"labels {sorted(labels)}"
+        raise ValueError(f"{first['experiment']}, seed {first['seed']}: {problem}; want one set, all folds")
+    return first | {
+        "classes": tuple(first["classes"]),
+        "confusion": np.sum([np.asarray(line["confusion"][rule]) for line in group], axis=0),
+        "lacks": ", ".join(sorted(set(folds) - have)),
+    }
+
+
+def seed_scores(pool: pd.DataFrame, class_metric: str = "recall") -> pd.DataFrame:
+    """Per experiment and whole seed of `pooled`: every metric, and one column per class, in fractions."""
+    whole = pool[pool["lacks"] == ""]
+    lines = [scored_line(line, class_metric) for line in whole.to_dict("records")]
+    return pd.DataFrame(lines) if lines else pd.DataFrame(columns=[*POOLED, *METRICS])
+
+
+def scored_line(line: dict, class_metric: str) -> dict:
+    each = per_class(line["confusion"])
+    if class_metric not in each:
+        raise ValueError(f"no class metric {class_metric!r}; there are {', '.join(each)}")
+    classes = dict(zip(line["classes"], each[class_metric], strict=True))
+    return line | scores(line["confusion"]) | classes
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The test utterances of one label set, all folds, and what each whole seed took them for.
+
+    rows: one line per utterance, columns `ROWS` and fold, N in all.
+    predicted: experiment -> seed -> (N,) class numbers.
+    """
+
+    labels: str
+    classes: tuple[str, ...]
+    validation: str
+    rows: pd.DataFrame
+    predicted: dict[str, dict[int, np.ndarray]]
+
+    @property
+    def gold(self) -> np.ndarray:
+        """(N,) class numbers."""
+        return pd.Index(self.classes).get_indexer(self.rows["label"])
+
+    def counts(self, experiment: str) -> np.ndarray:
+        """(S, D, C, C) confusion matrices by seed and dialogue, dialogues in sorted order."""
+        dialogue, _ = pd.factorize(self.rows["dialogue"], sort=True)
+        stacked = np.stack(list(self.predicted[experiment].values()))
+        return dialogue_counts(dialogue, self.gold, stacked, len(self.classes))
+
+
+def read_predictions(runs: pd.DataFrame, data: dict) -> list[Predictions]:
+    """Every whole seed's predictions, read once, by label set.  `pooled` says which seeds are whole."""
+    pool = pooled(runs, data)
+    whole = pool.loc[pool["lacks"] == "", ["experiment", "seed"]]
+    if whole.empty:
+        return []
+    kept = runs.merge(whole, on=["experiment", "seed"]).sort_values(["experiment", "seed", "fold"])
+    return [_label_set(name, mine) for name, mine in kept.groupby("labels", sort=True)]
+
+
+def _label_set(name: str, runs: pd.DataFrame) -> Predictions:
+    first, classes = runs.iloc[0], pd.Index(runs["classes"].iloc[0])
+    rows = {
+        line.fold: pd.read_parquet(_parquet(line.path), columns=ROWS)
+        for line in runs.drop_duplicates("fold").itertuples()
+    }
+    predicted: dict[str, dict[int, list]] = {}
+    for line in runs.itertuples():
+        base = rows[line.fold]
+        found = pd.read_parquet(_parquet(line.path), columns=["id", "label", "predicted"])
+        told = len(found)
+        found = found.set_index("id").reindex(base["id"])  # a run may read the turns in another order
+        if told != len(base) or not (found["label"].to_numpy() == base["label"].to_numpy()).all():
+            raise ValueError(
+                f"{_parquet(line.path)} has other utterances than the runs beside it: run it again"
+            )
+        seeds = predicted.setdefault(line.experiment, {})
+        seeds.setdefault(line.seed, []).append(classes.get_indexer(found["predicted"]))
+    joined = {e: {s: np.concatenate(parts) for s, parts in seeds.items()} for e, seeds in predicted.items()}
+    every = pd.concat([frame.assign(fold=fold) for fold, frame in sorted(rows.items())], ignore_index=True)
+    validation = first["config"]["data"].get("validation", "tenth")
+    return Predictions(name, tuple(classes), validation, every, joined)
+
+
+def _parquet(path: str) -> Path:
+    return Path(path).with_suffix(".parquet")
