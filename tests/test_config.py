@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 from dataclasses import fields
-from graphlib import TopologicalSorter
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -15,23 +15,96 @@ from lpgnet.config import ROOT
 from lpgnet.experiments import EXPERIMENTS, FULL, experiment
 from lpgnet.places import parameters, place
 
-MODULES = {".".join(p.relative_to(ROOT).with_suffix("").parts): p for p in (ROOT / "lpgnet").rglob("*.py")}
-TORCH_FREE = ["config", "places", "labels", "files", "cli", "analysis.records", "analysis.metrics"]
-TORCH_FREE += ["analysis.statistics", "analysis.tables"]  # figures: see test_tables
+PACKAGE = ROOT / "lpgnet"
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in PACKAGE.rglob("*.py")
+}
+FRONT = ("config", "losses", "model", "labels", "experiments", "places")  # knows the machine and itself alone
+ORDER = (
+    "machine",
+    "front",
+    "corpora",
+    "features",
+    "runs",
+    "tables",
+    "beyond",
+    "reproduce",
+    "cli",
+    "__main__",
+)
+TORCH_FREE = ["config", "places", "labels", "machine.files", "machine.workers", "cli"]
+TORCH_FREE += ["runs.plan", "runs.records", "runs.metrics", "tables.statistics", "tables.build"]
 
 
 def imports(path: Path) -> set[str]:
-    """Modules of the package that a module imports at its top level."""
+    """Modules of the package that a module imports anywhere, in its functions too."""
     found = set()
-    for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lpgnet"):
-            inner = {f"{node.module}.{alias.name}" for alias in node.names} & set(MODULES)
-            found |= inner or {node.module}
-    return found
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "lpgnet":
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= (names & MODULES.keys()) or {node.module}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name.split(".")[0] == "lpgnet"}
+    return found - {"lpgnet"}  # its version
 
 
-def test_modules_import_in_one_direction():
-    TopologicalSorter({name: imports(path) for name, path in MODULES.items()}).prepare()
+def room(module: str) -> str:
+    """The folder, or file at the top, that a module stands in."""
+    name = module.split(".")[1]
+    return "front" if name in FRONT else name
+
+
+def wrong_arrows(modules: dict[str, set[str]]) -> list[str]:
+    """Imports that go against `ORDER`, and circles: of modules, and of folders at any depth."""
+    wrong = [
+        f"{module} -> {other}"
+        for module, others in modules.items()
+        for other in others
+        if ORDER.index(room(other)) > ORDER.index(room(module))
+    ]
+    for depth in (2, 3, 4):  # lpgnet.beyond, lpgnet.beyond.audit, lpgnet.beyond.audit.findings
+        graph: dict[str, set[str]] = {}
+        for module, others in modules.items():
+            own = ".".join(module.split(".")[:depth])
+            ends = {".".join(other.split(".")[:depth]) for other in others} - {own}
+            graph.setdefault(own, set()).update(ends)
+        try:
+            TopologicalSorter(graph).prepare()
+        except CycleError as circle:
+            wrong.append(" -> ".join(circle.args[1]))
+    return wrong
+
+
+def test_imports_go_one_way():
+    """machine < front < corpora < features < runs < tables < beyond < reproduce < cli; lazy imports count."""
+    arrows = {module: imports(path) for module, path in MODULES.items() if module != "lpgnet"}
+    assert wrong_arrows(arrows) == []
+    assert {room(module) for module in arrows} == set(ORDER)
+
+
+@pytest.mark.parametrize(
+    ("module", "other"),
+    [  # what the package had before it had rooms
+        ("lpgnet.corpora.load", "lpgnet.features.store"),
+        ("lpgnet.features.extract", "lpgnet.runs.plan"),
+        ("lpgnet.runs.training", "lpgnet.tables.scores"),
+        ("lpgnet.tables.slices", "lpgnet.beyond.audit.findings"),
+        ("lpgnet.places", "lpgnet.corpora.table"),
+        ("lpgnet.tables.scores", "lpgnet.tables.build"),
+        ("lpgnet.beyond.audit.findings", "lpgnet.beyond.report.page"),
+    ],
+)
+def test_a_wrong_arrow_is_seen(module, other):
+    arrows = {name: imports(path) for name, path in MODULES.items() if name != "lpgnet"}
+    arrows[module] = arrows[module] | {other}
+    assert wrong_arrows(arrows)
+
+
+def test_an_import_within_a_function_counts(tmp_path):
+    path = tmp_path / "a.py"
+    path.write_text("def f():\n    from lpgnet.beyond import efficiency\n    import lpgnet.runs.plan\n")
+    assert imports(path) == {"lpgnet.beyond.efficiency", "lpgnet.runs.plan"}
 
 
 def test_model_and_losses_stand_alone():

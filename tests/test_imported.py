@@ -16,11 +16,13 @@ import pandas as pd
 import pytest
 
 from lpgnet.beyond.exchange import differences, unpickle, vectors
+from lpgnet.beyond.exchange.describe import report
 from lpgnet.beyond.exchange.export import export
-from lpgnet.beyond.exchange.imported import Imported, Modality, read, report
+from lpgnet.beyond.exchange.imported import Imported, read
 from lpgnet.config import ROOT
 from lpgnet.corpora import counts
 from lpgnet.corpora.table import COLUMNS
+from lpgnet.features.store import Modality
 from lpgnet.labels import ERC6_EXTRA, PROTOCOLS, labelled
 
 TEXT, AUDIO, VISUAL = 7, 5, 3
@@ -904,7 +906,8 @@ def test_sets_of_ids_don_t_order_the_table(tmp_path):
     held |= {"train": set(held["train"])}
     write(tmp_path / "x.pkl", fields(held, SDT))
     code = (
-        "import sys; from pathlib import Path; from lpgnet.beyond.exchange.imported import read, report;"
+        "import sys; from pathlib import Path; from lpgnet.beyond.exchange.imported import read; "
+        "from lpgnet.beyond.exchange.describe import report;"
         "got = read(Path(sys.argv[1])); print(got.table.to_csv(), got.about, report(got, None))"
     )
     command, env = (

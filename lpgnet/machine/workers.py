@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import joblib
-import torch
 
 PATIENCE = 20  # seconds until a dask scheduler must have answered
 
@@ -80,6 +79,7 @@ def _cluster(scheduler: str) -> Iterator[None]:
 
 def device_named(name: str) -> str:
     """ "cpu" or "cuda"; "auto" is a GPU where there is one."""
+    import torch
 
     gpu = torch.cuda.is_available()
     if name == "cuda" and not gpu:

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lpgnet.beyond.exchange import differences, imported
-from lpgnet.beyond.exchange.describe import filed, merged
+from lpgnet.beyond.exchange import describe, differences, imported
 from lpgnet.beyond.exchange.export import export
 from lpgnet.corpora import iemocap
 from lpgnet.corpora.table import utterances
@@ -33,7 +32,7 @@ def bring_in(path: Path, name: str, text: Path | None = None, audio: Path | None
             f"--name {name}: {path} holds simulated data, so its name must begin with 'simulated'"
         )
     released = features_of("iemocap") / "utterances.csv"
-    report = imported.report(found, utterances(released.parent) if released.exists() else None)
+    report = describe.report(found, utterances(released.parent) if released.exists() else None)
     if not found.features:
         return report + "\nNo features in it, so nothing was stored; `labels diff` compares its labels."
     sweep(folder.parent)
@@ -44,9 +43,9 @@ def bring_in(path: Path, name: str, text: Path | None = None, audio: Path | None
 
 def take_out(place: Place, form: str, out: Path) -> list[Path]:
     """Write a place's features and labels in another form."""
-    from lpgnet.runs.plan import describe
+    from lpgnet.runs import plan
 
-    data, table = describe(place), utterances(place.features)
+    data, table = plan.describe(place), utterances(place.features)
     sets = {m: about for m, about in data["features"].items() if m != "fits"}
     start = f"{place.profile}/{place.labels}/"
     fits = [k for k in data["features"].get("fits", {}) if k.startswith(start) and k.endswith("/tenth")]
@@ -69,12 +68,12 @@ def _origin(place: Place) -> str:
     return index["imported"]["corpus"]
 
 
-def _modality(place: Place, about: dict) -> imported.Modality:
+def _modality(place: Place, about: dict) -> Modality:
     held = store.Features(place.features, about)
     frames = None
     if about["frame_size"]:
         frames = [held.frames(i, 1 << 30).numpy() for i in range(about["utterances"])]
-    return imported.Modality(about["encoder"], held.vectors().numpy(), frames)
+    return Modality(about["encoder"], held.vectors().numpy(), frames)
 
 
 def label_sets(a: str, b: str, corpus: str, root: Path | None = None) -> str:
@@ -88,7 +87,9 @@ def label_sets(a: str, b: str, corpus: str, root: Path | None = None) -> str:
             raise ValueError(f"{name!r} is no label protocol ({known}) and no file")
     sides = {name: _side(name, corpus, root) for name in (a, b)}
     if any(set(s["label"]) <= set(FOUR.values()) for s in sides.values()):
-        sides = {n: s if n in PROTOCOLS else s.assign(label=merged(s["label"])) for n, s in sides.items()}
+        sides = {
+            n: s if n in PROTOCOLS else s.assign(label=describe.merged(s["label"])) for n, s in sides.items()
+        }
     order = dict.fromkeys(c for name in ("majority-6", "meld-7") for c in PROTOCOLS[name].classes)
     return differences.compare(sides[a], sides[b], (a, b), tuple(order))
 
@@ -99,7 +100,7 @@ def _side(name: str, corpus: str, root: Path | None) -> pd.DataFrame:
         table = _table(corpus, root)
         return table.assign(label=labelled(table, name))
     found = imported.read(Path(name))
-    return found.table.assign(label=filed(found))
+    return found.table.assign(label=describe.filed(found))
 
 
 def _table(corpus: str, root: Path | None) -> pd.DataFrame:

@@ -1,21 +1,17 @@
 """What a researcher wants to know of an imported file before using it, as text."""
 
-from typing import TYPE_CHECKING
-
 import pandas as pd
 
 from lpgnet.beyond.exchange import differences
 from lpgnet.beyond.exchange.assemble import PARTS, listed
 from lpgnet.beyond.exchange.codes import differing, official
+from lpgnet.beyond.exchange.imported import Imported
 from lpgnet.labels import ERC6_EXTRA, MELD, OWN, PROTOCOLS, SIX_CLASSES, labelled
-
-if TYPE_CHECKING:
-    from lpgnet.beyond.exchange.imported import Imported
 
 CELLS = 6  # differing counts that are shown
 
 
-def report(found: "Imported", reference: pd.DataFrame | None = None) -> str:
+def report(found: Imported, reference: pd.DataFrame | None = None) -> str:
     """Format, sizes, classes, split, what was left out, and which label protocol the file's labels equal.
 
     reference: the utterance table of an IEMOCAP release (columns id, label with raw codes); with it the
@@ -42,7 +38,7 @@ def report(found: "Imported", reference: pd.DataFrame | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def filed(found: "Imported") -> pd.Series:
+def filed(found: Imported) -> pd.Series:
     """The class that the file itself gives each utterance, in its own classes; None where it gives none."""
     table, names = found.table, found.about["protocols"]
     if "erc-6" in names and found.about["erc6_filed"]:
@@ -50,7 +46,7 @@ def filed(found: "Imported") -> pd.Series:
     return labelled(table, next(n for n in ("majority-6", "majority-4", "meld-7", OWN) if n in names))
 
 
-def _features(found: "Imported") -> list[str]:
+def _features(found: Imported) -> list[str]:
     lines = []
     for modality in ("text", "audio"):
         held = found.features.get(modality)
@@ -103,7 +99,7 @@ def _protocols(about: dict) -> list[str]:
     return lines
 
 
-def _against_official(found: "Imported") -> list[str]:
+def _against_official(found: Imported) -> list[str]:
     """How the counts per class and session compare with the release's."""
     table, about, own = found.table, found.about, filed(found)
     six = "majority-6" in about["protocols"]
@@ -139,7 +135,7 @@ def _verdict(cells: dict[tuple, tuple], labels: pd.Series, protocol: str) -> str
     return f"{have} utterances, official {want}; {len(cells)} counts differ: {', '.join(said)}{more}"
 
 
-def _against_release(found: "Imported", reference: pd.DataFrame | None) -> list[str]:
+def _against_release(found: Imported, reference: pd.DataFrame | None) -> list[str]:
     """Which utterances differ from each protocol, by id, against a release's own labels."""
     if found.about["made_ids"]:
         return ["Single utterances can't be compared: the file has no utterance ids."]
@@ -164,7 +160,7 @@ def merged(labels: pd.Series) -> pd.Series:
     return labels.replace({"excited": "happy", "frustrated": None})
 
 
-def _by_id(labels: pd.Series, found: "Imported", reference: pd.DataFrame, name: str) -> list[str]:
+def _by_id(labels: pd.Series, found: Imported, reference: pd.DataFrame, name: str) -> list[str]:
     ours = pd.DataFrame({"id": found.table["id"], "label": labels})
     theirs = pd.DataFrame({"id": reference["id"], "label": labelled(reference, name)})
     differ = differences.frame(ours, theirs)

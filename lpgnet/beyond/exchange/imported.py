@@ -12,14 +12,11 @@ import pandas as pd
 from lpgnet.beyond.exchange import formats, labelfiles, neutral, unpickle
 from lpgnet.beyond.exchange.assemble import Draft, assemble
 from lpgnet.beyond.exchange.codes import label_kind
-from lpgnet.beyond.exchange.describe import report
 from lpgnet.beyond.exchange.vectors import Source
 from lpgnet.corpora.iemocap import TURN
 from lpgnet.features.store import Modality
 from lpgnet.labels import OWN, PROTOCOLS
 from lpgnet.machine.files import sha256
-
-__all__ = ["Imported", "Modality", "read", "report"]
 
 
 @dataclass(frozen=True)
