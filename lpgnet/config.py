@@ -1,7 +1,7 @@
 """Every number the paper states, and the readings where it leaves one open.
 
 A run is a value of `RunConfig`; an ablation is a different value, never a branch (`lpgnet.experiments`).
-`Reading Rn:` marks each place where we decided for the paper (DESIGN section 3): the field's default is what
+`Reading Rn:` marks each place where we decided for the paper (docs/readings.md): the field's default is what
 we read, its other values are the alternatives.
 """
 

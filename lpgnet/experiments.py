@@ -113,7 +113,7 @@ def _changed(run: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
 
 @dataclass(frozen=True)
 class Alternative:
-    """Another way to read the paper (DESIGN section 3), or to take a dialogue, against an experiment.
+    """Another way to read the paper (docs/readings.md), or to take a dialogue, against an experiment.
 
     reading: its number, or a short name.  changes: the fields in which it differs from `default`.
     """
@@ -203,7 +203,7 @@ PROFILES = {"paper": lambda run: run, "quick": _quick}
 
 
 def experiment(name: str, profile: str = "paper", settings: Mapping[str, Any] | None = None) -> RunConfig:
-    """One experiment of DESIGN section 5 at a profile's size.
+    """One experiment of `EXPERIMENTS` at a profile's size.
 
     settings: changes by field name (`{"lr": 1e-3}`), each checked strictly against the field's type.
     """

@@ -25,7 +25,7 @@ IMPORTED = ("imported", "imported", False)
 
 @dataclass(frozen=True)
 class Place:
-    """One kind of run and its folders: no two kinds share one (DESIGN 1)."""
+    """One kind of run and its folders: no two kinds share one."""
 
     corpus: str
     profile: str

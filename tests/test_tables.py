@@ -106,7 +106,7 @@ def test_every_row_of_ours_is_an_experiment_that_exists():
 
 
 def test_a_row_is_fed_by_the_experiment_it_names():
-    """DESIGN section 5, and Table 6 by the weights in each experiment's config."""
+    """By hand, from the paper's tables; Table 6 by the weights in each experiment's config."""
     fed = {row.key: row.experiment for n in (2, 3, 4, 5, 7) for row in TABLES[n].rows if row.experiment}
     want = {
         "linear": ("Linear",),

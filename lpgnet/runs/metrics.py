@@ -1,4 +1,4 @@
-"""Confusion matrix -> every metric convention of DESIGN section 4, in fractions.
+"""Confusion matrix -> every metric convention (docs/readings.md, R15), in fractions.
 
 Shapes: C classes; a confusion matrix is (C, C) counts, rows gold, columns predicted.  `scores` also
 takes a stack (..., C, C), so that a bootstrap scores all its draws in one call.

@@ -47,7 +47,7 @@ def names() -> list[str]:
 
 
 def readings(runs: pd.DataFrame, data: dict) -> pd.DataFrame:
-    """One line per alternative of DESIGN section 3 and metric, columns `COLUMNS`, percent and points.
+    """One line per alternative of docs/readings.md and metric, columns `COLUMNS`, percent and points.
 
     One that has not been run, or can't be here, keeps its line: empty numbers, and the reason in `note`.
     """
