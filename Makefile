@@ -50,4 +50,5 @@ lock: env  ## Pin anew what pyproject.toml asks for, here and in environment.yml
 	mv environment.new environment.yml
 
 clean:  ## Everything that was made; the environment stays
-	rm -rf results data
+	rm -rf data
+	find results -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +

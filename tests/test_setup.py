@@ -1,8 +1,7 @@
-"""One list of pins, and a README whose every path and command is real."""
+"""One list of pins, and pages (README, CONTRIBUTING, docs) whose every path and command is real."""
 
 import re
 import subprocess
-import sys
 import tomllib
 from importlib.metadata import distributions
 
@@ -15,6 +14,7 @@ from lpgnet.config import ROOT
 LOCK = (ROOT / "requirements.lock").read_text().splitlines()
 CARD = {"torch", "jupyterlab", "papermill", "nbconvert", "matplotlib", "seaborn", "pandas"}
 CARD |= {"transformers", "funasr"}
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def test_environment_and_lock_are_one_list():
@@ -51,21 +51,22 @@ def test_ci_calls_make_test_only():
     assert [line for line in lines if line.startswith("make")] == ["make test"]
 
 
-def test_every_path_the_readme_names_exists():
-    pattern = r"[`(]((?:lpgnet|notebooks|paper_tables|tests|docs)/[\w./]+)[`)]"
-    named = re.findall(pattern, (ROOT / "README.md").read_text())
-    assert named and [p for p in named if not (ROOT / p).exists()] == []
+def test_every_path_that_a_page_names_exists():
+    """In code quotes, from the root of the repository; a link is `tests/test_docs.py`'s."""
+    pattern = r"`((?:lpgnet|notebooks|paper_tables/reported|tests|docs)/[\w./-]*)`"
+    named = {path: re.findall(pattern, path.read_text()) for path in PAGES}
+    assert all(named[ROOT / name] for name in ("README.md", "CONTRIBUTING.md"))
+    assert [(path.name, p) for path in PAGES for p in named[path] if not (ROOT / p).exists()] == []
 
 
-def test_every_command_the_readme_names_is_known():
-    text = (ROOT / "README.md").read_text()
+def test_every_make_target_that_a_page_names_is_known():
+    """Commands of the package and their options are `tests/test_docs.py`'s."""
+    text = "\n".join(path.read_text() for path in PAGES)
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
-    assert set(re.findall(r"(?:`|^)make ([a-z]+)", text, re.M)) <= targets
-    commands = {tuple(c.split()) for c in re.findall(r"-m lpgnet ((?:corpus )?[a-z]+)", text)}
-    assert len(commands) > 2
-    for command in commands:
-        call = [sys.executable, "-m", "lpgnet", *command, "--help"]
-        subprocess.run(call, check=True, cwd=ROOT, capture_output=True)
+    named = set(re.findall(r"(?:`|^)make ([a-z]+)", text, re.M))
+    assert {"reproduce", "test"} <= named <= targets
+    parts = set(re.findall(r"^    \"(\w+)\": \w+,$", (ROOT / "tests" / "bench.py").read_text(), re.M))
+    assert set(re.findall(r"tests/bench\.py (\w+)", text)) <= parts
 
 
 def test_no_machine_path_or_index_address_is_committed():
@@ -76,8 +77,8 @@ def test_no_machine_path_or_index_address_is_committed():
     assert [p for p, text in texts.items() if wrong.search(text)] == []
 
 
-def test_the_readme_s_numbers_are_those_of_the_dated_tables():
-    text = (ROOT / "README.md").read_text()
+def test_the_simulated_numbers_of_the_docs_are_those_of_the_dated_tables():
+    text = (ROOT / "docs" / "simulated.md").read_text()
     rows = re.findall(r"^\|[^|]*\| `(\w+)` \| ([\d.]+) ± ([\d.]+) \| ([\d.]+) to ([\d.]+) \|", text, re.M)
     tables = [pd.read_csv(path) for path in sorted((ROOT / "docs").glob("simulated_*_table*.csv"))]
     known = {}
