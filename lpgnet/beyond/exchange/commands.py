@@ -68,12 +68,12 @@ def _origin(place: Place) -> str:
     return index["imported"]["corpus"]
 
 
-def _modality(place: Place, about: dict) -> Modality:
+def _modality(place: Place, about: dict) -> store.Modality:
     held = store.Features(place.features, about)
     frames = None
     if about["frame_size"]:
         frames = [held.frames(i, 1 << 30).numpy() for i in range(about["utterances"])]
-    return Modality(about["encoder"], held.vectors().numpy(), frames)
+    return store.Modality(about["encoder"], held.vectors().numpy(), frames)
 
 
 def label_sets(a: str, b: str, corpus: str, root: Path | None = None) -> str:
