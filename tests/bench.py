@@ -1,11 +1,9 @@
 """`make bench`: speed and memory as ratios, each pair measured in one run on this machine.
 
-python tests/bench.py [training] [together] [extraction] [store] [frames]: all of them unless some are named.
+python tests/bench.py [training] [seeds] [extraction] [store] [frames]: all of them unless some are named.
 """
 
 import os
-
-from lpgnet.machine.workers import device_named
 
 os.environ["OMP_NUM_THREADS"] = "1"  # one thread per worker process
 
@@ -15,6 +13,7 @@ import multiprocessing
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from unittest import mock
@@ -25,16 +24,18 @@ import pandas as pd
 import soundfile
 import torch
 from torch import nn
-from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from lpgnet import losses
+from lpgnet.config import LPGNetConfig
 from lpgnet.corpora.sound import RATE, read_wav
 from lpgnet.experiments import experiment
 from lpgnet.features import extract, store
-from lpgnet.model import BLOCK, MODALITY, PIECE, Attention, Layout, LPGNet
-from lpgnet.runs import baselines, training
+from lpgnet.machine.workers import device_named
+from lpgnet.model import MODALITY, LPGNet
+from lpgnet.runs import baselines, packed, training
 from lpgnet.runs.dataset import Dataset
+from lpgnet.runs.packed import BLOCK, PIECE, Layout, Packed
 
 SECONDS = (1.6, 9.5, 3.1, 4.4, 2.2, 7.0, 3.4, 4.5)  # of utterances; mean 4.46 as in IEMOCAP
 GIB, MIB = 1 << 30, 1 << 20
@@ -204,12 +205,11 @@ def attention_memory(length: int, block: int) -> int:
 
 
 def attend(length: int, block: int) -> None:
-    from lpgnet import model
-
-    model.BLOCK = block
+    packed.BLOCK = block
     layout = Layout(torch.tensor([length] * 4))
     rows = torch.randn(4, length, 64, requires_grad=True)
-    Attention(64, False, "dialogue")(rows, rows, layout, layout).sum().backward()
+    model = Packed(LPGNetConfig(hidden=64), {"text": 1, "audio": 1}, 4)
+    model.attended("tt", rows, rows, layout, layout).sum().backward()
 
 
 # Training
@@ -270,13 +270,9 @@ def epochs(name: str, padded: bool, threads: int = 1, count: int = 2) -> list[fl
 
 
 def padded_fit(run, data: Made, seeds: list[int]) -> None:
-    """A plain loop as the field's public ones: batches padded anew each epoch, one seed, unfused Adam.
-
-    Layers are those that the paper prints: Conv1d for Eq. (2), Conv2d for Eq. (6).
-    """
+    """A plain loop as the field's public ones: batches padded anew each epoch, one seed, unfused Adam."""
     torch.manual_seed(seeds[0])
-    model = training.build(run, data)
-    forward = PADDED[type(model)]
+    model, forward = padded(run, data)
     optimizer = torch.optim.Adam(model.parameters(), lr=run.train.lr, weight_decay=run.train.l2)
     order = torch.Generator().manual_seed(seeds[0])
     weight = data.class_weight() if run.loss.class_weights else None
@@ -296,27 +292,12 @@ def padded_fit(run, data: Made, seeds: list[int]) -> None:
                     forward(model, data.batch(units))
 
 
-def padded_lpgnet(model, batch):
-    """LPGNet's equations on (B, U, d) throughout, padding and all; the same weights."""
+def padded_lpgnet(model: LPGNet, batch):
+    """The plain model, padding and all."""
     layout = batch.layouts["text"]
-    valid, lengths = layout.valid, layout.lengths[:, None]
-    x = {m: _conv1d(encode.project, layout.pad(batch.rows[m])) for m, encode in model.encode.items()}
-    outputs = {}
-    for path in model.config.paths:
-        query, key = x[MODALITY[path[0]]], x[MODALITY[path[1]]]
-        scores = query @ key.transpose(1, 2) / query.shape[-1] ** 0.5
-        attended = scores.masked_fill(~valid[:, None, :], -1e9).softmax(-1) @ key
-        mean = (attended * valid[:, :, None]).sum(1) / lengths
-        linear, *rest = model.compress[path]
-        context = functional.conv2d(mean[..., None, None], linear.weight[..., None, None]).flatten(1)
-        context = nn.Sequential(*rest)(context)
-        context = context + model.ffn[path](context)
-        outputs[path] = query + context[:, None]
-    gated = {p: model.unimodal_gate[p](h).sigmoid() * h for p, h in outputs.items()}
-    fused = {m: model.merge[m](torch.cat([gated[p] for p in ps], -1)) for m, ps in model.branches.items()}
-    final = _softmax_mix(model, fused)
-    students = {m: head(fused[m].relu())[valid] for m, head in model.student.items()}
-    return model.classify(final)[valid], students
+    rows = {m: layout.pad(x) for m, x in batch.rows.items()}
+    logits, students, _ = model(rows, dict.fromkeys(rows, layout.valid))
+    return logits[layout.valid], {m: x[layout.valid] for m, x in students.items()}
 
 
 def padded_sdt(model, batch):
@@ -325,7 +306,7 @@ def padded_sdt(model, batch):
     valid, mask = layout.valid, layout.valid[:, None, None, :]
     places = baselines.sinusoids(torch.arange(valid.shape[1]), model.classify.in_features)
     speaker = layout.pad(model.speaker(batch.speaker))
-    x = {m: _conv1d(e, layout.pad(batch.rows[m])) + places + speaker for m, e in model.encode.items()}
+    x = {m: e(layout.pad(batch.rows[m])) + places + speaker for m, e in model.encode.items()}
     gated = {}
     for path, block in model.paths.items():
         query, key = (model.drop[path + letter](x[MODALITY[letter]]) for letter in path)
@@ -340,32 +321,26 @@ def padded_sdt(model, batch):
         hidden = block.ffn(rows) + rows
         gated[path] = model.unimodal_gate[path](hidden).sigmoid() * hidden
     fused = {MODALITY[q]: model.merge[MODALITY[q]](torch.cat([gated[q + k] for k in "ta"], -1)) for q in "ta"}
-    final = _softmax_mix(model, fused)
+    stacked = torch.stack(list(fused.values()))
+    final = (model.multimodal_gate(stacked).softmax(0) * stacked).sum(0)
     return model.classify(final)[valid], {m: head(fused[m])[valid] for m, head in model.student.items()}
 
 
-def _conv1d(linear: nn.Linear, padded: torch.Tensor) -> torch.Tensor:
-    """A linear map as the convolution with kernel 1 that it is: (B, U, F) -> (B, U, d)."""
-    return functional.conv1d(padded.mT, linear.weight[..., None], linear.bias).mT
-
-
-def _softmax_mix(model, fused):
-    """Eqs. (13) and (14) as they stand."""
-    stacked = torch.stack(list(fused.values()))
-    return (model.multimodal_gate(stacked).softmax(0) * stacked).sum(0)
-
-
-PADDED = {LPGNet: padded_lpgnet, baselines.SDT: padded_sdt}
+def padded(run, data) -> tuple[nn.Module, Callable]:
+    """The model of a padded loop, with the initial weights of ours, and its forward pass."""
+    if run.model.__class__ is LPGNetConfig:
+        return LPGNet(run.model, data.sizes, len(data.classes), len(data.speaker_names)), padded_lpgnet
+    return training.build(run, data), padded_sdt
 
 
 def difference(name: str) -> float:
     """The largest difference between the packed and the padded logits, relative to the largest logit."""
     data, run = Made(), experiment(name)
-    torch.manual_seed(0)
-    model = training.build(run, data).eval()
-    batch = data.batch(data.units["test"])
+    model, batch = training.build(run, data).eval(), data.batch(data.units["test"])
+    plain, forward = padded(run, data)
+    plain.load_state_dict(model.state_dict())
     with torch.no_grad():
-        ours, theirs = model(batch).logits, PADDED[type(model)](model, batch)[0]
+        ours, theirs = model(batch).logits, forward(plain.eval(), batch)[0]
     return float((ours - theirs).abs().max() / theirs.abs().max())
 
 
@@ -435,7 +410,7 @@ def training_speed() -> None:
     print(f"  peak memory of one run of LPGNet: {memory / MIB:.0f} MiB")
 
 
-def together(count: int = 2) -> None:
+def stacking(count: int = 2) -> None:
     """What is fixed in code, each against its other: stacked seeds, attention by dialogue, bfloat16."""
     device = device_named("auto")
     torch.set_num_threads(1)
@@ -472,7 +447,7 @@ def together(count: int = 2) -> None:
 
 PARTS = {
     "training": training_speed,
-    "together": together,
+    "seeds": stacking,
     "extraction": extraction,
     "store": reading,
     "frames": frames,

@@ -1,4 +1,4 @@
-"""`make mutants`: delete each statement of model.py and losses.py in turn; some test must notice.
+"""`make mutants`: delete each statement of model.py, packed.py and losses.py in turn; some test must notice.
 
 Prints the survivors and exits with their number.  Each mutant runs in a fork of a process that has
 imported torch already, so that it takes a second or two.
@@ -14,7 +14,7 @@ import pytest
 
 from lpgnet.config import ROOT
 
-FILES = ("model", "losses", "together", "training")  # the quickest first, as most mutants fall there
+FILES = ("model", "packed", "losses", "seeds", "training")  # the quickest first, as most mutants fall there
 TESTS = ["-x", "-q", "-p", "no:cacheprovider", *(f"tests/test_{name}.py" for name in FILES)]
 STATEMENTS = (ast.Assign, ast.AugAssign, ast.Return, ast.If, ast.For, ast.Raise)
 
@@ -51,17 +51,18 @@ def main() -> int:
     torch.set_num_threads(1)
     os.chdir(ROOT)
     tried = alive = 0
-    for name in ("model", "losses"):
-        source = (ROOT / "lpgnet" / f"{name}.py").read_text()
+    for name in ("model", "runs.packed", "losses"):
+        path = ROOT / "lpgnet" / f"{name.replace('.', '/')}.py"
+        source = path.read_text()
         if not survives(f"lpgnet.{name}", source):
-            raise RuntimeError(f"the tests fail on lpgnet/{name}.py as it is; mend that first")
+            raise RuntimeError(f"the tests fail on {path} as it is; mend that first")
         lines = source.split("\n")
         for first, last, column in sorted(set(statements(source))):
             mutant = [*lines[: first - 1], " " * column + "pass", *lines[last:]]
             tried += 1
             if survives(f"lpgnet.{name}", "\n".join(mutant)):
                 alive += 1
-                print(f"survived: {name}.py:{first}: {lines[first - 1].strip()}", flush=True)
+                print(f"survived: {path.name}:{first}: {lines[first - 1].strip()}", flush=True)
     print(f"{tried} statements deleted, {alive} not noticed")
     return alive
 

@@ -20,9 +20,9 @@ from lpgnet.beyond.conversation import missing_turns, predict, sources, timeline
 from lpgnet.corpora.sound import RATE
 from lpgnet.experiments import experiment
 from lpgnet.features.encoders import encoder
-from lpgnet.model import LPGNet
 from lpgnet.runs import calibration, checkpoint, metrics, records, training
 from lpgnet.runs.dataset import Dataset
+from lpgnet.runs.packed import Packed
 from lpgnet.runs.plan import current_records, planned
 
 SEEN, TEST = "Ses01F_impro00", "Ses05F_impro00"
@@ -78,7 +78,7 @@ def lengths(units: list) -> list[int]:
 
 def test_a_checkpoint_gives_the_model_s_calibrated_probabilities(reader, folder, data):
     """Reference: the bare model on a dataset's own batch, its logits over the temperature."""
-    model = LPGNet(experiment("full", "quick").model, data.sizes, 4).eval()
+    model = Packed(experiment("full", "quick").model, data.sizes, 4).eval()
     kept = load_file(folder / "model.safetensors")
     model.load_state_dict({k.removeprefix("model."): v for k, v in kept.items() if k.startswith("model.")})
     units = data.units["test"]
@@ -196,6 +196,16 @@ def _other_kind(folder):
     (folder / "config.json").write_text(json.dumps(config))
 
 
+def _of_an_earlier_version(folder):
+    """As 0.1.0 named Eq. (2)'s weights."""
+    tensors = load_file(folder / "model.safetensors")
+    tensors = {n.replace("encode.text.", "encode.text.project."): t for n, t in tensors.items()}
+    save_file(tensors, folder / "model.safetensors")
+    config = json.loads((folder / "config.json").read_text())
+    config["trained"]["version"] = "0.0.1"
+    (folder / "config.json").write_text(json.dumps(config))
+
+
 def _a_pickle_instead(folder):
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
 
@@ -211,6 +221,7 @@ def _a_pickle_instead(folder):
         (_foreign, "is not of an LPGNet checkpoint: it lacks model, sizes"),
         (_no_json, "can't be read as JSON"),
         (_other_kind, "kind SDT: want LPGNet"),
+        (_of_an_earlier_version, "was saved by lpgnet 0.0.1.* make it anew with `python -m lpgnet"),
         (_a_pickle_instead, "it lacks model.safetensors, it holds"),
     ],
 )

@@ -20,8 +20,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from lpgnet.config import BiGRUConfig, RunConfig
 from lpgnet.experiments import experiment
 from lpgnet.machine.files import write_csv
-from lpgnet.model import Batch, Layout
 from lpgnet.places import Place
+from lpgnet.runs.packed import Batch, Layout
 from lpgnet.runs.training import MODELS
 from lpgnet.tables.scores import identity, pooled, seed_scores
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from lpgnet.config import BiGRUConfig, LinearConfig, SDTConfig
-from lpgnet.model import MODALITY, Batch, Dropout, Layout, Output, attention_weights, mix
+from lpgnet.model import MODALITY, Output, attention_weights
+from lpgnet.runs.packed import Batch, Dropout, Layout, mix
 
 
 class Linear(nn.Module):
@@ -151,7 +152,6 @@ class SDT(nn.Module):
             MODALITY[q]: self.merge[MODALITY[q]](torch.cat([gated[q + k] for k in "ta"], dim=-1))
             for q in "ta"
         }
-        final, alpha = mix(self.multimodal_gate, *fused.values())
-        text = alpha.mean(dim=-1)
+        final, weight = mix(self.multimodal_gate, fused)
         students = {m: head(fused[m]) for m, head in self.student.items()}
-        return Output(self.classify(final), students, dict(zip(fused, (text, 1 - text), strict=True)))
+        return Output(self.classify(final), students, weight)

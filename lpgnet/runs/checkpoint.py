@@ -19,11 +19,12 @@ from lpgnet import __version__
 from lpgnet.config import MODALITIES, LPGNetConfig
 from lpgnet.features.loading import first_line, holdings, read_json, refuse_misfit
 from lpgnet.machine.files import whole_folder
-from lpgnet.model import Batch, Layout, LPGNet
+from lpgnet.model import LPGNet
 from lpgnet.places import Place
 from lpgnet.runs import records
 from lpgnet.runs.dataset import Dataset, Scaler
 from lpgnet.runs.model_card import card, origin
+from lpgnet.runs.packed import Layout
 from lpgnet.runs.plan import Job, planned
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -70,10 +71,10 @@ class Reader(nn.Module, PyTorchModelHubMixin, library_name="lpgnet", tags=["emot
         if got != {m: (turns, size) for m, size in self.sizes.items()} or not turns:
             raise ValueError(f"rows are {got}: want (N, F) with F {self.sizes}, N the same and at least 1")
         layout = Layout(torch.tensor(lengths or [turns]))
-        seen = {m: self._prepared(m, x) for m, x in rows.items()}
-        nobody = torch.zeros(turns, dtype=torch.long)
-        output = self.model(Batch(seen, dict.fromkeys(seen, layout), nobody, nobody - 1))
-        return (output.logits / self.temperature).softmax(-1), output.modality_weight
+        seen = {m: layout.pad(self._prepared(m, x)) for m, x in rows.items()}
+        output = self.model(seen, dict.fromkeys(seen, layout.valid))
+        weight = {m: x[layout.valid] for m, x in output.modality_weight.items()}
+        return (output.logits[layout.valid] / self.temperature).softmax(-1), weight
 
     def _prepared(self, modality: str, rows: Tensor) -> Tensor:
         scaler = Scaler(self.get_buffer(f"mean_{modality}"), self.get_buffer(f"scale_{modality}"))
@@ -112,7 +113,7 @@ class Reader(nn.Module, PyTorchModelHubMixin, library_name="lpgnet", tags=["emot
             options |= {"local_files_only": local_files_only, "token": token}
             path = Path(hf_hub_download(model_id, WEIGHTS, **options))
         reader = _built(path.with_name(CONFIG), config)
-        reader.load_state_dict(_tensors(path, reader.state_dict()))
+        reader.load_state_dict(_tensors(path, reader))
         return reader
 
     def generate_model_card(self, *args, **kwargs) -> ModelCard:
@@ -219,8 +220,9 @@ def _built(path: Path, config: dict) -> Reader:
         ) from None
 
 
-def _tensors(path: Path, wanted: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights of a file, all that are wanted, as they were written."""
+def _tensors(path: Path, reader: Reader) -> dict[str, Tensor]:
+    """The weights of a file, all that the reader wants, as they were written."""
+    wanted, version = reader.state_dict(), reader.trained.get("version")
     try:
         with safe_open(path, "pt") as file:
             found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
@@ -228,6 +230,11 @@ def _tensors(path: Path, wanted: dict[str, Tensor]) -> dict[str, Tensor]:
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is no safetensors file, or a damaged one ({first_line(error)})") from None
     shapes = {name: (found[name].shape, t.shape) for name, t in wanted.items() if name in found}
+    if version != __version__ and found.keys() != wanted.keys():
+        raise ValueError(
+            f"{path} was saved by lpgnet {version}, whose weights have other names than {__version__}'s: "
+            "make it anew with `python -m lpgnet reproduce --only 01,08` and the options of its corpus"
+        )
     refuse_misfit(
         path, wanted.keys() - found, {n: s for n, s in shapes.items() if s[0] != s[1]}, found.keys() - wanted
     )

@@ -12,7 +12,7 @@ from lpgnet.corpora.table import utterances
 from lpgnet.features.store import Features
 from lpgnet.labels import Fold, labelled, rule
 from lpgnet.losses import UNSCORED
-from lpgnet.model import Batch, Layout
+from lpgnet.runs.packed import Batch, Layout
 
 FLAT = 1e-6  # a column whose deviation is below this part of its size carries nothing
 

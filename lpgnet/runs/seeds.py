@@ -4,6 +4,8 @@ S: the number of seeds; other letters as in `lpgnet.model`.  A stacked tensor ha
 own batch and its own dropout masks, so what it gives doesn't depend on who is beside it.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
@@ -11,7 +13,8 @@ from torch.nn.functional import pad
 
 from lpgnet import losses
 from lpgnet.config import BiGRUConfig, LossConfig, LPGNetConfig, RunConfig
-from lpgnet.model import BLOCK, Batch, Dropout, Layout, Output
+from lpgnet.model import Output
+from lpgnet.runs.packed import BLOCK, Batch, Dropout, Layout
 
 LAYOUT = ("lengths", "valid", "sequence", "place")
 
@@ -75,15 +78,16 @@ class Seeds:
         self.model.eval()
         state = self.parameters | self.buffers
 
-        def one(state: dict[str, Tensor], data: Batch | dict) -> tuple:
+        def one(state: dict[str, Tensor], data: Batch | dict) -> Output:
             batch, output = self._output(state, data)
-            output = output if batch.asked is None else output.at(batch.asked)
-            return output.logits, output.students, output.modality_weight
+            return output if batch.asked is None else _each(lambda x: x[batch.asked], output)
 
         if self.count > 1:
             pieces = [vmap(one, in_dims=(0, None))(state, _tensors(batch)) for batch in batches]
-            return [joined([_seed(piece, s) for piece in pieces]) for s in range(self.count)]
-        return [joined([Output(*one(state, batch)) for batch in batches])]
+            return [
+                joined([_each(lambda x, s=s: x[s], piece) for piece in pieces]) for s in range(self.count)
+            ]
+        return [joined([one(state, batch) for batch in batches])]
 
     def weights(self, seed: int) -> dict[str, Tensor]:
         """A copy of one seed's state dict, on the CPU.  seed: its place among the S."""
@@ -95,7 +99,7 @@ class Seeds:
         batch = data if isinstance(data, Batch) else _batch(data)
         with torch.autocast(batch.labels.device.type, torch.bfloat16, enabled=self.mixed):
             output = functional_call(self.model, state, (batch,))
-        return batch, _full(output) if self.mixed else output
+        return batch, _each(Tensor.float, output) if self.mixed else output
 
     def _masks(self, batches: list[Batch], generators: list[torch.Generator]) -> dict[str, Tensor]:
         drops = {f"{n}.mask": m for n, m in self.model.named_modules() if isinstance(m, Dropout) and m.p}
@@ -154,12 +158,7 @@ def _batch(tensors: dict) -> Batch:
     return Batch(rows, dict.fromkeys(rows, layout), tensors["speaker"], tensors["labels"])
 
 
-def _seed(piece: tuple, s: int) -> Output:
-    logits, *rest = piece
-    return Output(logits[s], *({m: x[s] for m, x in part.items()} for part in rest))
-
-
-def _full(output: Output) -> Output:
-    """In single precision, as the loss and the records want it."""
-    students = {m: x.float() for m, x in output.students.items()}
-    return Output(output.logits.float(), students, {m: x.float() for m, x in output.modality_weight.items()})
+def _each(change: Callable[[Tensor], Tensor], output: Output) -> Output:
+    """Every tensor of an output, changed."""
+    parts = ({m: change(x) for m, x in part.items()} for part in output[1:])
+    return Output(change(output.logits), *parts)

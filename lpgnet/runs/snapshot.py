@@ -3,12 +3,13 @@
 import numpy as np
 import torch
 
-from lpgnet.model import MODALITY, LPGNet, attention_weights
+from lpgnet.model import MODALITY, attention_weights
 from lpgnet.runs.dataset import Dataset
+from lpgnet.runs.packed import Batch, Packed
 
 
 @torch.no_grad()
-def inside(model: LPGNet, data: Dataset) -> dict[str, np.ndarray]:
+def snapshot(model: Packed, data: Dataset) -> dict[str, np.ndarray]:
     """Arrays for figures, of a model at utterance level.
 
     fused (N, d): F_final of Eq. (14) for each test utterance, with `ids` and `labels` ("" unscored).
@@ -17,11 +18,14 @@ def inside(model: LPGNet, data: Dataset) -> dict[str, np.ndarray]:
     """
     model.eval()
     units = data.units["test"]
-    fused = model.merge_branches(model.interact(batch := data.batch(units)), batch.layouts)[0]
+    read = []  # what Eq. (15) reads
+    hook = model.classify.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
+    model(data.batch(units))
+    hook.remove()
     unit = sorted(units, key=len)[len(units) // 2]
     every, some = (data.table.iloc[rows.numpy()] for rows in (torch.cat(units), unit))
     arrays = {
-        "fused": model.fuse(fused)[0].cpu().numpy(),
+        "fused": read[0].cpu().numpy(),
         "ids": every["id"],
         "labels": every["label"].fillna(""),
         "dialogue": some["dialogue"].iloc[0],
@@ -33,13 +37,12 @@ def inside(model: LPGNet, data: Dataset) -> dict[str, np.ndarray]:
     return arrays | words | maps
 
 
-def _attention(model: LPGNet, batch) -> dict[str, np.ndarray]:
+def _attention(model: Packed, batch: Batch) -> dict[str, np.ndarray]:
     """The weights of each path in one dialogue, (U, U)."""
-    x = {m: encode(batch.rows[m], batch.layouts[m]) for m, encode in model.encode.items()}
-    maps = {}
-    for path, attend in model.attend.items():
+    x, maps = {m: model.encoded(m, batch.rows[m], batch.layouts[m]) for m in model.encode}, {}
+    for path in model.config.paths:
         query, key = (x[MODALITY[letter]] for letter in path)
-        if attend.maps:
-            query, key = attend.maps[0](query), attend.maps[1](key)
+        if model.maps:
+            query, key = model.maps[path][0](query), model.maps[path][1](key)
         maps[path] = attention_weights(query, key).cpu().numpy()
     return maps

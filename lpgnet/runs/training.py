@@ -26,17 +26,18 @@ from lpgnet.corpora.table import utterances
 from lpgnet.labels import folds, manifest
 from lpgnet.machine.files import whole
 from lpgnet.machine.workers import device_named, spread
-from lpgnet.model import Batch, LPGNet, Output
+from lpgnet.model import Output
 from lpgnet.places import Place
 from lpgnet.runs import baselines, checkpoint, metrics, records
 from lpgnet.runs.calibration import temperature
 from lpgnet.runs.dataset import Dataset
+from lpgnet.runs.packed import Batch, Packed
 from lpgnet.runs.plan import Job, current_records, describe, done, planned, possible
 from lpgnet.runs.seeds import Seeds, stackable
-from lpgnet.runs.snapshot import inside
+from lpgnet.runs.snapshot import snapshot
 
 MODELS = {
-    LPGNetConfig: LPGNet,
+    LPGNetConfig: Packed,
     LinearConfig: baselines.Linear,
     BiGRUConfig: baselines.BiGRU,
     SDTConfig: baselines.SDT,
@@ -255,7 +256,7 @@ def keep(place: Place, job: Job, dataset: Dataset, fitted: Fit, data: dict) -> N
         model = build(job.run, dataset).to(dataset.labels.device)
         model.load_state_dict(fitted.best["weights"])
         with whole(folder.with_suffix(".npz")) as part, part.open("wb") as file:
-            np.savez_compressed(file, **inside(model, dataset))
+            np.savez_compressed(file, **snapshot(model, dataset))
 
 
 def _record(job: Job, dataset: Dataset, fitted: Fit, data: dict, made: dict) -> records.Record:

@@ -8,10 +8,9 @@ import torch
 from test_training import dataset, dataset_of, fit, tiny
 from torch.testing import assert_close
 
-from lpgnet import model
 from lpgnet.experiments import EXPERIMENTS
-from lpgnet.model import BLOCK, Batch, Dropout, Layout
-from lpgnet.runs import records, training
+from lpgnet.runs import packed, records, training
+from lpgnet.runs.packed import BLOCK, Batch, Dropout, Layout
 from lpgnet.runs.plan import describe, planned
 from lpgnet.runs.seeds import Seeds, stackable, stacked
 
@@ -99,7 +98,7 @@ def test_cutting_a_batch_into_pieces_changes_no_loss_and_no_gradient(monkeypatch
     """Eleven dialogues by themselves, padded two at a time, or all at once, with the same dropout masks."""
     made = []
     for size in (1, 2, 100):
-        monkeypatch.setitem(model.PIECE, "cpu", size)
+        monkeypatch.setitem(packed.PIECE, "cpu", size)
         torch.manual_seed(0)
         batch = batch_of(list(range(1, 12)))
         run = dropped(name)
@@ -113,7 +112,7 @@ def test_cutting_a_batch_into_pieces_changes_no_loss_and_no_gradient(monkeypatch
 
 
 def test_a_piece_is_padded_to_its_own_longest(monkeypatch):
-    monkeypatch.setitem(model.PIECE, "cpu", 8)
+    monkeypatch.setitem(packed.PIECE, "cpu", 8)
     layout = Layout(torch.tensor([1, 2, 1, 3, 2, 2, 1, 1, 9, 4]))
     assert [tuple(piece.valid.shape) for piece in layout.pieces] == [(8, 3), (2, 9)]
     rows = torch.arange(26.0)[:, None]
