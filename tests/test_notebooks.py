@@ -61,7 +61,7 @@ def test_parameters_are_literals_that_a_notebook_may_be_told(notebook):
 
 def test_every_experiment_is_run_by_some_notebook():
     """07 runs every reading and context of `experiments`."""
-    named = {e for path in SOURCES for e in reproduce.declared(path.stem).get("EXPERIMENTS", [])}
+    named = {e for path in SOURCES for e in places.parameters(reproduce.declared(path.stem)).experiments}
     assert named | {a.experiment for a in (*READINGS, *CONTEXTS)} == set(EXPERIMENTS)
 
 

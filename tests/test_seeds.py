@@ -50,7 +50,7 @@ def test_a_seed_gives_the_same_alone_and_beside_others(here, name):
 def test_unscored_turns_and_neighbours_stay_the_same_beside_others(here):
     """R19's unlabelled turns, R1's kernel of 3, R2's projections."""
     run = dropped("full", kernel=3, projections=True)
-    data = dataset(here, context="all")
+    data = dataset(here, unlabelled="kept")
     assert_same(fit(run, data, 2), training.fit(run, data, [4, 2])[1])
 
 

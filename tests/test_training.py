@@ -75,7 +75,7 @@ def test_rows_are_the_table_s_in_order_of_speech(here):
 
 
 def test_readings_r19_and_r27_change_the_sequence(here):
-    everyone = dataset(here, context="all")
+    everyone = dataset(here, unlabelled="kept")
     assert len(everyone.table) == len(made_table()) and (everyone.labels == -1).any()
     upside_down = dataset(here, order="transcript")
     unit = upside_down.units["train"][0].numpy()

@@ -110,7 +110,7 @@ class Dataset:
         table = utterances(folder)
         self.classes = rule(table, protocol).classes
         table = table.assign(label=labelled(table, protocol))
-        if config.context == "labelled":  # Reading R19
+        if config.unlabelled == "dropped":  # Reading R19
             table = table[table["label"].notna()]
         if config.order == "transcript":  # Reading R27: the table itself is in order of time
             table = table.sort_values(["session", "dialogue", "line"])
