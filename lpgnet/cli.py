@@ -219,7 +219,7 @@ def predict(
     encoders = {"text": which["TEXT"], "audio": which["AUDIO"]}
     left_out = [modality.value for modality in without or ()]
     asked = {"folder": folder, "dialogue": dialogue, "root": root, "checkpoint": checkpoint}
-    typer.echo(predictor.told(here, asked, left_out, encoders, sure, out))
+    typer.echo(predictor.predict_and_write(here, asked, left_out, encoders, sure, out))
 
 
 @app.command("import")
@@ -243,7 +243,7 @@ def import_(
     from lpgnet.beyond.exchange import commands
 
     given = (path and path.expanduser() for path in (text, audio))
-    typer.echo(commands.bring_in(file.expanduser(), name, *given))
+    typer.echo(commands.import_file(file.expanduser(), name, *given))
 
 
 @app.command()
@@ -259,7 +259,7 @@ def export(
     from lpgnet.beyond.exchange import commands
 
     here = _place(which)
-    typer.echo("\n".join(map(str, commands.take_out(here, form.value, out.expanduser()))))
+    typer.echo("\n".join(map(str, commands.export_place(here, form.value, out.expanduser()))))
 
 
 @labels_.command()
@@ -274,7 +274,7 @@ def diff(
     """Which utterances two label sets do not share, and which they label otherwise."""
     from lpgnet.beyond.exchange import commands
 
-    typer.echo(commands.label_sets(a, b, corpus, root and root.expanduser()))
+    typer.echo(commands.compare_labels(a, b, corpus, root and root.expanduser()))
 
 
 @corpus.command()

@@ -38,7 +38,7 @@ def about(name: str) -> dict:
     return {"reads": [], "writes": [], "asked": False, "needs": None} | _source(name)["metadata"]["lpgnet"]
 
 
-def chosen(only: str | None) -> list[str]:
+def selected(only: str | None) -> list[str]:
     """ "02,03" -> the notebooks with these numbers, in order; None: all that need not be asked for."""
     if only is None:
         return [name for name in NOTEBOOKS if not about(name)["asked"]]
@@ -82,16 +82,16 @@ def outputs(name: str, asked: Parameters) -> bool:
     """Whether everything is there that a notebook writes, besides its own copy."""
     place = asked.place
     there = {
-        "features": lambda: extracted(place),
-        "records": lambda: recorded(place, asked),
+        "features": lambda: has_features(place),
+        "records": lambda: has_records(place, asked),
         "tables": lambda: all((place.tables / f"table{n}.csv").exists() for n in range(1, 8)),
     }
     return all(there.get(what, (place.results / what).exists)() for what in about(name)["writes"])
 
 
-def recorded(place: Place, asked: Parameters) -> bool:
+def has_records(place: Place, asked: Parameters) -> bool:
     """Whether every run of some experiments that the corpus allows has its record."""
-    if not extracted(place):
+    if not has_features(place):
         return False
     data = describe(place)
     names, _ = possible(data, asked.experiments, asked.SETTINGS)
@@ -100,7 +100,7 @@ def recorded(place: Place, asked: Parameters) -> bool:
     return all(done(job) for job in planned(place, data, names, asked.SEEDS, asked.SETTINGS))
 
 
-def extracted(place: Place) -> bool:
+def has_features(place: Place) -> bool:
     """Whether every set of features that a place reads is whole."""
     from lpgnet.features import store
 
@@ -223,13 +223,13 @@ def reproduce(asked: Parameters, only: str | None = None) -> None:
     from lpgnet.beyond.report import page
     from lpgnet.features.encoders import encoder as made
 
-    place, names = asked.place, chosen(only)
+    place, names = asked.place, selected(only)
     extracting = any("features" in about(name)["writes"] for name in names)
     if asked.CORPUS in ("iemocap", "meld") and asked.ROOT is None and extracting:
         raise ValueError(f"corpus {asked.CORPUS!r} needs the folder of its release: --root DIR")
     if asked.ROOT is not None and not Path(asked.ROOT).is_dir():
         raise ValueError(f"--root {asked.ROOT}: no such folder; give that of the release")
-    if extracting and asked.CORPUS in CORPORA and not extracted(place):
+    if extracting and asked.CORPUS in CORPORA and not has_features(place):
         made("text", place.text)  # a missing folder or a wrong name stops here, before hours of work
         if asked.CORPUS != "meld":  # which may come without clips
             made("audio", place.audio)
@@ -261,11 +261,11 @@ def allowed(name: str, place: Place) -> bool:
 def forecast(asked: Parameters, only: str | None = None) -> str:
     """What `reproduce` would still run: runs, hours and disk, without running anything."""
     place = asked.place
-    named = dict.fromkeys(e for name in chosen(only) for e in parameters(declared(name)).experiments)
+    named = dict.fromkeys(e for name in selected(only) for e in parameters(declared(name)).experiments)
     listed = [e for e in named if place.finetuned or EXPERIMENTS[e].data.text is None]
     todo = dict.fromkeys(listed, asked.SEEDS * (5 if place.split == "loso" else 1))
     measured: dict[str, float] = {}
-    if extracted(place):
+    if has_features(place):
         data = describe(place)
         names, _ = possible(data, list(todo))
         todo = {name: todo[name] for name in names}

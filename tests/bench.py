@@ -82,9 +82,9 @@ def base_checkpoint(folder: Path) -> None:
     import omegaconf
     from test_speech import CONF, write_config
 
-    from lpgnet.features.loading import undisturbed
+    from lpgnet.features.loading import without_side_effects
 
-    with undisturbed():
+    with without_side_effects():
         from funasr.models.emotion2vec.model import Emotion2vec
     conf = copy.deepcopy(CONF)
     conf |= {"depth": 8, "embed_dim": 768, "num_heads": 12, "mlp_ratio": 4.0}

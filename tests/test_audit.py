@@ -715,7 +715,7 @@ def fits_of(place) -> pd.DataFrame:
     return pd.DataFrame([dataclasses.astuple(f) for f in found], columns=data_audit.COLUMNS)
 
 
-FIT = extract.Fit("quick", "majority-4", "session5", "tenth")
+FIT = extract.FoldFit("quick", "majority-4", "session5", "tenth")
 
 
 def test_a_fit_to_its_own_fold_is_recognised(fitted):
@@ -746,14 +746,14 @@ def test_a_fit_that_saw_more_is_found_and_named(fitted, monkeypatch, parts, says
         return table.assign(label=labels.labelled(table, fit.labels))[rows][["id", "text", "label"]]
 
     monkeypatch.setattr(extract, "training_part", leaky)
-    extract.finetuned(fitted, [FIT], 1)
+    extract.extract_finetuned(fitted, [FIT], 1)
     assert says in told(fits_of(fitted), "fit quick/majority-4/session5/tenth")
     assert set(fits_of(fitted)["severity"]) == {"fault", "ok"}  # the other fit is as it was
 
 
 def test_a_fit_used_for_another_fold_is_found_and_named(fitted):
     loso = dataclasses.replace(fitted, split="loso")
-    extract.finetuned(loso, [dataclasses.replace(FIT, fold="session2")], 1)
+    extract.extract_finetuned(loso, [dataclasses.replace(FIT, fold="session2")], 1)
     sets = store.read_index(fitted.features)["sets"]
     assert set(fits_of(fitted)["severity"]) == {"ok"}
     other = sets["text/tiny-bert/quick/majority-4/session2/tenth"]
@@ -764,7 +764,7 @@ def test_a_fit_used_for_another_fold_is_found_and_named(fitted):
 
 def test_a_cross_fitted_set_is_made_again_from_its_groups(fitted, monkeypatch):
     key = "text/tiny-bert/quick/majority-4/session5/tenth/crossfitted"
-    crossfit.crossfitted(fitted, [FIT], 1)
+    crossfit.extract_crossfitted(fitted, [FIT], 1)
     check = key.replace("text/tiny-bert/", "fit ")
     found = fits_of(fitted).set_index("check").loc[check]
     assert found["severity"] == "ok" and "each of 4 groups was read by an encoder" in found["finding"]
@@ -776,7 +776,7 @@ def test_a_cross_fitted_set_is_made_again_from_its_groups(fitted, monkeypatch):
             for s in (1, 2, 3, 4)
         }
         leaky.setattr(crossfit, "parts_of", lambda *_: whole)
-        crossfit.crossfitted(fitted, [FIT], 1)
+        crossfit.extract_crossfitted(fitted, [FIT], 1)
     assert "not read by encoders fitted without it" in told(fits_of(fitted), check)
 
 

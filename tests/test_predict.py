@@ -232,38 +232,38 @@ def test_a_damaged_or_foreign_checkpoint_is_one_clear_error(copy, damage, says):
 
 
 def test_the_checkpoint_is_chosen_by_what_is_missing_and_what_it_has_seen(place, folder):
-    assert checkpoint.chosen(place, TEST) == folder
+    assert checkpoint.choose_checkpoint(place, TEST) == folder
     assert folder.name.startswith("0-")
-    assert checkpoint.chosen(place, TEST, lacking=True).parent.name == "full_moddrop"
+    assert checkpoint.choose_checkpoint(place, TEST, lacking=True).parent.name == "full_moddrop"
 
 
 def test_a_fold_that_has_not_seen_the_dialogue_comes_first_and_a_stale_one_never(place, folder, monkeypatch):
-    second = checkpoint.current(place, "full")[1]
-    assert [p.name[0] for p in checkpoint.current(place, "full")] == ["0", "1"]
+    second = checkpoint.current_checkpoints(place, "full")[1]
+    assert [p.name[0] for p in checkpoint.current_checkpoints(place, "full")] == ["0", "1"]
     shutil.copytree(folder, stale := folder.with_name("0-00000000"))
-    assert stale not in checkpoint.current(place, "full")
+    assert stale not in checkpoint.current_checkpoints(place, "full")
     shutil.rmtree(stale)
     about = {
         folder / "config.json": {"dialogues": {"train": [TEST]}, "fold": "session5", "seed": 0},
         second / "config.json": {"dialogues": {"train": [SEEN]}, "fold": "session1", "seed": 1},
     }
     monkeypatch.setattr(checkpoint, "read_json", lambda path: {"trained": about[path]})
-    assert checkpoint.chosen(place, TEST) == second
-    assert checkpoint.chosen(place, SEEN) == folder
+    assert checkpoint.choose_checkpoint(place, TEST) == second
+    assert checkpoint.choose_checkpoint(place, SEEN) == folder
 
 
 def test_no_checkpoint_says_what_to_run(here):
     with pytest.raises(FileNotFoundError, match="run notebook 08, or give --checkpoint"):
-        checkpoint.chosen(here)
+        checkpoint.choose_checkpoint(here)
 
 
 # Prediction from a store
 
 
 def test_a_dialogue_of_the_store_is_predicted_turn_by_turn(place, reader):
-    got, talk = predict.meet(place, dialogue=TEST)
+    got, talk = predict.open_conversation(place, dialogue=TEST)
     rows = predict.vectors(got, talk)
-    turns = predict.predicted(got, talk, rows)
+    turns = predict.turn_predictions(got, talk, rows)
     p = reader(rows)[0].double().numpy()
     assert (
         turns["turn"].tolist() == list(range(1, 8)) and turns["has_text"].all() and turns["has_audio"].all()
@@ -281,9 +281,9 @@ def test_entropy_by_hand():
 
 
 def test_growing_is_the_prediction_of_each_prefix(place, reader):
-    rows = predict.vectors(reader, predict.meet(place, dialogue=TEST)[1])
+    rows = predict.vectors(reader, predict.open_conversation(place, dialogue=TEST)[1])
     rows["text"][1] = torch.nan
-    grown = predict.growing(reader, rows)
+    grown = predict.by_turns_known(reader, rows)
     assert grown.shape == (7, 7, 4)
     for i in range(7):
         prefix, _ = reader({m: x[: i + 1] for m, x in rows.items()})
@@ -294,7 +294,7 @@ def test_growing_is_the_prediction_of_each_prefix(place, reader):
 def test_a_dialogue_that_the_model_has_seen_is_said(place, reader):
     for dialogue, said in ((SEEN, True), (TEST, False)):
         talk = sources.read(place, reader.encoders, dialogue=dialogue)
-        turns = predict.predicted(reader, talk, predict.vectors(reader, talk))
+        turns = predict.turn_predictions(reader, talk, predict.vectors(reader, talk))
         notes = " ".join(predict.notes(reader, talk, turns))
         assert ("The model has seen this dialogue" in notes) == said
         assert "says nothing about emotion" in notes
@@ -433,11 +433,16 @@ def test_which_folder_is_none(own):
 def test_turns_without_text_or_audio_are_predicted(own, hearer):
     talk = sources.from_folder(own)
     rows = predict.vectors(hearer, talk)
-    turns = predict.predicted(hearer, talk, rows)
+    turns = predict.turn_predictions(hearer, talk, rows)
     assert turns["has_text"].tolist() == [True, True, False, False]
     assert turns["has_audio"].tolist() == [True, False, True, False]
     assert turns["abstain"].tolist()[3]  # nothing is known of it
-    assert predict.predicted(hearer, talk, rows, sure=0.0)["abstain"].tolist() == [False, False, False, True]
+    assert predict.turn_predictions(hearer, talk, rows, sure=0.0)["abstain"].tolist() == [
+        False,
+        False,
+        False,
+        True,
+    ]
     assert np.isfinite(turns.filter(like="p_").to_numpy()).all()
     assert "text of 2 of 4 turns, audio of 2 of 4 turns" in " ".join(predict.notes(hearer, talk, turns))
 
@@ -467,11 +472,11 @@ def test_a_whole_modality_may_be_missing(own, hearer, kept):
     (own / "transcript.csv").write_text(lines[kept])
     talk = sources.from_folder(own)
     rows = predict.vectors(hearer, talk)
-    turns = predict.predicted(hearer, talk, rows)
+    turns = predict.turn_predictions(hearer, talk, rows)
     assert turns["has_audio"].all() == (kept == "wav") and turns["has_text"].any() == (kept == "text")
     gone = {"wav": ["audio"], "text": ["text"]}[kept]
     with pytest.raises(ValueError, match="neither text nor audio left in any turn"):
-        predict.predicted(hearer, talk, predict.hidden(rows, gone))
+        predict.turn_predictions(hearer, talk, predict.masked(rows, gone))
 
 
 def test_an_encoder_of_another_version_is_refused(own, hearer):
@@ -509,7 +514,7 @@ def test_a_text_encoder_fitted_to_a_fold_is_found_by_its_weights(tiny_bert, tmp_
 def test_the_player_has_a_sound_where_there_is_a_clip(own, hearer):
     talk = sources.from_folder(own)
     rows = predict.vectors(hearer, talk)
-    page = widgets.clips(talk, predict.predicted(hearer, talk, rows)).data
+    page = widgets.clips(talk, predict.turn_predictions(hearer, talk, rows)).data
     assert page.count("<audio") == 2 and page.count("<tr>") == 5 and "The house is old" in page
 
 
@@ -578,7 +583,7 @@ def test_at_no_loss_the_confusion_is_the_record_s(place, data):
 
 def test_all_lost_is_the_other_modality_alone(reader, data):
     units = data.units["test"]
-    rows = predict.hidden(vectors(data, units), ["audio"])
+    rows = predict.masked(vectors(data, units), ["audio"])
     got = reader(rows, lengths(units))[0].argmax(-1).numpy()
     gold = data.labels[torch.cat(units)].numpy()
     found = missing_turns.confusion(reader, data, "audio", 1.0)
@@ -588,11 +593,15 @@ def test_all_lost_is_the_other_modality_alone(reader, data):
 def test_lost_turns_are_nested_and_depend_on_the_dialogue_alone():
     before = np.zeros(40, bool)
     for rate in missing_turns.RATES:
-        now = missing_turns.lost(TEST, 40, rate)
+        now = missing_turns.lost_turns(TEST, 40, rate)
         assert now.sum() == round(rate * 40) and (now | ~before).all()
         before = now
-    assert missing_turns.lost(TEST, 40, 0.5).tolist() == missing_turns.lost(TEST, 40, 0.5).tolist()
-    assert missing_turns.lost(TEST, 40, 0.5).tolist() != missing_turns.lost(SEEN, 40, 0.5).tolist()
+    assert (
+        missing_turns.lost_turns(TEST, 40, 0.5).tolist() == missing_turns.lost_turns(TEST, 40, 0.5).tolist()
+    )
+    assert (
+        missing_turns.lost_turns(TEST, 40, 0.5).tolist() != missing_turns.lost_turns(SEEN, 40, 0.5).tolist()
+    )
 
 
 def test_the_table_has_every_rate_and_its_first_line_is_the_tables_score(place, tmp_path):
@@ -627,7 +636,7 @@ def test_a_run_without_a_checkpoint_is_named(place, tmp_path):
 
 def test_the_timeline_marks_what_is_missing_and_what_is_not_sure(own, hearer):
     talk = sources.from_folder(own)
-    turns = predict.predicted(hearer, talk, predict.vectors(hearer, talk), sure=1.0)
+    turns = predict.turn_predictions(hearer, talk, predict.vectors(hearer, talk), sure=1.0)
     figure = timeline.timeline(turns, "talk", "Trained on the simulated corpus")
     marks = {line.get_label(): line.get_xdata() for axis in figure.axes for line in axis.lines}
     assert list(marks["abstains"]) == [1, 2, 3, 4] and "missing here" in marks

@@ -13,6 +13,7 @@ from test_tables import DATA, WITHOUT_TORCH, fake_data
 from lpgnet import experiments
 from lpgnet.beyond.readings import alternatives, figures
 from lpgnet.beyond.readings.alternatives import COUNTED, NEVER
+from lpgnet.beyond.readings.crossfit import GROUPS
 from lpgnet.config import ROOT
 from lpgnet.experiments import READINGS
 from lpgnet.runs.metrics import scores
@@ -214,7 +215,7 @@ def test_verdicts(change, want):
 
 def test_every_reading_and_context_is_named():
     """Each with its default; what feeds no table is there through them alone."""
-    named = set(alternatives.names())
+    named = set(experiments.GROUPS["readings"])
     beyond = set(experiments.EXPERIMENTS) - set(experiments.TABLED) - {"full_moddrop"}
     assert beyond <= named and {"full", "sdt", "frame", "no_gates", "full_6", "linear"} <= named
 

@@ -12,7 +12,7 @@ from lpgnet.experiments import EXPERIMENTS
 from lpgnet.runs import packed, records, training
 from lpgnet.runs.packed import BLOCK, Batch, Dropout, Layout
 from lpgnet.runs.plan import describe, planned
-from lpgnet.runs.seeds import Seeds, stackable, stacked
+from lpgnet.runs.seeds import Seeds, stack_batches, stackable
 
 TOGETHER = {"rtol": 2e-4, "atol": 2e-5}  # rounding, after a few steps of Adam
 
@@ -86,7 +86,7 @@ def batch_of(lengths):
 
 def test_stacked_batches_by_hand():
     """Lengths (1, 3) and (2, 1): the second seed's row of filling stands nowhere and is not scored."""
-    made = stacked([batch_of([1, 3]), batch_of([2, 1])])
+    made = stack_batches([batch_of([1, 3]), batch_of([2, 1])])
     assert made["layout"]["place"].tolist() == [[0, 3, 4, 5], [0, 1, 3, 6]]
     assert made["layout"]["valid"].shape == (2, 2, 3)
     assert made["labels"].tolist() == [[0, 0, 0, 0], [0, 0, 0, -1]]

@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 
 from lpgnet.features import hub, speech
 from lpgnet.features.emotion2vec import Emotion2vec, layers
-from lpgnet.features.loading import undisturbed
+from lpgnet.features.loading import without_side_effects
 from lpgnet.features.speech import EGeMAPS, SpeechModel
 
 AUDIO = {
@@ -205,16 +205,16 @@ def test_a_gpu_keeps_its_random_state(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: ["state"])
     monkeypatch.setattr(torch.cuda, "set_rng_state_all", lambda states: calls.append(states))
     monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: calls.append(seed))
-    with undisturbed():
+    with without_side_effects():
         pass
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
-    with undisturbed():
+    with without_side_effects():
         pass
     assert calls == [["state"], torch.initial_seed()]
 
 
 def disturb():
-    with undisturbed():
+    with without_side_effects():
         random.random(), torch.rand(1), np.random.rand()  # noqa: NPY002
         os.environ["LEFT_BEHIND"] = "1"
         warnings.simplefilter("ignore", UserWarning)

@@ -58,7 +58,7 @@ def test_a_second_call_makes_only_what_is_missing(corpus, monkeypatch):
     table, root, here = corpus
     made = []
     pieces = lambda what, work, jobs: [made.append(what) or f(*a, **k) for f, a, k in work]  # noqa: E731
-    monkeypatch.setattr(extract, "spread", pieces)
+    monkeypatch.setattr(extract, "run_parallel", pieces)
     index = extract.extract(here, table, root, jobs=1)
     assert len(made) == 6
     first = {p: p.read_bytes() for p in here.features.glob("*/*.safetensors")}
@@ -146,7 +146,7 @@ def test_a_flipped_bit_in_a_shard_is_found_before_it_is_read(tmp_path, name):
 
 # Fine-tuning (Reading R18)
 
-FIT = extract.Fit("quick", "majority-4", "session5", "tenth")
+FIT = extract.FoldFit("quick", "majority-4", "session5", "tenth")
 QUICKLY = FineTuneConfig(lr=1e-2, epochs=2, batch=7)
 
 
@@ -237,7 +237,7 @@ def cross_fitted(output, tiny_bert, table):
     """A place whose store has the fold's own fit and the cross-fitted set."""
     place = dataclasses.replace(places.place(), output=output, text=str(tiny_bert), finetuned=True)
     extract.extract(place, table.assign(wav=""), output, jobs=2)
-    crossfit.crossfitted(place, [FIT], jobs=2)
+    crossfit.extract_crossfitted(place, [FIT], jobs=2)
     return place
 
 
@@ -310,7 +310,7 @@ def test_cross_fitting_goes_on_where_it_was(crossed):
     last = max(weights, key=lambda p: p.stat().st_mtime_ns)  # of a group, not the fold's own
     shards[1].unlink()
     shutil.rmtree(last.parent)
-    crossfit.crossfitted(crossed, [FIT], jobs=1)
+    crossfit.extract_crossfitted(crossed, [FIT], jobs=1)
     assert store.read_index(crossed.features) == index
     assert {p: p.read_bytes() for p in kept} == {p: content for p, (content, _) in kept.items()}
     touched = {p for p, (_, when) in kept.items() if p.stat().st_mtime_ns != when}
@@ -338,7 +338,7 @@ def test_cross_fitting_wants_the_fold_s_own_fit(crossed):
     del index["sets"][f"text/tiny-bert/{FIT.key}"]
     write_json(crossed.features / "index.json", index)
     with pytest.raises(LookupError, match="to cross-fit beside: run notebook 01"):
-        crossfit.crossfitted(crossed, [FIT], jobs=1)
+        crossfit.extract_crossfitted(crossed, [FIT], jobs=1)
 
 
 def test_readings_that_train_on_other_parts_get_fits_of_their_own(crossed):

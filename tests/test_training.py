@@ -17,7 +17,7 @@ from lpgnet.features.store import SHARD, read_index
 from lpgnet.labels import folds, manifest
 from lpgnet.machine.workers import device_named
 from lpgnet.runs import metrics, training
-from lpgnet.runs.dataset import Dataset, Scaler, reach
+from lpgnet.runs.dataset import Dataset, Scaler, context_windows
 from lpgnet.runs.plan import current_records, describe, done, planned
 from lpgnet.runs.seeds import Seeds
 
@@ -36,7 +36,7 @@ def dataset(here, frames=False, split="session5", number=0, labels="majority-4",
 
 def dataset_of(here, run):
     """What a run reads; the made-up labels know no erc-6."""
-    names = ("standardise", "context", "order", "turns", "sees", "window")
+    names = ("standardise", "unlabelled", "order", "turns", "sees", "window")
     own = {name: getattr(run.data, name) for name in names}
     labels = "majority-6" if run.data.labels else "majority-4"
     return dataset(here, getattr(run.model, "pool", "none") != "none", labels=labels, **own)
@@ -390,7 +390,7 @@ def test_shuffled_turns_stay_in_their_dialogue_and_dealt_ones_in_their_part(here
     ],
 )
 def test_what_a_turn_reads_by_hand(config, sequences, asked):
-    made, rows = reach(DataConfig(**config))([torch.tensor([4, 5, 6]), torch.tensor([7, 8])])
+    made, rows = context_windows(DataConfig(**config))([torch.tensor([4, 5, 6]), torch.tensor([7, 8])])
     assert (rows_of(made), rows.tolist()) == (sequences, asked)
 
 

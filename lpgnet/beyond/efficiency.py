@@ -73,7 +73,7 @@ def parameters(run: RunConfig, sizes: dict[str, int], classes: int, speakers: in
     return sum(p.numel() for p in model.parameters())
 
 
-def nowhere(run: RunConfig) -> str:
+def counting_device(run: RunConfig) -> str:
     """The meta device; the CPU for torch's packed GRU, which can't be there."""
     return "cpu" if isinstance(run.model, BiGRUConfig) else "meta"
 
@@ -91,7 +91,7 @@ def dialogue(sizes: dict[str, int], turns: int, device: str) -> Batch:
 @torch.no_grad()
 def count(run: RunConfig, sizes: dict[str, int], classes: int, speakers: int, turns: int) -> int:
     """Multiply-adds of the matrix products for one dialogue."""
-    device = nowhere(run)
+    device = counting_device(run)
     with torch.device(device):
         model = network(run, sizes, classes, speakers)
     with FlopCounterMode(display=False) as counter:
@@ -128,7 +128,7 @@ class _Alive(TorchDispatchMode):
 @torch.no_grad()
 def peak(run: RunConfig, sizes: dict[str, int], classes: int, speakers: int, turns: int) -> int:
     """Bytes of weights, features and intermediate results that one dialogue needs at once."""
-    device = nowhere(run)
+    device = counting_device(run)
     with _Alive() as alive:
         with torch.device(device):
             model = network(run, sizes, classes, speakers)

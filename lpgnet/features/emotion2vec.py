@@ -16,10 +16,10 @@ import numpy as np
 from lpgnet.features.loading import (
     check_device,
     first_line,
-    holdings,
+    holding,
     read_json,
     refuse_misfit,
-    undisturbed,
+    without_side_effects,
 )
 from lpgnet.machine.files import sha256
 
@@ -75,7 +75,7 @@ class Emotion2vec:
         check_device(self.device)
         options = {"ncpu": 1, "disable_update": True, "disable_pbar": True, "log_level": "ERROR"}
         state = read_weights(self.weights)
-        with undisturbed():
+        with without_side_effects():
             from funasr import AutoModel
 
             try:
@@ -111,7 +111,7 @@ def _wanted(path: Path) -> Path:
         raise FileNotFoundError(f"no folder {path.parent}: want an emotion2vec folder")
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path.parent} lacks {path.name}, it holds {holdings(path.parent)}: an emotion2vec folder has "
+            f"{path.parent} lacks {path.name}, it holds {holding(path.parent)}: an emotion2vec folder has "
             "config.yaml and the weights (model.pt, or the file that configuration.json names)"
         )
     return path

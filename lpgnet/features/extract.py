@@ -19,14 +19,14 @@ from lpgnet.features.encoders import encoder
 from lpgnet.features.text import TextEncoder
 from lpgnet.labels import digest, folds, labelled, manifest
 from lpgnet.machine.files import sha256
-from lpgnet.machine.workers import spread
+from lpgnet.machine.workers import run_parallel
 from lpgnet.places import Place, fit_key, protocols, slug
 
 COLUMN = {"text": "text", "audio": "wav"}  # what a modality's encoder reads
 
 
 @dataclass(frozen=True)
-class Fit:
+class FoldFit:
     """What a fine-tuned text encoder was fitted to: `<profile>/<labels>/<fold>/<validation>`."""
 
     profile: str
@@ -56,23 +56,25 @@ def extract(
     sets = {f"{m}/{slug(name)}": work.frozen(m, name) for m, name in names.items() if m not in lacking}
     index = store.add(place.features, sets, oracle=oracle or {}, lacking=lacking)
     if place.finetuned:
-        index = finetuned(place, fits(place, table), jobs, device)
+        index = extract_finetuned(place, fits(place, table), jobs, device)
     return index
 
 
-def fits(place: Place, table: pd.DataFrame, runs: Iterable[RunConfig] = tuple(TABLED.values())) -> list[Fit]:
+def fits(
+    place: Place, table: pd.DataFrame, runs: Iterable[RunConfig] = tuple(TABLED.values())
+) -> list[FoldFit]:
     """The fits that some runs need (the tables': its labels and, where it can, six classes), each once."""
     asked = dict.fromkeys((r.data.labels or place.labels, r.data.validation) for r in runs)
     carried = protocols(place.corpus, place.output)
     return [
-        Fit(place.profile, labels, fold.name, validation)
+        FoldFit(place.profile, labels, fold.name, validation)
         for labels, validation in asked
         if labels in carried
         for fold in folds(manifest(table, labels), place.split, validation)
     ]
 
 
-def finetuned(place: Place, wanted: list[Fit], jobs: int, device: str = "cpu") -> dict:
+def extract_finetuned(place: Place, wanted: list[FoldFit], jobs: int, device: str = "cpu") -> dict:
     """Fit the place's text encoder to each fold of `wanted` and encode every utterance; returns the index."""
     table = utterances(place.features)
     work = _Work(table, Path(), place.features, 1 if device == "cuda" else jobs, device)
@@ -86,7 +88,7 @@ def finetuned(place: Place, wanted: list[Fit], jobs: int, device: str = "cpu") -
 
 
 def fitted_encoders(
-    place: Place, wanted: dict[Any, tuple[pd.DataFrame, Fit]], jobs: int, device: str
+    place: Place, wanted: dict[Any, tuple[pd.DataFrame, FoldFit]], jobs: int, device: str
 ) -> dict[Any, tuple[Path, str]]:
     """Fit the place's text encoder to each training part of `wanted`; returns folder and identity of each.
 
@@ -101,11 +103,11 @@ def fitted_encoders(
         made[name] = folder, identity
         if not folder.exists():
             todo[folder] = joblib.delayed(finetune.fit)(base.folder, training, settings, folder, device)
-    spread("text encoders fitted to a fold", list(todo.values()), jobs)
+    run_parallel("text encoders fitted to a fold", list(todo.values()), jobs)
     return made
 
 
-def training_part(table: pd.DataFrame, split: str, fit: Fit) -> pd.DataFrame:
+def training_part(table: pd.DataFrame, split: str, fit: FoldFit) -> pd.DataFrame:
     """Columns id, text, label of the utterances that a fold trains on: no validation, no test dialogue."""
     kept = manifest(table, fit.labels)
     (fold,) = [f for f in folds(kept, split, fit.validation) if f.name == fit.fold]
@@ -164,7 +166,7 @@ class _Work:
             )
             for s in starts
         ]
-        spread(f"{modality} features, {store.SHARD} utterances each", pieces, self.jobs)
+        run_parallel(f"{modality} features, {store.SHARD} utterances each", pieces, self.jobs)
         return about
 
 

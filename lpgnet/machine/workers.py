@@ -9,7 +9,7 @@ import joblib
 PATIENCE = 20  # seconds until a dask scheduler must have answered
 
 
-def clock(seconds: float) -> str:
+def as_clock(seconds: float) -> str:
     """75 -> '1:15', 3750 -> '1:02:30'."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
@@ -34,11 +34,11 @@ class Progress:
             return
         self.printed, spent = now, now - self.start
         left = spent / self.done * (self.total - self.done)
-        line = f"{self.what}: {self.done} of {self.total}, {clock(spent)} spent, {clock(left)} left"
+        line = f"{self.what}: {self.done} of {self.total}, {as_clock(spent)} spent, {as_clock(left)} left"
         print(line.ljust(79), end="\n" if self.done == self.total else "\r", flush=True)
 
 
-def spread(what: str, pieces: list, jobs: int, scheduler: str | None = None) -> None:
+def run_parallel(what: str, pieces: list, jobs: int, scheduler: str | None = None) -> None:
     """Do `joblib.delayed` pieces of work, each in a worker process with one thread, and show progress.
 
     Also with one job a worker process: the same number of threads, so the same bytes.

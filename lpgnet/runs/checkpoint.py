@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lpgnet import __version__
 from lpgnet.config import MODALITIES, LPGNetConfig
-from lpgnet.features.loading import first_line, holdings, read_json, refuse_misfit
+from lpgnet.features.loading import first_line, holding, read_json, refuse_misfit
 from lpgnet.machine.files import whole_folder
 from lpgnet.model import LPGNet
 from lpgnet.places import Place
@@ -155,13 +155,13 @@ def load(folder: Path) -> Reader:
     lacking = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
     if lacking:
         raise FileNotFoundError(
-            f"{folder} is no checkpoint: it lacks {' and '.join(lacking)}, it holds {holdings(folder)}"
+            f"{folder} is no checkpoint: it lacks {' and '.join(lacking)}, it holds {holding(folder)}"
         )
     read_json(folder / CONFIG)  # names the file where it is no JSON
     return Reader.from_pretrained(folder, local_files_only=True)
 
 
-def chosen(place: Place, dialogue: str | None = None, lacking: bool = False) -> Path:
+def choose_checkpoint(place: Place, dialogue: str | None = None, lacking: bool = False) -> Path:
     """The folder of the checkpoint that a place has for a conversation.
 
     lacking: some turn has no text or no audio, so `full_moddrop` is wanted, else `full`; the other one where
@@ -170,7 +170,7 @@ def chosen(place: Place, dialogue: str | None = None, lacking: bool = False) -> 
     """
     order = (MISSING_BEST, WHOLE_BEST) if lacking else (WHOLE_BEST, MISSING_BEST)
     for experiment in order:
-        found = current(place, experiment)
+        found = current_checkpoints(place, experiment)
         if found:
             return min(found, key=lambda folder: _preference(read_json(folder / CONFIG)["trained"], dialogue))
     raise FileNotFoundError(
@@ -178,7 +178,7 @@ def chosen(place: Place, dialogue: str | None = None, lacking: bool = False) -> 
     )
 
 
-def current(place: Place, experiment: str) -> list[Path]:
+def current_checkpoints(place: Place, experiment: str) -> list[Path]:
     """The folders of an experiment's checkpoints whose runs are today's."""
     found = {
         path.parent.name: path.parent for path in (place.checkpoints / experiment).glob(f"[!.]*/{CONFIG}")

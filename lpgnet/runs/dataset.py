@@ -53,7 +53,7 @@ class Scaler:
         return Scaler(self.mean.to(device), self.scale.to(device))
 
 
-def moved(units: list[Tensor], turns: str) -> list[Tensor]:
+def reordered(units: list[Tensor], turns: str) -> list[Tensor]:
     """The dialogues of a part with their turns as spoken, shuffled within each, or dealt among all of them.
 
     The same for every run: what is asked is what order and company are worth, not one draw of them.
@@ -67,7 +67,7 @@ def moved(units: list[Tensor], turns: str) -> list[Tensor]:
     return units
 
 
-def reach(config: DataConfig) -> Callable[[list[Tensor]], tuple[list[Tensor], Tensor]] | None:
+def context_windows(config: DataConfig) -> Callable[[list[Tensor]], tuple[list[Tensor], Tensor]] | None:
     """Dialogues -> a sequence per turn, of the turns it may read, and the rows of the turns themselves.
 
     None where a turn reads its whole dialogue.
@@ -121,8 +121,8 @@ class Dataset:
         self.speaker = torch.tensor([self.speaker_names.index(p) for p in self.table["party"]])
         self.at_frames, self.most, self.standardise = frames, config.frames, config.standardise
         parts = {part: self._units(getattr(fold, part)) for part in ("train", "validation", "test")}
-        self.units = {part: moved(units, config.turns) for part, units in parts.items()}
-        self.reach = reach(config)
+        self.units = {part: reordered(units, config.turns) for part, units in parts.items()}
+        self.reach = context_windows(config)
         self.features = {m: Features(folder, about, frames) for m, about in sets.items()}
         self.sizes = {m: about["frame_size" if frames else "size"] for m, about in sets.items()}
         self.scalers = {m: Scaler.fit(self._training_rows(m)) for m in sets}

@@ -69,7 +69,7 @@ class Seeds:
         self.model.train()
         state = self.parameters | self.buffers | masks
         if self.count > 1:
-            return vmap(one)(state, stacked(batches))
+            return vmap(one)(state, stack_batches(batches))
         return one(state, batches[0])[None]
 
     @torch.no_grad()
@@ -85,9 +85,10 @@ class Seeds:
         if self.count > 1:
             pieces = [vmap(one, in_dims=(0, None))(state, _tensors(batch)) for batch in batches]
             return [
-                joined([_each(lambda x, s=s: x[s], piece) for piece in pieces]) for s in range(self.count)
+                concatenated([_each(lambda x, s=s: x[s], piece) for piece in pieces])
+                for s in range(self.count)
             ]
-        return [joined([one(state, batch) for batch in batches])]
+        return [concatenated([one(state, batch) for batch in batches])]
 
     def weights(self, seed: int) -> dict[str, Tensor]:
         """A copy of one seed's state dict, on the CPU.  seed: its place among the S."""
@@ -110,7 +111,7 @@ class Seeds:
         return {n: _filled([d[n] for d in drawn]) if self.count > 1 else drawn[0][n] for n in drops}
 
 
-def joined(outputs: list[Output]) -> Output:
+def concatenated(outputs: list[Output]) -> Output:
     """The outputs of several batches as one."""
     return Output(
         torch.cat([o.logits for o in outputs]),
@@ -119,7 +120,7 @@ def joined(outputs: list[Output]) -> Output:
     )
 
 
-def stacked(batches: list[Batch]) -> dict:
+def stack_batches(batches: list[Batch]) -> dict:
     """The batches of S seeds, filled up to the longest with rows that stand nowhere and don't count."""
     parts = [_tensors(batch) for batch in batches]
     nowhere = len(batches[0].layouts["text"].lengths) * max(p["layout"]["valid"].shape[1] for p in parts)

@@ -25,7 +25,7 @@ from lpgnet.config import (
 from lpgnet.corpora.table import utterances
 from lpgnet.labels import folds, manifest
 from lpgnet.machine.files import whole
-from lpgnet.machine.workers import device_named, spread
+from lpgnet.machine.workers import device_named, run_parallel
 from lpgnet.model import Output
 from lpgnet.places import Place
 from lpgnet.runs import baselines, checkpoint, metrics, records
@@ -80,7 +80,7 @@ def f1(labels: np.ndarray, logits: np.ndarray) -> float:
 
 
 @dataclass
-class Fit:
+class TrainedSeed:
     """What training leaves of one seed in memory."""
 
     labels: np.ndarray  # (N,), of the test part
@@ -97,7 +97,7 @@ class Fit:
         """Fitted on validation at the chosen epoch; 1 where there is none."""
         return temperature(self.best["validation"], self.validation_labels)
 
-    def look(self, loss: float, test: Output, validation: Output | None) -> bool:
+    def score_epoch(self, loss: float, test: Output, validation: Output | None) -> bool:
         """Write an epoch down; returns whether it is the best on validation, ties to the earliest."""
         self.curves["loss"].append(loss)
         self.test_logits.append(test.logits.cpu().numpy())
@@ -113,7 +113,7 @@ class Fit:
         return chosen
 
 
-def fit(run: RunConfig, data: Dataset, seeds: list[int]) -> list[Fit]:
+def fit(run: RunConfig, data: Dataset, seeds: list[int]) -> list[TrainedSeed]:
     """Train one model per seed on the training part, looking at validation and test after every epoch.
 
     The epoch is chosen on validation alone; what the test part gives is only written down.
@@ -130,13 +130,13 @@ def fit(run: RunConfig, data: Dataset, seeds: list[int]) -> list[Fit]:
     weight = data.class_weight().to(device) if run.loss.class_weights else None
     test, validation = (_held(data, part, run) for part in ("test", "validation"))
     golds, size = [_gold(data, part) for part in ("test", "validation")], several.size
-    fits = [Fit(*golds, parameters=size) for _ in seeds]
+    fits = [TrainedSeed(*golds, parameters=size) for _ in seeds]
     for _ in range(run.train.epochs):
         losses = _epoch(several, optimizer, data, run, orders, draws, weight)
         tests = several.outputs(test())
         looks = several.outputs(validation()) if len(golds[1]) else [None] * len(seeds)
         for s, (fitted, *seen) in enumerate(zip(fits, losses, tests, looks, strict=True)):
-            if fitted.look(*seen):
+            if fitted.score_epoch(*seen):
                 fitted.best["weights"] = several.weights(s)
     return fits
 
@@ -201,7 +201,7 @@ def without(batch: Batch, share: float, absent: dict[str, Tensor], generator: to
     return replace(batch, rows=rows)
 
 
-def epochs(fitted: Fit) -> dict[str, int]:
+def epochs(fitted: TrainedSeed) -> dict[str, int]:
     """The epoch that each rule of R14 tests, counted from 1, ties to the earliest."""
     best_test = 1 + int(np.argmax(fitted.curves["test_f1"]))
     return {
@@ -246,7 +246,7 @@ def work(place: Place, jobs: list[Job], data: dict, device: str) -> float:
     return spent
 
 
-def keep(place: Place, job: Job, dataset: Dataset, fitted: Fit, data: dict) -> None:
+def keep(place: Place, job: Job, dataset: Dataset, fitted: TrainedSeed, data: dict) -> None:
     """The best-validation weights of some experiments, and what one of them sees inside."""
     if job.experiment not in KEEP_WEIGHTS:
         return
@@ -259,7 +259,7 @@ def keep(place: Place, job: Job, dataset: Dataset, fitted: Fit, data: dict) -> N
             np.savez_compressed(file, **snapshot(model, dataset))
 
 
-def _record(job: Job, dataset: Dataset, fitted: Fit, data: dict, made: dict) -> records.Record:
+def _record(job: Job, dataset: Dataset, fitted: TrainedSeed, data: dict, made: dict) -> records.Record:
     scored, classes = fitted.labels >= 0, len(dataset.classes)
 
     def confusion(logits: np.ndarray) -> list[list[int]]:
@@ -292,7 +292,7 @@ def _record(job: Job, dataset: Dataset, fitted: Fit, data: dict, made: dict) -> 
     )
 
 
-def _predictions(dataset: Dataset, fitted: Fit) -> pd.DataFrame:
+def _predictions(dataset: Dataset, fitted: TrainedSeed) -> pd.DataFrame:
     """One row per scored test utterance, at the best validation epoch."""
     index = torch.cat(dataset.units["test"]).numpy()
     output = fitted.best["output"]
@@ -331,7 +331,7 @@ def run_missing(
     recorded = len(wanted) - len(missing)
     print(f"{len(wanted)} runs of {', '.join(allowed) or 'none'}: {recorded} recorded already")
     pieces = [joblib.delayed(work)(place, group, data, where) for group in _groups(missing, where)]
-    spread("runs", pieces, 1 if where == "cuda" else (jobs or joblib.cpu_count()), scheduler)
+    run_parallel("runs", pieces, 1 if where == "cuda" else (jobs or joblib.cpu_count()), scheduler)
     frame = current_records(place, data, settings)
     return frame[frame["experiment"].isin(names)]
 

@@ -9,7 +9,7 @@ import pandas as pd
 from lpgnet.beyond.audit.findings import FAULT, NOTE, OK, WARNING, Finding, fine, unchecked
 from lpgnet.beyond.readings import crossfit
 from lpgnet.config import FINETUNE
-from lpgnet.features.extract import Fit, fitted_recipe, training_part
+from lpgnet.features.extract import FoldFit, fitted_recipe, training_part
 from lpgnet.features.finetune import identity
 from lpgnet.labels import digest, folds, labelled, manifest
 from lpgnet.places import slug
@@ -118,12 +118,12 @@ def check_fits(index: dict, table: pd.DataFrame, base: str) -> Iterator[Finding]
         elif parts[0] not in FINETUNE or parts[4:] not in ([], ["crossfitted"]) or len(parts) < 4:
             yield unchecked(check, "its key names no profile, labels, fold and validation")
         elif parts[4:]:
-            yield _composed(check, Fit(*parts[:4]), sets, base, table)
+            yield _composed(check, FoldFit(*parts[:4]), sets, base, table)
         else:
-            yield _fit(check, Fit(*parts), sets[base], sets[key]["recipe"], table)
+            yield _fit(check, FoldFit(*parts), sets[base], sets[key]["recipe"], table)
 
 
-def _fit(check: str, fit: Fit, base: dict, recipe: str, table: pd.DataFrame) -> Finding:
+def _fit(check: str, fit: FoldFit, base: dict, recipe: str, table: pd.DataFrame) -> Finding:
     split = _split(fit)
     try:
         own = training_part(table, split, fit)
@@ -148,16 +148,16 @@ def _fit(check: str, fit: Fit, base: dict, recipe: str, table: pd.DataFrame) -> 
     return Finding(check, FAULT, found, detail, FIT_AGAIN)
 
 
-def _split(fit: Fit) -> str:
+def _split(fit: FoldFit) -> str:
     return "official" if fit.fold == "official" else "loso"  # its folds are named as the paper's one is
 
 
-def _identity(base: dict, rows: pd.DataFrame, fit: Fit, table: pd.DataFrame) -> str:
+def _identity(base: dict, rows: pd.DataFrame, fit: FoldFit, table: pd.DataFrame) -> str:
     encoder = SimpleNamespace(name=base["encoder"], version=base["version"])
     return identity(encoder, rows, FINETUNE[fit.profile], digest(manifest(table, fit.labels)))
 
 
-def _composed(check: str, fit: Fit, sets: dict, base: str, table: pd.DataFrame) -> Finding:
+def _composed(check: str, fit: FoldFit, sets: dict, base: str, table: pd.DataFrame) -> Finding:
     """A cross-fitted set: was each group of the training part read by a fit without it?"""
     own, key = f"{base}/{fit.key}", f"{base}/{check.removeprefix('fit ')}"
     if own not in sets:
@@ -174,7 +174,7 @@ def _composed(check: str, fit: Fit, sets: dict, base: str, table: pd.DataFrame) 
     return Finding(check, FAULT, found, "Or of other texts, labels or settings than now.", CROSS_AGAIN)
 
 
-def _others(table: pd.DataFrame, split: str, fit: Fit) -> Iterator[tuple[str, pd.DataFrame]]:
+def _others(table: pd.DataFrame, split: str, fit: FoldFit) -> Iterator[tuple[str, pd.DataFrame]]:
     """What else an encoder may have been fitted to, by name."""
     kept, classes = manifest(table, fit.labels), labelled(table, fit.labels)
     every = folds(kept, split, fit.validation)

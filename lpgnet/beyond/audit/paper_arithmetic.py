@@ -11,8 +11,8 @@ from lpgnet.beyond.audit.paper_kinds import (
     HOLDS,
     OPEN,
     Cell,
-    Claim,
     Found,
+    PaperClaim,
     Tables,
     agrees,
     attainable,
@@ -33,7 +33,7 @@ def seven(model: str, classes: int, column: str = "overall") -> Cell:
 # Table 1
 
 
-def sums(split: str) -> Claim:
+def sums(split: str) -> PaperClaim:
     """The classes of a row add up to its total."""
 
     def check(tables: Tables) -> Found:
@@ -44,10 +44,10 @@ def sums(split: str) -> Claim:
         return Found(str(added), verdict(added == total), note)
 
     says = f"[Table 1, row {split}: the classes add up to the total]"
-    return Claim(says, "Table 1", "the row's total", check)
+    return PaperClaim(says, "Table 1", "the row's total", check)
 
 
-def columns() -> Claim:
+def columns() -> PaperClaim:
     """Every column adds up to its last row."""
 
     def check(tables: Tables) -> Found:
@@ -57,7 +57,7 @@ def columns() -> Claim:
         note = "; ".join(f"{text}, printed {last[c]}" for text, c in zip(shown, printed, strict=True))
         return Found(", ".join(map(str, parts.sum())), verdict(parts.sum().equals(last)), f"{note}.")
 
-    return Claim("[Table 1: every column adds up to its last row]", "Table 1", "the last row", check)
+    return PaperClaim("[Table 1: every column adds up to its last row]", "Table 1", "the last row", check)
 
 
 def officially(split: str) -> dict[str, int]:
@@ -68,7 +68,7 @@ def officially(split: str) -> dict[str, int]:
     return counts
 
 
-def official_row(split: str, sessions: str) -> Claim:
+def official_row(split: str, sessions: str) -> PaperClaim:
     """A row of Table 1 against what the release's label files hold."""
 
     def check(tables: Tables) -> Found:
@@ -79,13 +79,13 @@ def official_row(split: str, sessions: str) -> Claim:
         return Found("/".join(map(str, counts.values())), verdict(printed == counts), note)
 
     says = f"[Table 1, row {split}: these are the counts of {sessions}, excited merged into happy]"
-    return Claim(says, "Table 1", "the row's classes", check)
+    return PaperClaim(says, "Table 1", "the row's classes", check)
 
 
 # The metric, and Table 7's last column
 
 
-def one_vs_all(says: str, classes: int) -> Claim:
+def one_vs_all(says: str, classes: int) -> PaperClaim:
     """What a one-vs-all accuracy would be as plain accuracy: 1 - C/2 (1 - one-vs-all), exactly."""
 
     def check(tables: Tables) -> Found:
@@ -105,7 +105,7 @@ def one_vs_all(says: str, classes: int) -> Claim:
             note += " binary accuracies themselves, the overall would be their mean."
         return Found(f"{_plain(overall, classes):.2f} plain", FAILS if impossible else OPEN, note)
 
-    return Claim(says, "4.1, Table 7", "average of one-vs-all accuracies", check)
+    return PaperClaim(says, "4.1, Table 7", "average of one-vs-all accuracies", check)
 
 
 def _plain(one_vs_all: float, classes: int) -> float:
@@ -146,7 +146,7 @@ def session_5(protocol: str) -> dict[str, int]:
     return counts | {"happy": counts["happy"] + extra}
 
 
-def overall(says: str, where: str, weigh: Callable[[int, Tables], dict[str, int]], adds: str) -> Claim:
+def overall(says: str, where: str, weigh: Callable[[int, Tables], dict[str, int]], adds: str) -> PaperClaim:
     """Table 7's last column is a mean of its class columns, in each of its four rows."""
 
     def check(tables: Tables) -> Found:
@@ -165,10 +165,10 @@ def overall(says: str, where: str, weigh: Callable[[int, Tables], dict[str, int]
             )
         return Found(", ".join(found), verdict(all(true)), f"{'; '.join(said)}. {adds}")
 
-    return Claim(says, where, "the column Overall", check)
+    return PaperClaim(says, where, "the column Overall", check)
 
 
-def class_columns_are_f1() -> Claim:
+def class_columns_are_f1() -> PaperClaim:
     """If they are F1, their support-weighted mean is the weighted F1 that Table 2 prints."""
 
     def check(tables: Tables) -> Found:
@@ -181,10 +181,10 @@ def class_columns_are_f1() -> Claim:
         note += "They fit." if true else "So not of the run behind Table 2; of another run they may be."
         return Found(f"{mean(*numbers):.2f}", HOLDS if true else OPEN, note)
 
-    return Claim("[Table 7: the class columns are F1 scores]", "Table 7", "F1 of Table 2", check)
+    return PaperClaim("[Table 7: the class columns are F1 scores]", "Table 7", "F1 of Table 2", check)
 
 
-def six_test_set() -> Claim:
+def six_test_set() -> PaperClaim:
     """Which six-class label set has the printed accuracies as whole counts."""
 
     def check(tables: Tables) -> Found:
@@ -199,4 +199,4 @@ def six_test_set() -> Claim:
         note += f"{'; '.join(said)}. That hints at a label set, if the numbers are single runs."
         return Found("; ".join(said), OPEN, note)
 
-    return Claim("[Table 7: which six-class label set is tested]", "Table 7", "not stated", check)
+    return PaperClaim("[Table 7: which six-class label set is tested]", "Table 7", "not stated", check)

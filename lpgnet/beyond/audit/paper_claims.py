@@ -17,7 +17,7 @@ from lpgnet.beyond.audit.paper_arithmetic import (
 from lpgnet.beyond.audit.paper_kinds import (
     F1,
     Cell,
-    Claim,
+    PaperClaim,
     best,
     difference,
     equal,
@@ -63,7 +63,7 @@ RECALL = (
     "Accuracy is this mean exactly, over any number of runs, so the columns aren't recalls of the same runs."
 )
 
-CLAIMS: tuple[Claim, ...] = (
+CLAIMS: tuple[PaperClaim, ...] = (
     over("LPGNet reaches over 87% accuracy and F1-score in 4-class emotion classification", "Abstract, 1", 87,
          FULL, FULL_F1, seven("LPGNet", 4)),
     unprinted("It outperforms strong baseline models while using fewer parameters", "Abstract, 1, 5", "fewer",

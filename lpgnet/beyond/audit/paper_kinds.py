@@ -53,7 +53,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Claim:
+class PaperClaim:
     """says: the paper's words; in square brackets ours, where a table says it by its numbers alone."""
 
     says: str
@@ -115,7 +115,7 @@ def test_size(tables: Tables) -> int:
 # The kinds of claim
 
 
-def restated(says: str, where: str, stated: float, cell: Cell) -> Claim:
+def restated(says: str, where: str, stated: float, cell: Cell) -> PaperClaim:
     """The text repeats a number of a table."""
 
     def check(tables: Tables) -> Found:
@@ -123,7 +123,7 @@ def restated(says: str, where: str, stated: float, cell: Cell) -> Claim:
         note = f"Table {cell.table}, {cell.row[0]}, {cell.column}: {show(found)}."
         return Found(show(found), verdict(found == stated), note)
 
-    return Claim(says, where, show(stated), check)
+    return PaperClaim(says, where, show(stated), check)
 
 
 def difference(
@@ -133,7 +133,7 @@ def difference(
     above: Cell,
     below: Cell,
     instead: tuple[str, Cell, Cell] | None = None,
-) -> Claim:
+) -> PaperClaim:
     """The text states how far one cell is above another, in points.  instead: what else it may have meant."""
 
     def check(tables: Tables) -> Found:
@@ -145,10 +145,10 @@ def difference(
             note += f" {name}: {gap(a.of(tables), b.of(tables))}."
         return Found(f"{minus(*numbers):.2f}", verdict(true), note)
 
-    return Claim(says, where, f"{stated:.2f}", check)
+    return PaperClaim(says, where, f"{stated:.2f}", check)
 
 
-def equal(says: str, where: str, *cells: Cell) -> Claim:
+def equal(says: str, where: str, *cells: Cell) -> PaperClaim:
     """Several tables print one model's number: it should be the same."""
 
     def check(tables: Tables) -> Found:
@@ -159,10 +159,10 @@ def equal(says: str, where: str, *cells: Cell) -> Claim:
             note += f" They differ by {apart:.2f} points, {apart / 100 * total:.0f} of {total} utterances."
         return Found(" / ".join(dict.fromkeys(map(show, numbers))), verdict(apart == 0), note)
 
-    return Claim(says, where, "one number", check)
+    return PaperClaim(says, where, "one number", check)
 
 
-def best(says: str, where: str, mine: Cell, among: Callable[[Tables], dict], adds: str = "") -> Claim:
+def best(says: str, where: str, mine: Cell, among: Callable[[Tables], dict], adds: str = "") -> PaperClaim:
     """A cell is above every other one that it is compared with.  among: gives name -> number, its own not."""
 
     def check(tables: Tables) -> Found:
@@ -172,7 +172,7 @@ def best(says: str, where: str, mine: Cell, among: Callable[[Tables], dict], add
         note = f"{show(number)} against at most {show(others[top])} ({top}): {lead} points. {adds}"
         return Found(lead, verdict(number > others[top]), note.strip())
 
-    return Claim(says, where, "above the others", check)
+    return PaperClaim(says, where, "above the others", check)
 
 
 def rows(table: int, without: tuple[str, ...] = (), **where: str) -> Callable[[Tables], dict]:
@@ -188,7 +188,7 @@ def rows(table: int, without: tuple[str, ...] = (), **where: str) -> Callable[[T
     return listed
 
 
-def over(says: str, where: str, floor: float, *cells: Cell) -> Claim:
+def over(says: str, where: str, floor: float, *cells: Cell) -> PaperClaim:
     """Numbers are above a round one, wherever they are printed."""
 
     def check(tables: Tables) -> Found:
@@ -196,10 +196,10 @@ def over(says: str, where: str, floor: float, *cells: Cell) -> Claim:
         said = [f"Table {c.table} {c.column} {show(n)}" for c, n in zip(cells, numbers, strict=True)]
         return Found(f"{min(numbers):.2f} at least", verdict(min(numbers) > floor), f"{', '.join(said)}.")
 
-    return Claim(says, where, f"> {floor:.0f}", check)
+    return PaperClaim(says, where, f"> {floor:.0f}", check)
 
 
-def unprinted(says: str, where: str, printed: str, words: tuple[str, ...], note: str) -> Claim:
+def unprinted(says: str, where: str, printed: str, words: tuple[str, ...], note: str) -> PaperClaim:
     """Nothing in the tables bears on it.  words: what a column's name would hold if one did."""
 
     def check(tables: Tables) -> Found:
@@ -208,4 +208,4 @@ def unprinted(says: str, where: str, printed: str, words: tuple[str, ...], note:
             return Found(", ".join(named), OPEN, f"To be read by hand: {', '.join(named)}. {note}")
         return Found("nothing printed", OPEN, f"No column of Tables 1 to 7 holds it. {note}")
 
-    return Claim(says, where, printed, check)
+    return PaperClaim(says, where, printed, check)

@@ -11,8 +11,8 @@ from lpgnet.beyond.audit.paper_kinds import (
     KEYS,
     OPEN,
     Cell,
-    Claim,
     Found,
+    PaperClaim,
     Tables,
     attainable,
     gap,
@@ -30,7 +30,7 @@ def three(row: str, column: str = ACC) -> Cell:
     return Cell(3, (row,), column)
 
 
-def spread() -> Claim:
+def spread() -> PaperClaim:
     def check(tables: Tables) -> Found:
         stated = tables[2].dropna(subset="f1_std")["model"].tolist()
         own = [model for model in stated if model.startswith("LPGNet")]
@@ -43,10 +43,10 @@ def spread() -> Claim:
         note += f" {total} utterances is {error:.2f} points."
         return Found(f"{len(own)} own rows with a spread", HOLDS if own else OPEN, note)
 
-    return Claim("average results over 10 independent runs for robustness", "4.3", "10 runs", check)
+    return PaperClaim("average results over 10 independent runs for robustness", "4.3", "10 runs", check)
 
 
-def averages() -> Claim:
+def averages() -> PaperClaim:
     """A mean of ten runs is a multiple of 1/12410; it looks like one of 1/1241 one time in eight."""
 
     def check(tables: Tables) -> Found:
@@ -64,7 +64,7 @@ def averages() -> Claim:
         note += f" {tail:.1g}."
         return Found(f"{k} of {n} are whole counts", FAILS if tail < UNLIKELY else OPEN, note)
 
-    return Claim("we report average results over 10 independent runs", "4.3", "means of 10", check)
+    return PaperClaim("we report average results over 10 independent runs", "4.3", "means of 10", check)
 
 
 def own_accuracies(tables: Tables) -> list[float]:
@@ -79,7 +79,7 @@ def own_accuracies(tables: Tables) -> list[float]:
 # Table 6
 
 
-def lower_kl() -> Claim:
+def lower_kl() -> PaperClaim:
     """Rows that differ in lambda_KL alone show what it does; the others can't."""
 
     def check(tables: Tables) -> Found:
@@ -97,14 +97,14 @@ def lower_kl() -> Claim:
         return Found("0.3 against 1.0", verdict(all(a[ACC] > b[ACC] for a, b in direct)), f"{note}.")
 
     says = "a lower KL-divergence weight λ_KL = 0.3 yields better generalization"
-    return Claim(says, "4.5, Table 6", "0.3", check)
+    return PaperClaim(says, "4.5, Table 6", "0.3", check)
 
 
 def _others(line: dict) -> tuple:
     return line["lambda_task"], line["lambda_ce"]
 
 
-def chosen_on() -> Claim:
+def chosen_on() -> PaperClaim:
     def check(tables: Tables) -> Found:
         first, second = tables[6][ACC].nlargest(2)
         total, lead = test_size(tables), first - second
@@ -114,13 +114,13 @@ def chosen_on() -> Claim:
         return Found("test scores only", OPEN, note)
 
     says = "[Table 6: the weights 1.5/1.0/0.3 were chosen without the test set]"
-    return Claim(says, "4.5, Table 6", "not stated", check)
+    return PaperClaim(says, "4.5, Table 6", "not stated", check)
 
 
 # The words
 
 
-def relative(says: str, where: str, floor: float, above: Cell, below: Cell) -> Claim:
+def relative(says: str, where: str, floor: float, above: Cell, below: Cell) -> PaperClaim:
     """More than so many percent, which could be points."""
 
     def check(tables: Tables) -> Found:
@@ -131,10 +131,10 @@ def relative(says: str, where: str, floor: float, above: Cell, below: Cell) -> C
             note += " True of both; the number looks like points that were called relative."
         return Found(f"{gain:.2f} %", verdict(gain > floor), note)
 
-    return Claim(says, where, f"> {floor:.0f} %", check)
+    return PaperClaim(says, where, f"> {floor:.0f} %", check)
 
 
-def two_best() -> Claim:
+def two_best() -> PaperClaim:
     def check(tables: Tables) -> Found:
         frame = tables[2]
         top = frame[frame["citation"].notna() & (frame["model"] != "Linear")].nlargest(2, ACC)
@@ -143,10 +143,10 @@ def two_best() -> Claim:
         return Found(found, verdict(true), f"The two highest quoted accuracies of Table 2: {found}.")
 
     says = "Among existing methods, CFIA and MemoCMT show strong performance"
-    return Claim(says, "4.4", "the two best", check)
+    return PaperClaim(says, "4.4", "the two best", check)
 
 
-def same_encoders() -> Claim:
+def same_encoders() -> PaperClaim:
     def check(tables: Tables) -> Found:
         frame = tables[2].set_index("model")[["upstream_audio", "upstream_text"]]
         mine, theirs = (", ".join(frame.loc[cell.row[0]]) for cell in (FULL, CFIA))
@@ -154,10 +154,12 @@ def same_encoders() -> Claim:
         note += " tuned, if at all, the paper doesn't say."
         return Found(theirs, verdict(mine == theirs), note)
 
-    return Claim("[CFIA] using the same BERT and Emotion2vec features as our model", "4.4", "the same", check)
+    return PaperClaim(
+        "[CFIA] using the same BERT and Emotion2vec features as our model", "4.4", "the same", check
+    )
 
 
-def whose_linear() -> Claim:
+def whose_linear() -> PaperClaim:
     def check(tables: Tables) -> Found:
         cited = {n: tables[n].set_index(KEYS[n][0]).at["Linear", "citation"] for n in (2, 4)}
         note = f"The text says the paper built it; Table 2 cites [{cited[2]}] for it, as Table 4 cites"
@@ -166,10 +168,10 @@ def whose_linear() -> Claim:
         return Found(f"cited as [{cited[2]}]", OPEN, note)
 
     says = "we build a minimal baseline using a simple linear classifier"
-    return Claim(says, "4.4, Table 2", "the paper's own", check)
+    return PaperClaim(says, "4.4, Table 2", "the paper's own", check)
 
 
-def no_loss() -> Claim:
+def no_loss() -> PaperClaim:
     def check(tables: Tables) -> Found:
         numbers = [cell.of(tables) for cell in (FULL, FRAME, FULL_F1, FRAME_F1)]
         frame, lost = tables[3], numbers[0] - numbers[1]
@@ -181,10 +183,10 @@ def no_loss() -> Claim:
         return Found(f"{-lost:+.2f}", verdict(lost <= 0), note)
 
     says = "our model can generalize across different input granularities without losing effectiveness"
-    return Claim(says, "4.4", "no loss", check)
+    return PaperClaim(says, "4.4", "no loss", check)
 
 
-def clear_drop() -> Claim:
+def clear_drop() -> PaperClaim:
     def check(tables: Tables) -> Found:
         full, total = three("LPGNet").of(tables), test_size(tables)
         drops = {v: full - three(v).of(tables) for v in ("w/o inter attention", "w/o intra attention")}
@@ -193,10 +195,10 @@ def clear_drop() -> Claim:
         note += f". One binomial standard error of an accuracy is {error:.2f} points; no spread, no test."
         return Found(", ".join(f"{d:.2f}" for d in drops.values()), OPEN, note)
 
-    return Claim("eliminating either block leads to a clear performance drop", "4.5", "clear", check)
+    return PaperClaim("eliminating either block leads to a clear performance drop", "4.5", "clear", check)
 
 
-def each_contributes() -> Claim:
+def each_contributes() -> PaperClaim:
     def check(tables: Tables) -> Found:
         frame = tables[3].set_index("variant")
         drops = frame.loc["LPGNet", [ACC, F1]] - frame[frame["group"].isin(["lpia", "fusion"])][[ACC, F1]]
@@ -205,10 +207,10 @@ def each_contributes() -> Claim:
         found = f"{lower.sum()} of {len(lower)} lower"
         return Found(found, verdict(bool(lower.all())), f"{note}. By the printed numbers alone.")
 
-    return Claim("each sub-component contributes to the model's ability", "4.5", "all lower", check)
+    return PaperClaim("each sub-component contributes to the model's ability", "4.5", "all lower", check)
 
 
-def gains_over_linear() -> Claim:
+def gains_over_linear() -> PaperClaim:
     def check(tables: Tables) -> Found:
         audio = [Cell(4, (name,)).of(tables) for name in ("LPGNet", "Linear")]
         text = "printed" if "Linear" in set(tables[5]["downstream"]) else "no linear row"
@@ -217,10 +219,10 @@ def gains_over_linear() -> Claim:
         return Found(f"{audio[0] - audio[1]:+.2f} audio; text: {text}", OPEN, note)
 
     says = "Compared with simpler baselines such as linear classifiers ... noticeable accuracy gains"
-    return Claim(says, "4.5, Tables 4, 5", "gains", check)
+    return PaperClaim(says, "4.5, Tables 4, 5", "gains", check)
 
 
-def quoted_peers() -> Claim:
+def quoted_peers() -> PaperClaim:
     def check(tables: Tables) -> Found:
         places: dict[str, list[str]] = {}
         for number in (2, 4, 5):
@@ -233,6 +235,6 @@ def quoted_peers() -> Claim:
         note += " Only the sources can confirm them, and their splits differ."
         return Found(f"{len(twice)} stand in two tables", OPEN, note)
 
-    return Claim(
+    return PaperClaim(
         "[Quoted methods have the numbers of their own papers]", "Tables 2, 4, 5", "as quoted", check
     )

@@ -14,11 +14,12 @@ import torch
 from lpgnet.beyond.conversation import timeline
 from lpgnet.corpora.table import utterances
 from lpgnet.labels import folds, manifest
-from lpgnet.machine.files import whole, write_forms
+from lpgnet.machine.files import write_forms
 from lpgnet.places import Place
 from lpgnet.runs import checkpoint, metrics
 from lpgnet.runs.dataset import Dataset
 from lpgnet.runs.plan import Job, planned
+from lpgnet.tables.figures.theme import save_figure
 from lpgnet.tables.typeset import origin
 
 EXPERIMENTS = ("full", "full_moddrop")
@@ -26,7 +27,7 @@ RATES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
 SCORES = ("accuracy", "weighted_f1")
 
 
-def lost(dialogue: str, turns: int, rate: float) -> np.ndarray:
+def lost_turns(dialogue: str, turns: int, rate: float) -> np.ndarray:
     """(turns,) bool: which turns of a dialogue are without, round(rate * turns) of them."""
     seed = int.from_bytes(hashlib.sha256(dialogue.encode()).digest()[:8], "big")
     rank = np.random.default_rng(seed).permutation(turns)
@@ -40,7 +41,9 @@ def confusion(reader: checkpoint.Reader, data: Dataset, modality: str, rate: flo
     places = data.table["place"].iloc[index.numpy()].tolist()
     rows = {m: features.vectors()[places] for m, features in data.features.items()}
     names = [data.table["dialogue"].iat[int(unit[0])] for unit in units]
-    gone = np.concatenate([lost(name, len(unit), rate) for name, unit in zip(names, units, strict=True)])
+    gone = np.concatenate(
+        [lost_turns(name, len(unit), rate) for name, unit in zip(names, units, strict=True)]
+    )
     rows[modality][torch.tensor(gone)] = torch.nan
     probability, _ = reader(rows, [len(unit) for unit in units])
     gold = data.labels[index].numpy()
@@ -116,7 +119,4 @@ def write(frame: pd.DataFrame, place: Place) -> list[Path]:
         "md": f"{about}\n{shown.to_markdown(index=False)}\n",
     }
     paths = write_forms(place.results / "missing", texts)
-    picture = place.figures / "missing.png"
-    with whole(picture) as part:
-        timeline.missing_rates(frame).savefig(part, format="png", dpi=150)
-    return [*paths, picture]
+    return [*paths, save_figure("missing", timeline.missing_rates(frame), place.figures)]

@@ -23,12 +23,12 @@ from lpgnet.features.text import TextEncoder
 from lpgnet.labels import labelled
 from lpgnet.machine.files import whole, write_csv, write_json
 from lpgnet.places import CORPORA, OUTPUT, Place, features_of
-from lpgnet.runs.checkpoint import Reader, chosen, load
+from lpgnet.runs.checkpoint import Reader, choose_checkpoint, load
 
 SURE = 0.5
 
 
-def meet(
+def open_conversation(
     place: Place,
     folder: Path | None = None,
     dialogue: str | None = None,
@@ -37,10 +37,10 @@ def meet(
     without: Iterable[str] = (),
 ) -> tuple[Reader, Conversation]:
     """A conversation (see `conversation.read`) and the checkpoint for it: the one given, or the place's."""
-    reader = load(checkpoint or chosen(place, dialogue))
+    reader = load(checkpoint or choose_checkpoint(place, dialogue))
     talk = sources.read(place, reader.encoders, folder, dialogue, root)
     if not checkpoint and (without or not all(talk.has(m).all() for m in reader.sizes)):
-        reader = load(chosen(place, dialogue, lacking=True))
+        reader = load(choose_checkpoint(place, dialogue, lacking=True))
         talk = sources.read(place, reader.encoders, folder, dialogue, root)
     return reader, talk
 
@@ -104,12 +104,12 @@ def _finetuned(about: dict, folders: list[Path]) -> TextEncoder:
     )
 
 
-def hidden(rows: dict[str, Tensor], without: Iterable[str]) -> dict[str, Tensor]:
+def masked(rows: dict[str, Tensor], without: Iterable[str]) -> dict[str, Tensor]:
     """The same conversation without some modalities."""
     return {m: torch.full_like(x, torch.nan) if m in without else x for m, x in rows.items()}
 
 
-def predicted(
+def turn_predictions(
     reader: Reader, talk: Conversation, rows: dict[str, Tensor], sure: float = SURE
 ) -> pd.DataFrame:
     """One line per turn: what it is, p_<class>, predicted, entropy (0 to 1), abstain, and per modality
@@ -146,7 +146,7 @@ def entropy(p: np.ndarray) -> np.ndarray:
     return np.abs(-(p * np.log(np.maximum(p, 1e-12))).sum(1) / np.log(p.shape[1]))
 
 
-def growing(reader: Reader, rows: dict[str, Tensor]) -> np.ndarray:
+def by_turns_known(reader: Reader, rows: dict[str, Tensor]) -> np.ndarray:
     """(T, T, C): what is predicted of turn j when turns 0 to i are known, at [i, j]; NaN where j > i."""
     turns = len(next(iter(rows.values())))
     index = torch.cat([torch.arange(i + 1) for i in range(turns)])
@@ -185,21 +185,21 @@ def write(turns: pd.DataFrame, name: str, said: list[str], out: Path) -> list[Pa
     return paths
 
 
-def printed(turns: pd.DataFrame) -> str:
+def as_text(turns: pd.DataFrame) -> str:
     """The table as it stands on a terminal."""
     top = turns.filter(like="p_").max(axis=1)
     shown = turns[["turn", "speaker", "predicted"]].assign(
         p=top.map("{:.2f}".format),
         entropy=turns["entropy"].map("{:.2f}".format),
         abstain=turns["abstain"].map({True: "abstain", False: ""}),
-        trusts=trusted(turns),
+        trusts=trusted_modality(turns),
         has=[" ".join(m for m in MODALITIES if line[f"has_{m}"]) for line in turns.to_dict("records")],
         text=turns["text"].str.slice(0, 48),
     )
     return shown.to_string(index=False)
 
 
-def trusted(turns: pd.DataFrame) -> pd.Series:
+def trusted_modality(turns: pd.DataFrame) -> pd.Series:
     """The modality that the gate took more of, with its weight; "" where a model has no gate."""
     weights = turns.filter(like="weight_").rename(columns=lambda name: name.removeprefix("weight_"))
     if weights.empty:
@@ -207,7 +207,7 @@ def trusted(turns: pd.DataFrame) -> pd.Series:
     return weights.idxmax(axis=1) + weights.max(axis=1).map(" {:.2f}".format)
 
 
-def told(
+def predict_and_write(
     place: Place,
     asked: dict[str, Path | str | None],
     without: list[str],
@@ -216,9 +216,9 @@ def told(
     out: Path | None,
 ) -> str:
     """Predict, write, and return what the command line says.  asked: which conversation, as `meet` has it."""
-    reader, talk = meet(place, **asked, without=without)
-    rows = hidden(vectors(reader, talk, encoders), without)
-    turns = predicted(reader, talk, rows, sure)
+    reader, talk = open_conversation(place, **asked, without=without)
+    rows = masked(vectors(reader, talk, encoders), without)
+    turns = turn_predictions(reader, talk, rows, sure)
     said = notes(reader, talk, turns, sure)
     folder = out or OUTPUT / "results" / reader.trained["place"] / "predictions"
-    return "\n".join([printed(turns), "", *said, *map(str, write(turns, talk.name, said, folder))])
+    return "\n".join([as_text(turns), "", *said, *map(str, write(turns, talk.name, said, folder))])

@@ -20,7 +20,7 @@ import pandas as pd
 from lpgnet.corpora import iemocap
 from lpgnet.corpora.load import SIMULATED
 from lpgnet.corpora.table import utterances
-from lpgnet.features.loading import holdings
+from lpgnet.features.loading import holding
 from lpgnet.features.store import Features, read_index
 from lpgnet.labels import folds, manifest
 from lpgnet.places import Place
@@ -91,7 +91,7 @@ def from_folder(folder: Path) -> Conversation:
         raise FileNotFoundError(f"no folder {folder}; give one with clips and {' or '.join(TRANSCRIPTS)}")
     found = [folder / name for name in TRANSCRIPTS if (folder / name).is_file()]
     if len(found) != 1:
-        have = "both" if found else f"neither, but {holdings(folder)}"
+        have = "both" if found else f"neither, but {holding(folder)}"
         raise FileNotFoundError(f"want {' or '.join(TRANSCRIPTS)} in {folder}: it has {have}")
     lines = (_csv if found[0].suffix == ".csv" else _json)(found[0])
     turns = pd.DataFrame([_turn(line, number, found[0]) for number, line in enumerate(lines, 1)])

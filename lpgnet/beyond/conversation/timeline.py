@@ -8,7 +8,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lpgnet.tables.figures.theme import OTHER, OURS, QUOTED, canvas, finish, themed
+from lpgnet.tables.figures.theme import OTHER, OURS, QUOTED, empty_figure, figure, themed, titled
 from lpgnet.tables.typeset import origin
 
 CLASS = sns.color_palette("colorblind", 8).as_hex()
@@ -24,7 +24,7 @@ def timeline(turns: pd.DataFrame, name: str, caption: str) -> Figure:
     turns: as `lpgnet.beyond.conversation.predict.predicted` gives them.
     """
     count = len(turns)
-    figure, axes = canvas(min(max(8.0, 3 + 0.28 * count), 26.0), 7.2, 1, 3)
+    figure, axes = empty_figure(min(max(8.0, 3 + 0.28 * count), 26.0), 7.2, 1, 3)
     classes = [column.removeprefix("p_") for column in turns if column.startswith("p_")]
     _probabilities(axes[0], turns, classes)
     _certainty(axes[1], turns)
@@ -37,7 +37,7 @@ def timeline(turns: pd.DataFrame, name: str, caption: str) -> Figure:
     axes[2].set_xlabel("turn")
     for axis in axes:
         axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9)
-    return finish(figure, f"Conversation {name}", caption)
+    return titled(figure, f"Conversation {name}", caption)
 
 
 def _probabilities(axis: Axes, turns: pd.DataFrame, classes: list[str]) -> None:
@@ -97,7 +97,7 @@ def growing(probabilities: np.ndarray, classes: tuple[str, ...], name: str, capt
     """
     count = len(probabilities)
     side = min(max(5.5, 2.5 + 0.2 * count), 14.0)
-    figure, (axis,) = canvas(side + 2, side, 1)
+    figure, (axis,) = empty_figure(side + 2, side, 1)
     colours = np.array([to_rgb(colour) for colour in CLASS])
     picture = np.ones((count, count, 3))
     known = np.tril(np.ones((count, count), bool))
@@ -111,16 +111,17 @@ def growing(probabilities: np.ndarray, classes: tuple[str, ...], name: str, capt
     for colour, label in zip(CLASS, classes, strict=False):
         axis.plot([], [], "s", color=colour, markersize=9, label=label)
     axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-    return finish(figure, f"{name}: the prediction as turns are added", caption)
+    return titled(figure, f"{name}: the prediction as turns are added", caption)
 
 
+@figure("missing", "Lines: weighted F1 as more of the turns lose their text, or their audio, by model.")
 @themed
 def missing_rates(frame: pd.DataFrame) -> Figure:
     """Weighted F1 against the part of the turns that lost their text or audio; mean, deviation over seeds.
 
     frame: as `lpgnet.beyond.conversation.missing_turns.table` gives it.
     """
-    figure, axes = canvas(10.5, 4.4, 2)
+    figure, axes = empty_figure(10.5, 4.4, 2)
     for axis, (modality, part) in zip(axes, frame.groupby("modality", sort=False), strict=True):
         for experiment, line in part.groupby("experiment", sort=False):
             colour, mark = EXPERIMENT[experiment]
@@ -135,4 +136,4 @@ def missing_rates(frame: pd.DataFrame) -> Figure:
     text = (
         f"{origin(frame)} Band: one standard deviation over seeds. All seeds and models lose the same turns."
     )
-    return finish(figure, "What missing text or audio costs", text, axes[0])
+    return titled(figure, "What missing text or audio costs", text, axes[0])

@@ -55,7 +55,7 @@ def live(reader: Reader, talk: Conversation, rows: dict[str, Tensor]) -> widgets
         off = [m for m, switch in switches.items() if not switch.value]
         picture.value, fault.value = b"", ""
         try:
-            picture.value = _picture(reader, talk, predict.hidden(rows, off), known.value)
+            picture.value = _picture(reader, talk, predict.masked(rows, off), known.value)
         except ValueError as error:  # nothing is left
             fault.value = escape(str(error))
 
@@ -73,6 +73,6 @@ def live(reader: Reader, talk: Conversation, rows: dict[str, Tensor]) -> widgets
 def _picture(reader: Reader, talk: Conversation, rows: dict[str, Tensor], known: int) -> bytes:
     """The timeline of the first turns alone, as PNG."""
     part = replace(talk, turns=talk.turns[:known])
-    turns = predict.predicted(reader, part, {m: x[:known] for m, x in rows.items()})
+    turns = predict.turn_predictions(reader, part, {m: x[:known] for m, x in rows.items()})
     said = " ".join(predict.notes(reader, part, turns))
     return timeline.timeline(turns, f"{talk.name}, turns 1 to {known}", said)._repr_png_()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lpgnet.beyond.exchange.codes import dialogue_names, label_codes, label_kind, plain
+from lpgnet.beyond.exchange.codes import dialogue_names, label_codes, label_kind, plain_value
 from lpgnet.beyond.exchange.vectors import Key, Source, modality, numbers
 from lpgnet.corpora.iemocap import TURN
 from lpgnet.corpora.table import COLUMNS
@@ -111,7 +111,7 @@ def _parts(draft: Draft) -> dict[Key, str]:
     """Dialogue -> train, validation, test, or "" where no list has it (named in a note)."""
     found: dict[Key, str] = {}
     for part in PARTS:
-        given = {plain(key) for key in draft.parts.get(part, ())}
+        given = {plain_value(key) for key in draft.parts.get(part, ())}
         if unknown := sorted(repr(key) for key in given if key not in draft.labels):
             raise ValueError(f"{draft.path}: the {part} list has unknown dialogues: {listed(unknown)}")
         for key in sorted(given, key=str):
@@ -129,7 +129,7 @@ def _ids(draft: Draft, corpus: str, names: dict[Key, str]) -> tuple[dict[Key, li
 
     A made id has no speaker's letter, so that it can't pass for one of IEMOCAP's turns.
     """
-    given = {k: [str(plain(i)) for i in draft.ids[k]] for k in names} if draft.ids else {}
+    given = {k: [str(plain_value(i)) for i in draft.ids[k]] for k in names} if draft.ids else {}
     everywhere = [(k, name) for k, turns in given.items() for name in turns]
     made = all(MADE.fullmatch(name.removeprefix(names[k])) for k, name in everywhere)
     for k, name in everywhere if corpus == "iemocap" and not made else ():
@@ -146,7 +146,7 @@ def _ids(draft: Draft, corpus: str, names: dict[Key, str]) -> tuple[dict[Key, li
 
 def _speakers(draft: Draft, corpus: str, ids: dict, made: bool, session: dict) -> dict[Key, list]:
     """(speaker, party) per utterance.  IEMOCAP's ids say who speaks, whatever the file's list says."""
-    given = {k: [plain(s) for s in draft.speakers[k]] for k in ids} if draft.speakers else {}
+    given = {k: [plain_value(s) for s in draft.speakers[k]] for k in ids} if draft.speakers else {}
     words = any(isinstance(s, str) for values in given.values() for s in values)
     if corpus != "iemocap":
         parties = {k: [_party(s, k, draft.path) for s in values] for k, values in given.items()}
@@ -187,7 +187,7 @@ def _party(speaker: object, key: Key, path: Path) -> str:
 
 
 def _sentence(said: object, name: str, path: Path) -> str:
-    said = plain(said)
+    said = plain_value(said)
     if said is not None and not isinstance(said, str):
         raise ValueError(f"{path}: the sentence of utterance {name} is a {type(said).__name__}; want text")
     return said or ""

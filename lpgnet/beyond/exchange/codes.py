@@ -29,7 +29,7 @@ SPELT = {
 }  # in ids of numbered dialogues
 
 
-def plain(value: object) -> object:
+def plain_value(value: object) -> object:
     """A label, id or sentence as Python's own type: bytes as text, numpy scalars and 2.0 as numbers."""
     if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
         value = value.item()
@@ -64,7 +64,7 @@ def label_codes(labels: dict, corpus: str, ids: dict[Key, list[str]], made: bool
 
     Those get their official code, xxx: then every protocol files them as it should.
     """
-    given = {key: [plain(label) for label in values] for key, values in labels.items()}
+    given = {key: [plain_value(label) for label in values] for key, values in labels.items()}
     words = {label for values in given.values() for label in values if isinstance(label, str)} - {""}
     known = _known(words, corpus) if words else _numbers(corpus)
     codes: dict[Key, list[str]] = {}

@@ -17,7 +17,7 @@ from lpgnet.places import RESERVED, Place, features_of
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*(-[A-Za-z0-9_.]+)*")  # no "--", which parts a place's name
 
 
-def bring_in(path: Path, name: str, text: Path | None = None, audio: Path | None = None) -> str:
+def import_file(path: Path, name: str, text: Path | None = None, audio: Path | None = None) -> str:
     """Read a feature or label file into the store of a new corpus `name`; returns what was found."""
     if not NAME.fullmatch(name) or name in RESERVED:
         raise ValueError(
@@ -41,7 +41,7 @@ def bring_in(path: Path, name: str, text: Path | None = None, audio: Path | None
     return report + f"\nStored as {folder}; next: python -m lpgnet reproduce --corpus {name}"
 
 
-def take_out(place: Place, form: str, out: Path) -> list[Path]:
+def export_place(place: Place, form: str, out: Path) -> list[Path]:
     """Write a place's features and labels in another form."""
     from lpgnet.runs import plan
 
@@ -76,7 +76,7 @@ def _modality(place: Place, about: dict) -> store.Modality:
     return store.Modality(about["encoder"], held.vectors().numpy(), frames)
 
 
-def label_sets(a: str, b: str, corpus: str, root: Path | None = None) -> str:
+def compare_labels(a: str, b: str, corpus: str, root: Path | None = None) -> str:
     """Two protocols of a corpus, a protocol and a file, or two files, side by side.
 
     A six-class file beside a four-class protocol is merged as `majority-4` merges.
@@ -88,7 +88,8 @@ def label_sets(a: str, b: str, corpus: str, root: Path | None = None) -> str:
     sides = {name: _side(name, corpus, root) for name in (a, b)}
     if any(set(s["label"]) <= set(FOUR.values()) for s in sides.values()):
         sides = {
-            n: s if n in PROTOCOLS else s.assign(label=describe.merged(s["label"])) for n, s in sides.items()
+            n: s if n in PROTOCOLS else s.assign(label=describe.merged_labels(s["label"]))
+            for n, s in sides.items()
         }
     order = dict.fromkeys(c for name in ("majority-6", "meld-7") for c in PROTOCOLS[name].classes)
     return differences.compare(sides[a], sides[b], (a, b), tuple(order))
@@ -100,7 +101,7 @@ def _side(name: str, corpus: str, root: Path | None) -> pd.DataFrame:
         table = _table(corpus, root)
         return table.assign(label=labelled(table, name))
     found = imported.read(Path(name))
-    return found.table.assign(label=describe.filed(found))
+    return found.table.assign(label=describe.filed_labels(found))
 
 
 def _table(corpus: str, root: Path | None) -> pd.DataFrame:

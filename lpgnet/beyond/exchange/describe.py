@@ -26,7 +26,7 @@ def report(found: Imported, reference: pd.DataFrame | None = None) -> str:
         *_features(found),
         f"left out: {', '.join(about['ignored']) or 'nothing'}",
         "",
-        *_counts(table, filed(found)),
+        *_counts(table, filed_labels(found)),
         "",
         *_split(table, about["split"]),
         *_protocols(about),
@@ -38,7 +38,7 @@ def report(found: Imported, reference: pd.DataFrame | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def filed(found: Imported) -> pd.Series:
+def filed_labels(found: Imported) -> pd.Series:
     """The class that the file itself gives each utterance, in its own classes; None where it gives none."""
     table, names = found.table, found.about["protocols"]
     if "erc-6" in names and found.about["erc6_filed"]:
@@ -101,7 +101,7 @@ def _protocols(about: dict) -> list[str]:
 
 def _against_official(found: Imported) -> list[str]:
     """How the counts per class and session compare with the release's."""
-    table, about, own = found.table, found.about, filed(found)
+    table, about, own = found.table, found.about, filed_labels(found)
     six = "majority-6" in about["protocols"]
     differ = {
         name: differing(table, name, own) for name in (("majority-6", "erc-6") if six else ("majority-4",))
@@ -150,12 +150,15 @@ def _against_release(found: Imported, reference: pd.DataFrame | None) -> list[st
             lines.append(f"  {name}: can't be compared, the file has four classes")
             continue
         lines += _by_id(
-            merged(filed(found)) if name == "majority-4" else filed(found), found, reference, name
+            merged_labels(filed_labels(found)) if name == "majority-4" else filed_labels(found),
+            found,
+            reference,
+            name,
         )
     return lines
 
 
-def merged(labels: pd.Series) -> pd.Series:
+def merged_labels(labels: pd.Series) -> pd.Series:
     """Six classes as majority-4 has them: excited is happy, frustrated is none."""
     return labels.replace({"excited": "happy", "frustrated": None})
 

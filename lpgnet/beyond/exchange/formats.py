@@ -12,7 +12,7 @@ import numpy as np
 
 from lpgnet.beyond.exchange import unpickle
 from lpgnet.beyond.exchange.assemble import Draft
-from lpgnet.beyond.exchange.codes import plain
+from lpgnet.beyond.exchange.codes import plain_value
 from lpgnet.beyond.exchange.vectors import Source, numbers
 
 TEXT, NUMBERS, VECTORS = "a dict of lists of text", "a dict of lists of numbers", "a dict of lists of vectors"
@@ -140,7 +140,7 @@ def by_dialogue(value: dict, path: Path, name: str) -> dict:
     """A field with plain keys, each with a list or array of at least one dimension."""
     found = {}
     for key, entries in value.items():
-        key = plain(key)
+        key = plain_value(key)
         if not isinstance(key, str | int) or isinstance(key, bool) or not _many(entries):
             what = f"{type(entries).__name__} for dialogue {str(key)[:40]!r}"
             raise ValueError(f"{path}: {name} has a {what}; want a list with an entry per utterance")
@@ -156,7 +156,7 @@ def kind(value: object) -> str:
         entries = [entry for entry in value.values() if not _many(entry) or len(entry)]
         return f"a dict of {_entries(entries[0])}" if entries else NOTHING
     if _many(value) or isinstance(value, set | frozenset):
-        scalars = all(isinstance(plain(item), str | int) for item in value)
+        scalars = all(isinstance(plain_value(item), str | int) for item in value)
         return IDS if scalars else f"a {type(value).__name__} of {len(value)}"
     return f"a {type(value).__name__}"
 
@@ -165,7 +165,7 @@ def _entries(entry: object) -> str:
     """What a dialogue's entry is, judged by its first utterance."""
     if not _many(entry):
         return type(entry).__name__
-    first = plain(entry[0])
+    first = plain_value(entry[0])
     scalar = "numbers" if isinstance(first, int | float) else "vectors"
     return f"lists of {'text' if isinstance(first, str) else scalar if first is not None else 'nothing'}"
 

@@ -19,11 +19,11 @@ import numpy as np
 import pandas as pd
 
 from lpgnet.config import MODALITIES
-from lpgnet.experiments import CONTEXTS, EXPERIMENTS, READINGS
+from lpgnet.experiments import CONTEXTS, EXPERIMENTS, GROUPS, READINGS
 from lpgnet.machine.files import write_csv
 from lpgnet.runs.plan import possible, unfitted
 from lpgnet.tables.comparisons import Scored, compared, scored
-from lpgnet.tables.scores import HEADLINE, SHOWN, identity, pooled, read_predictions, seed_scores
+from lpgnet.tables.scores import HEADLINE, SHOWN, Evaluation, identity, pooled, seed_scores
 from lpgnet.tables.statistics import holm, paired_seeds, percent, significant, summary
 
 ALPHA = 0.05
@@ -37,13 +37,6 @@ COLUMNS = [*COMPARED, "default_mean", "alternative_mean", *PAIRED, *TESTED]
 CONTEXT = [*WHERE, "model", "turns", "experiment", "accuracy_mean", "accuracy_std", *PAIRED, *TESTED]
 SPOKEN, ALONE = "all, as spoken", "none but its own"
 COUNTED, NEVER = "the same predictions, counted otherwise", "never a headline: chosen on the test set"
-
-
-def names() -> list[str]:
-    """Every experiment that the two tables compare, the defaults first."""
-    both = (*READINGS, *CONTEXTS)
-    defaults = ["linear", *(f"{m}_only" for m in MODALITIES), *(a.default for a in both)]
-    return list(dict.fromkeys([*defaults, *(a.experiment for a in both)]))
 
 
 def readings(runs: pd.DataFrame, data: dict) -> pd.DataFrame:
@@ -90,8 +83,8 @@ def write(frames: dict[str, pd.DataFrame], folder: Path) -> list[Path]:
 
 def _sets(runs: pd.DataFrame, data: dict) -> dict[str, Scored]:
     """Experiment -> the models of its label set, whole seeds alone."""
-    mine = runs[runs["experiment"].isin(names())]
-    parts = [scored(part) for part in read_predictions(mine, data)]
+    mine = runs[runs["experiment"].isin(GROUPS["readings"])]
+    parts = [scored(part) for part in Evaluation(mine, data).predictions]
     return {name: part for part in parts for name in part.seeds}
 
 

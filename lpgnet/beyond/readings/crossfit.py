@@ -20,10 +20,10 @@ from lpgnet.corpora.table import utterances
 from lpgnet.experiments import EXPERIMENTS
 from lpgnet.features import store
 from lpgnet.features.encoders import encoder
-from lpgnet.features.extract import Fit, finetuned, fits, fitted_encoders, training_part
+from lpgnet.features.extract import FoldFit, extract_finetuned, fits, fitted_encoders, training_part
 from lpgnet.features.text import TextEncoder
 from lpgnet.labels import Fold, folds, manifest
-from lpgnet.machine.workers import spread
+from lpgnet.machine.workers import run_parallel
 from lpgnet.places import Place, fit_key, slug
 from lpgnet.runs.plan import describe, possible
 
@@ -31,7 +31,7 @@ GROUPS = 5  # where the training part is of one session
 OWN = ""  # the reader of an utterance that no group holds: the fold's own fit
 
 
-def crossfitted(place: Place, wanted: list[Fit], jobs: int, device: str = "cpu") -> dict:
+def extract_crossfitted(place: Place, wanted: list[FoldFit], jobs: int, device: str = "cpu") -> dict:
     """Make (or finish, or keep) the cross-fitted set of each fold of `wanted`; returns the store's index.
 
     The folds' own fits must be in the store.
@@ -52,14 +52,19 @@ def prepare(place: Place, names: list[str], jobs: int, device: str = "cpu") -> N
         return
     table, (allowed, _) = utterances(place.features), possible(describe(place), names)
     read = [run for name in allowed if (run := EXPERIMENTS[name]).data.text != "frozen"]
-    finetuned(place, fits(place, table, read), jobs, device)
+    extract_finetuned(place, fits(place, table, read), jobs, device)
     crossed = [run for run in read if run.data.text == "crossfitted"]
     if crossed:
-        crossfitted(place, fits(place, table, crossed), jobs, device)
+        extract_crossfitted(place, fits(place, table, crossed), jobs, device)
 
 
 def _set(
-    place: Place, table: pd.DataFrame, fit: Fit, groups: dict[str, tuple[Path, str]], jobs: int, device: str
+    place: Place,
+    table: pd.DataFrame,
+    fit: FoldFit,
+    groups: dict[str, tuple[Path, str]],
+    jobs: int,
+    device: str,
 ) -> dict:
     """Write the shards that a set lacks; returns its entry.  groups: group -> its fit's folder, identity."""
     own = _own(place, fit)
@@ -76,11 +81,11 @@ def _set(
         joblib.delayed(compose)(rows[s : s + store.SHARD], s, folders, place.features, own, about, device)
         for s in store.missing_shards(place.features / about["folder"], len(table))
     ]
-    spread(f"cross-fitted text features, {store.SHARD} utterances each", pieces, jobs)
+    run_parallel(f"cross-fitted text features, {store.SHARD} utterances each", pieces, jobs)
     return about
 
 
-def _own(place: Place, fit: Fit) -> dict:
+def _own(place: Place, fit: FoldFit) -> dict:
     """The entry of the fold's own fit."""
     key, sets = f"text/{slug(place.text)}/{fit.key}", store.read_index(place.features)["sets"]
     if key not in sets:
@@ -101,13 +106,13 @@ def groups_of(table: pd.DataFrame, fold: Fold) -> dict[str, str]:
     return {dialogue: f"group {i % GROUPS + 1}" for i, dialogue in enumerate(sorted(trained.index))}
 
 
-def readers_of(table: pd.DataFrame, split: str, fit: Fit) -> pd.Series:
+def readers_of(table: pd.DataFrame, split: str, fit: FoldFit) -> pd.Series:
     """The group of each utterance, by row of the table; `OWN` outside the training dialogues."""
     (fold,) = [f for f in folds(manifest(table, fit.labels), split, fit.validation) if f.name == fit.fold]
     return table["dialogue"].map(groups_of(table, fold)).fillna(OWN)
 
 
-def parts_of(table: pd.DataFrame, split: str, fit: Fit) -> dict[str, pd.DataFrame]:
+def parts_of(table: pd.DataFrame, split: str, fit: FoldFit) -> dict[str, pd.DataFrame]:
     """Group -> what its encoder is fitted on (columns id, text, label): the training part without it."""
     training, readers = training_part(table, split, fit), readers_of(table, split, fit)
     group = readers[training.index]
