@@ -19,7 +19,7 @@ from lpgnet.runs.metrics import METRICS
 from lpgnet.runs.plan import FROZEN_HERE, possible
 from lpgnet.tables.rows import SIMULATOR, TABLES, Row
 from lpgnet.tables.scores import POOLED, Evaluation, identity, scored_line, seed_scores, tested
-from lpgnet.tables.statistics import summary
+from lpgnet.tables.statistics import columns, summary
 from lpgnet.tables.table1 import class_counts
 from lpgnet.tables.typeset import write
 
@@ -194,8 +194,7 @@ def _headline(metrics: dict[str, str], mine: pd.DataFrame, paper: dict, comparab
         cells[f"{name}_reported"] = printed
         if f"{name}_std" in paper:
             cells[f"{name}_reported_std"] = paper[f"{name}_std"]
-        for what in ("mean", "std", "ci_low", "ci_high"):
-            cells[f"{name}_{what}"] = _percent(getattr(found, what))
+        cells |= columns(name, found, ("mean", "std", "ci_low", "ci_high"))
         delta = cells[f"{name}_mean"] - printed if comparable else np.nan
         cells[f"{name}_delta"] = round(delta, 2) + 0.0
     return cells
@@ -203,8 +202,7 @@ def _headline(metrics: dict[str, str], mine: pd.DataFrame, paper: dict, comparab
 
 def _conventions(names: list[str], mine: pd.DataFrame) -> dict:
     """Mean and std of every metric that is no headline of this table."""
-    found = {name: summary(mine[name]) for name in names}
-    return {f"{n}_{what}": _percent(getattr(s, what)) for n, s in found.items() for what in ("mean", "std")}
+    return {key: x for name in names for key, x in columns(name, summary(mine[name])).items()}
 
 
 def _cost(row: Row, mine: pd.DataFrame) -> dict:
@@ -222,7 +220,3 @@ def _left_out(pool: pd.DataFrame, experiment: str | None) -> str:
     """The seeds that a line leaves out, and why."""
     part = pool[pool["experiment"].eq(experiment) & pool["lacks"].ne("")]
     return "; ".join(f"seed {line.seed} left out: lacks {line.lacks}" for line in part.itertuples())
-
-
-def _percent(fraction: float) -> float:
-    return round(100 * fraction, 2) + 0.0  # no -0.0

@@ -9,6 +9,7 @@ import pandas as pd
 
 from lpgnet.config import ROOT
 from lpgnet.experiments import TABLED
+from lpgnet.machine.files import write_csv
 from lpgnet.places import Place
 from lpgnet.runs import records
 from lpgnet.runs.plan import current_records
@@ -57,7 +58,7 @@ def rebuild(place: Place) -> Rebuilt:
     found = Evaluation(runs, data)
     tables, by_fold = build.build_all(found), folds.fold_scores(runs, data)
     beside = claims.build_all(found, place.features)
-    paths = [*build.write_all(tables, place.tables), folds.write(by_fold, place.tables)]
+    paths = [*build.write_all(tables, place.tables), write_csv(place.tables / "folds.csv", by_fold)]
     paths += claims.write(beside, place.results)
     beside["speakers"] = speaker_independence(place)  # reads what was written just now, and the other split's
     paths += claims.write({"speakers": beside["speakers"]}, place.results)

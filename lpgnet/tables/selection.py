@@ -7,7 +7,7 @@ best by test weighted F1, which nobody could have known.
 import pandas as pd
 
 from lpgnet.tables.scores import HEADLINE, SHOWN, Evaluation, identity, pooled, seed_scores
-from lpgnet.tables.statistics import percent, summary
+from lpgnet.tables.statistics import columns, summary
 
 RULES = ("last", "best_validation", "best_test")
 GAPS = {"gap_validation": "best_validation", "gap_last": "last"}  # best_test minus these
@@ -33,12 +33,7 @@ def _line(data: dict, key: tuple[str, str], metric: str, by_rule: dict[str, pd.D
     score = {rule: frame.loc[key, metric].astype(float) for rule, frame in by_rule.items()}
     line = identity(data, key[0]) | {"experiment": key[1], "metric": metric, "n_seeds": len(score["last"])}
     for rule in RULES:
-        line |= _cells(rule, score[rule], ("mean", "std"))
+        line |= columns(rule, summary(score[rule]))
     for name, rule in GAPS.items():
-        line |= _cells(name, score["best_test"] - score[rule], ("mean", "std", "ci_low", "ci_high"))
+        line |= columns(name, summary(score["best_test"] - score[rule]), ("mean", "std", "ci_low", "ci_high"))
     return line
-
-
-def _cells(name: str, values: pd.Series, whats: tuple[str, ...]) -> dict[str, float]:
-    found = summary(values.to_numpy())
-    return {f"{name}_{what}": percent(getattr(found, what)) for what in whats}

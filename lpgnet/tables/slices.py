@@ -21,7 +21,7 @@ from lpgnet.corpora.table import plain
 from lpgnet.labels import folds, manifest
 from lpgnet.runs.metrics import scores
 from lpgnet.tables.scores import SHOWN, Evaluation, Predictions, identity
-from lpgnet.tables.statistics import dialogue_counts, percent, summary
+from lpgnet.tables.statistics import columns, dialogue_counts, summary
 
 VALUES = {
     "all": ("all",),
@@ -112,5 +112,4 @@ def _lines(part: Predictions, values: pd.DataFrame) -> Iterator[dict]:
 def _spread(counts: np.ndarray) -> dict[str, float]:
     """Mean and standard deviation over the seeds of (S, C, C), in percent."""
     found = scores(counts)
-    each = {name: summary(found[name]) for name in SHOWN}
-    return {f"{n}_{what}": percent(getattr(s, what)) for n, s in each.items() for what in ("mean", "std")}
+    return {key: x for name in SHOWN for key, x in columns(name, summary(found[name])).items()}

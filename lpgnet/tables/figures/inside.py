@@ -166,11 +166,7 @@ def attention(kept: dict, runs: pd.DataFrame, data: dict) -> Figure:
     return titled(figure, "Attention of the four paths", text)
 
 
-@figure(
-    "embedding",
-    "Two scatter plots of the fused features, PCA and t-SNE, coloured by emotion.",
-    of=left,
-)
+@figure("embedding", "Two scatter plots of the fused features, PCA and t-SNE, coloured by emotion.", of=left)
 @themed
 def embedding(kept: dict, runs: pd.DataFrame, data: dict) -> Figure:
     """F_final of Eq. (14) of the test part in two dimensions: PCA, and t-SNE beside it."""

@@ -245,11 +245,7 @@ def measured(made) -> tuple | None:
     return (pd.read_csv(path),) if path.exists() else None
 
 
-@figure(
-    "cost",
-    "Points: accuracy against parameters and against multiply-adds, one per model.",
-    of=measured,
-)
+@figure("cost", "Points: accuracy against parameters and against multiply-adds, one per model.", of=measured)
 @partial(themed, math=True)  # powers of ten; every name here is one of `COSTED`
 def cost(efficiency: pd.DataFrame) -> Figure:
     """Accuracy against parameters and multiply-adds (one dialogue of 50 turns) of the main models."""

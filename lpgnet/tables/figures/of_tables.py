@@ -85,14 +85,10 @@ def comparison(table: pd.DataFrame, number: int) -> Figure:
     of=lambda made: (made.tables[3], 3),
 )
 @figure(
-    "table4_audio",
-    "Bars: accuracy from audio alone, quoted and ours.",
-    of=lambda made: (made.tables[4], 4),
+    "table4_audio", "Bars: accuracy from audio alone, quoted and ours.", of=lambda made: (made.tables[4], 4)
 )
 @figure(
-    "table5_text",
-    "Bars: accuracy from text alone, quoted and ours.",
-    of=lambda made: (made.tables[5], 5),
+    "table5_text", "Bars: accuracy from text alone, quoted and ours.", of=lambda made: (made.tables[5], 5)
 )
 @themed
 def ablation_bars(table: pd.DataFrame, number: int) -> Figure:
