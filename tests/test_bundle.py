@@ -3,6 +3,8 @@
 import dataclasses
 import hashlib
 import json
+import marshal
+import os
 import re
 import shutil
 import subprocess
@@ -17,6 +19,7 @@ from test_report import filled
 from lpgnet import places
 from lpgnet.beyond.archive import bundle
 from lpgnet.beyond.report import page
+from lpgnet.config import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +76,110 @@ def test_what_was_done_to_a_bundle_is_named(made, tmp_path):
     bare = changed(made.path, tmp_path / "y.zip", drop=["MANIFEST.sha256"])
     code, said = check(bare)
     assert code == 1 and said[0] == "missing: MANIFEST.sha256; without it nothing can be checked"
+
+
+EVIL = b"import sys; print('imported'); sys.exit(0)"
+SHADOWS = ("hashlib", "zlib", "zipfile", "json", "pathlib", "marshal", "stat", "encodings/__init__", "re")
+
+
+def appended(path, name="x", content=b"", **about):
+    """One more entry in the zip; about: of its ZipInfo."""
+    entry = zipfile.ZipInfo(name)
+    for key, value in about.items():
+        setattr(entry, key, value)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(entry, content)
+
+
+def hidden_between(path):
+    """An entry that the directory at the end doesn't name."""
+    before = path.read_bytes()
+    appended(path, "secret", b"x")
+    with zipfile.ZipFile(path, "a") as archive:
+        del archive.NameToInfo["secret"], archive.filelist[-1]
+        archive._didModify = True
+    assert len(path.read_bytes()) > len(before) and "secret" not in zipfile.ZipFile(path).namelist()
+
+
+def commented(path):
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.comment = b"x"
+
+
+TABLE = "paper_tables/simulated/table2.csv"
+BYTES = "extra: a comment, or bytes before, between or after the files"
+
+
+@pytest.mark.parametrize(
+    ("tamper", "says"),
+    [
+        (lambda p: appended(p, "new/"), ["extra: new/"]),
+        (lambda p: appended(p, ".hidden"), ["extra: .hidden"]),
+        (lambda p: appended(p, "../up"), ["extra: ../up"]),
+        (lambda p: appended(p, "to", external_attr=0o120777 << 16), ["extra: to", "no plain file: to"]),
+        (lambda p: appended(p, TABLE), [f"twice: {TABLE}", f"bad: {TABLE}"]),
+        (lambda p: appended(p, "x", comment=b"y"), ["extra: x", BYTES]),
+        (lambda p: appended(p, "x", extra=b"ab\0\0"), ["extra: x", BYTES]),
+        (commented, [BYTES]),
+        (hidden_between, [BYTES]),
+        (lambda p: p.write_bytes(p.read_bytes() + b"x"), [BYTES]),
+        (lambda p: p.write_bytes(b"#!/bin/sh\n" + p.read_bytes()), [BYTES]),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_what_was_added_to_a_zip_is_noticed(made, tmp_path, tamper, says):
+    copy = tmp_path / "x.zip"
+    shutil.copy(made.path, copy)
+    tamper(copy)
+    code, said = check(copy)
+    assert code == 1 and said[:-1] == says
+
+
+def test_the_check_imports_nothing_from_what_it_checks(made, tmp_path):
+    evil = {f"{name}.py": EVIL for name in SHADOWS}
+    spoilt = shutil.copy(made.path, tmp_path / "x.zip")
+    for name, content in evil.items():
+        appended(spoilt, name, content)
+    folder = tmp_path / "here"
+    zipfile.ZipFile(spoilt).extractall(folder)
+    for path in (spoilt, folder, folder / "__main__.py"):
+        done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, cwd=tmp_path)
+        said = done.stdout.splitlines()
+        assert done.returncode == 1 and said[:-1] == sorted(f"extra: {name}" for name in evil), done.stderr
+
+
+def test_links_pipes_and_caches_in_an_unpacked_bundle_are_noticed(made, tmp_path):
+    folder = tmp_path / "here"
+    zipfile.ZipFile(made.path).extractall(folder)
+    (folder / "lpgnet" / "__pycache__").mkdir()
+    (folder / "lpgnet" / "__pycache__" / "config.cpython-311.pyc").write_bytes(b"x")
+    (folder / "empty").mkdir()
+    (folder / "to").symlink_to(tmp_path)
+    (folder / "LICENSE").rename(tmp_path / "LICENSE")
+    (folder / "LICENSE").symlink_to(tmp_path / "LICENSE")
+    (folder / "README.md").unlink()
+    os.mkfifo(folder / "README.md")
+    extra = ["empty/", "lpgnet/__pycache__/config.cpython-311.pyc", "to"]
+    want = [*(f"extra: {name}" for name in extra), "bad: LICENSE", "bad: README.md"]
+    for path in (folder, folder / "__main__.py"):
+        code, said = check(path)
+        assert code == 1 and said[:-1] == want
+
+
+def test_python_s_own_copy_of_the_check_is_known_by_what_it_holds(made, tmp_path):
+    zipfile.ZipFile(made.path).extractall(tmp_path)
+    assert [check(tmp_path)[0] for _ in range(2)] == [0, 0]
+    (kept,) = (tmp_path / "__pycache__").iterdir()
+    kept.write_bytes(kept.read_bytes()[:16] + marshal.dumps(compile("print('well')", "x", "exec")))
+    assert check(tmp_path / "__main__.py")[1][0] == f"extra: __pycache__/{kept.name}"
+
+
+def test_a_copy_from_elsewhere_checks_too(made, tmp_path):
+    own = ROOT / "lpgnet" / "beyond" / "archive" / "verify.py"
+    (tmp_path / "none.zip").write_bytes(b"PK")
+    for path, code in ((made.path, 0), (tmp_path / "none.zip", 1), (tmp_path / "gone", 1)):
+        done = subprocess.run([sys.executable, str(own), str(path)], capture_output=True, text=True)
+        assert done.returncode == code and not done.stderr
 
 
 def test_a_flipped_bit_is_noticed(made, tmp_path):

@@ -131,7 +131,8 @@ def _add(bundle: zipfile.ZipFile, name: str, content: bytes) -> str:
     entry = zipfile.ZipInfo(name, MOMENT)
     entry.external_attr = 0o644 << 16
     entry.create_system = 3  # the same on every system
-    bundle.writestr(entry, content, zipfile.ZIP_DEFLATED, 9)
+    alone = name == "__main__.py"  # stored: Python reads it without a zlib, which a zip might bring
+    bundle.writestr(entry, content, zipfile.ZIP_STORED if alone else zipfile.ZIP_DEFLATED, 9)
     return hashlib.sha256(content).hexdigest()
 
 
@@ -143,7 +144,8 @@ def _readme(place: Place) -> str:
     return (
         f"LPGNet, rerun: {place.name}.\n\n"
         f"Unpack and open results/{place.name}/report/index.html; it needs no network.\n"
-        f"To check that all is as it was made: python {place.name}.zip, or python FOLDER once unpacked.\n"
+        f"To check that all is as it was made: python {place.name}.zip\n"
+        "Once unpacked: python FOLDER/__main__.py\n"
         "bundle.json says what it was made from, with which versions, and what was left out.\n"
         "Not in it: recordings, features, checkpoints, encoders.\n"
     )
