@@ -66,11 +66,11 @@ def test_every_experiment_is_run_by_some_notebook():
 
 
 def test_chosen_notebooks():
-    assert reproduce.chosen("03,02") == ["02_training", "03_ablations"]
-    assert [name[:2] for name in reproduce.chosen(None)] == ["01", "02", "03", "04", "05", "06", "08"]
-    assert reproduce.chosen("07")[0].startswith("07")
+    assert reproduce.selected("03,02") == ["02_training", "03_ablations"]
+    assert [name[:2] for name in reproduce.selected(None)] == ["01", "02", "03", "04", "05", "06", "08"]
+    assert reproduce.selected("07")[0].startswith("07")
     with pytest.raises(ValueError, match="no notebook 9; there are 01, 02"):
-        reproduce.chosen("02,9")
+        reproduce.selected("02,9")
 
 
 def test_an_undeclared_parameter_is_refused():
@@ -109,7 +109,7 @@ def test_reproduce_writes_everything(uninterrupted):
     results = output / "results" / "simulated"
     assert {f"table{n}.{e}" for n in range(1, 8) for e in ("csv", "md", "tex")} <= set(tables(output))
     assert len(list((results / "figures").glob("*.png"))) >= 7
-    for name in reproduce.chosen(None):
+    for name in reproduce.selected(None):
         page = (results / "notebooks" / f"{name}.html").read_text()
         assert "$$" not in page
         outside = r"<(?:script|link|img|iframe)[^>]*(?:src|href)=[\"']?(?:https?:)?//"
@@ -118,7 +118,7 @@ def test_reproduce_writes_everything(uninterrupted):
         assert all(c["execution_count"] for c in copy["cells"] if c["cell_type"] == "code")
         assert not {"input_path", "output_path"} & set(copy["metadata"]["papermill"])  # of this machine
     report = (results / "report" / "index.html").read_text()
-    assert all(f"../notebooks/{name}.html" in report for name in reproduce.chosen(None))
+    assert all(f"../notebooks/{name}.html" in report for name in reproduce.selected(None))
     assert f"Report: {results / 'report' / 'index.html'}" in said
     assert not list(output.rglob(".part-*"))
 
