@@ -13,7 +13,6 @@ from test_tables import DATA, WITHOUT_TORCH, fake_data
 from lpgnet import experiments
 from lpgnet.beyond.readings import alternatives, figures
 from lpgnet.beyond.readings.alternatives import COUNTED, NEVER
-from lpgnet.beyond.readings.crossfit import GROUPS
 from lpgnet.config import ROOT
 from lpgnet.experiments import READINGS
 from lpgnet.runs.metrics import scores
