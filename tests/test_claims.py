@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from test_tables import DATA, EMPTY, PAPER, RUNS, WITHOUT_TORCH, fake_data, fake_run, line
+from test_tables import DATA, EMPTY, PAPER, RUNS, WITHOUT_TORCH, built, fake_data, fake_run, line
 
 from lpgnet.config import ROOT
 from lpgnet.corpora.table import plain
@@ -16,9 +16,8 @@ from lpgnet.experiments import TABLED
 from lpgnet.labels import PROTOCOLS
 from lpgnet.runs.metrics import confusion, scores
 from lpgnet.tables import claims, comparisons, selection, slices
-from lpgnet.tables.build import build
 from lpgnet.tables.rows import TABLES
-from lpgnet.tables.scores import Predictions, read_predictions
+from lpgnet.tables.scores import Evaluation, Predictions
 from lpgnet.tables.typeset import SIMULATED
 
 FOUR = PROTOCOLS["majority-4"].classes
@@ -74,7 +73,7 @@ def runs(tmp_path_factory):
 
 def made(name: str, runs: pd.DataFrame, data: dict) -> pd.DataFrame:
     """intervals, comparisons or claims."""
-    return claims.stated(read_predictions(runs, data), data)[name]
+    return claims.stated(Evaluation(runs, data).predictions, data)[name]
 
 
 def of(frame: pd.DataFrame, **want) -> pd.Series:
@@ -101,7 +100,7 @@ def test_needs_no_torch():
 
 def test_intervals_agree_with_the_tables(runs):
     found = made("intervals", runs, DATA)
-    table = line(build(2, runs, DATA, PAPER), "full")
+    table = line(built(2, runs, DATA, PAPER), "full")
     mine = of(found, experiment="full", metric="accuracy")
     assert (mine["mean"], mine["std"]) == (table["accuracy_mean"], table["accuracy_std"])
     assert (mine["seeds_low"], mine["seeds_high"]) == (table["accuracy_ci_low"], table["accuracy_ci_high"])
@@ -274,7 +273,7 @@ def test_folds_are_pooled_and_a_seed_without_one_is_left_out(tmp_path):
     gone = (runs["experiment"] == "linear") & (runs["seed"] == 1) & (runs["fold"] == "session4")
     found = of(made("comparisons", runs[~gone], data), metric="accuracy")
     assert (found["n_seeds"], found["n_dialogues"]) == (2, 5 * 13)
-    table = line(build(2, runs, data, PAPER), "full")
+    table = line(built(2, runs, data, PAPER), "full")
     mine = of(made("intervals", runs, data), experiment="full", metric="accuracy")
     assert mine["mean"] == table["accuracy_mean"]
     shuffled = runs.sample(frac=1, random_state=2)
@@ -291,8 +290,8 @@ def test_predictions_of_other_utterances_stop_it(tmp_path):
 
 def test_equal_bytes_in_any_order_and_no_file_without_lines(tmp_path, runs):
     shuffled = runs.sample(frac=1, random_state=2)
-    first = claims.write(claims.build_all(runs, DATA), tmp_path / "a")
-    second = claims.write(claims.build_all(shuffled, DATA), tmp_path / "b")
+    first = claims.write(claims.build_all(Evaluation(runs, DATA)), tmp_path / "a")
+    second = claims.write(claims.build_all(Evaluation(shuffled, DATA)), tmp_path / "b")
     names = ["intervals", "comparisons", "claims", "selection_gap", "slices"]
     assert [p.stem for p in first] == names
     assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
@@ -300,7 +299,7 @@ def test_equal_bytes_in_any_order_and_no_file_without_lines(tmp_path, runs):
         frame = pd.read_csv(path)
         assert frame["corpus"].eq("simulated").all()
         assert "-0.0," not in path.read_text()
-    assert claims.write(claims.build_all(EMPTY, DATA), tmp_path / "a") == []
+    assert claims.write(claims.build_all(Evaluation(EMPTY, DATA)), tmp_path / "a") == []
     assert not list((tmp_path / "a").iterdir())
 
 
@@ -318,7 +317,7 @@ def test_the_gap_by_hand():
         }
         for s in range(2)
     ]
-    found = of(selection.selection_gap(pd.DataFrame(made), DATA), metric="accuracy")
+    found = of(selection.selection_gap(Evaluation(pd.DataFrame(made), DATA)), metric="accuracy")
     assert [found[f"{rule}_mean"] for rule in selection.RULES] == [75.0, 50.0, 87.5]
     assert (found["gap_validation_mean"], found["gap_validation_std"]) == (37.5, 17.68)
     assert (found["gap_last_mean"], found["gap_last_std"]) == (12.5, 17.68)
@@ -329,12 +328,12 @@ def test_the_gap_by_hand():
 
 def test_the_gap_is_of_one_seed_at_a_time():
     """Paired: the spread of the differences, not of the scores."""
-    found = of(selection.selection_gap(RUNS, DATA), experiment="full", metric="weighted_f1")
+    found = of(selection.selection_gap(Evaluation(RUNS, DATA)), experiment="full", metric="weighted_f1")
     mine = RUNS[RUNS["experiment"] == "full"]["confusion"]
     one = [100 * (scores(c["best_test"])["weighted_f1"] - scores(c["last"])["weighted_f1"]) for c in mine]
     assert found["gap_last_std"] == round(np.std(one, ddof=1), 2)
-    assert len(selection.selection_gap(RUNS, DATA)) == 2 * len(TABLED)
-    assert selection.selection_gap(EMPTY, DATA).empty
+    assert len(selection.selection_gap(Evaluation(RUNS, DATA))) == 2 * len(TABLED)
+    assert selection.selection_gap(Evaluation(EMPTY, DATA)).empty
 
 
 # Slices.
@@ -435,7 +434,7 @@ def test_transcripts_are_those_of_the_fold(tmp_path):
 
 
 def test_scores_of_a_slice_by_brute_force(runs):
-    found = slices.slices(runs, DATA)
+    found = slices.slices(Evaluation(runs, DATA))
     frame = rows()
     each = []
     for seed in range(5):
@@ -448,7 +447,7 @@ def test_scores_of_a_slice_by_brute_force(runs):
     )
     assert (got["n_utterances"], got["n_seeds"]) == (frame["scripted"].sum(), 5)
     whole = of(found, experiment="full", slice="all")
-    table = line(build(2, runs, DATA, PAPER), "full")
+    table = line(built(2, runs, DATA, PAPER), "full")
     assert (whole["accuracy_mean"], whole["weighted_f1_std"]) == (table["accuracy_mean"], table["f1_std"])
     assert set(found["slice"]) == {"all", "speech", "length", "shift", "speaker_shift", "turn"}
     assert found.attrs["left_out"] == [
@@ -458,8 +457,8 @@ def test_scores_of_a_slice_by_brute_force(runs):
 
 def test_slices_of_all_folds_are_of_all_utterances(tmp_path):
     runs, data = world(tmp_path, ("full",), range(2), ALL_FOLDS), fake_data("loso")
-    found = slices.slices(runs, data)
+    found = slices.slices(Evaluation(runs, data))
     assert of(found, slice="all")["n_utterances"] == sum(len(rows(fold)) for fold in ALL_FOLDS)
     assert (
-        of(found, slice="all")["accuracy_mean"] == line(build(2, runs, data, PAPER), "full")["accuracy_mean"]
+        of(found, slice="all")["accuracy_mean"] == line(built(2, runs, data, PAPER), "full")["accuracy_mean"]
     )

@@ -1,5 +1,6 @@
 """Encoders on made-up sound and text."""
 
+import json
 import os
 import shutil
 import socket
@@ -13,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from torch.testing import assert_close
 
 from lpgnet.features.audio import HOP, RATE, Prosody
-from lpgnet.features.text import TextEncoder, shipped
+from lpgnet.features.text import TextEncoder, load, shipped
 
 TIME = np.arange(RATE) / RATE
 
@@ -99,6 +100,39 @@ def test_a_text_encoder_that_lacks_weights_or_is_none_is_refused_by_name(tmp_pat
     (tiny_bert / "config.json").write_text('{"model_type": "vit", "hidden_size": 3}')
     with pytest.raises(ValueError, match="holds vit: want a text encoder"):
         TextEncoder(tiny_bert, "tiny")
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "preprocessor_config.json"])
+def test_a_text_encoder_with_code_of_its_own_is_refused_and_nobody_asked(tiny_bert, monkeypatch, name):
+    mark, path = tiny_bert / "went off", tiny_bert / name
+    (tiny_bert / "code.py").write_text(f"open({str(mark)!r}, 'w')\nclass C: pass")
+    held = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(
+        json.dumps(held | {"auto_map": {"AutoConfig": "code.C", "AutoTokenizer": ["code.C", None]}})
+    )
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked"))
+    for use in (lambda: TextEncoder(tiny_bert, "tiny"), lambda: load(tiny_bert)):
+        with pytest.raises(ValueError, match=rf"{name} has auto_map: Python code that comes with the model"):
+            use()
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"cposix\nsystem\n(S'touch %s'\ntR."])
+def test_a_text_encoder_s_pickle_that_is_no_weights_is_refused_by_name(tiny_bert, content):
+    mark = tiny_bert / "went off"
+    (tiny_bert / "model.safetensors").unlink()
+    (tiny_bert / "pytorch_model.bin").write_bytes(content.replace(b"%s", bytes(mark)))
+    with pytest.raises(
+        ValueError, match=r"pytorch_model\.bin is no plain file of weights, .* publisher"
+    ) as error:
+        next(TextEncoder(tiny_bert, "tiny")(["well"]))
+    assert "weights_only" not in str(error.value) and "\n" not in str(error.value) and not mark.exists()
+
+
+def test_a_tokenizer_that_is_none_is_one_error(tiny_bert):
+    (tiny_bert / "tokenizer.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"tiny-bert can't be loaded by transformers"):
+        next(TextEncoder(tiny_bert, "tiny")(["well"]))
 
 
 def test_processes_that_start_at_once_on_a_new_machine_do_not_crash(tmp_path):

@@ -1,5 +1,8 @@
 """Figures from made-up runs: what they show, whose corpus they name, and that they leave nothing open."""
 
+import ast
+import dataclasses
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -7,15 +10,21 @@ import pytest
 from matplotlib import pyplot
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from test_tables import DATA, EMPTY, PAPER, RUNS, fake_data, fake_run
+from matplotlib.text import Text
+from test_tables import DATA, EMPTY, PAPER, RUNS, built, fake_data, fake_run
 
-from lpgnet.tables import build, selection
-from lpgnet.tables.figures import of_runs, of_tables, theme
+from lpgnet import places
+from lpgnet.config import ROOT
+from lpgnet.tables import rebuild, selection
+from lpgnet.tables.figures import architecture, inside, of_runs, of_tables, theme
 from lpgnet.tables.rows import TABLES as TABLE_ROWS
+from lpgnet.tables.scores import Evaluation
 from lpgnet.tables.typeset import SIMULATED
 
-GAP = selection.selection_gap(RUNS, DATA)
-TABLES = {number: build.build(number, RUNS, DATA, PAPER) for number in PAPER}
+FIGURES = ROOT / "lpgnet" / "tables" / "figures"
+FOUND = Evaluation(RUNS, DATA)
+GAP = selection.selection_gap(FOUND)
+TABLES = {number: built(number, RUNS, DATA, PAPER) for number in PAPER}
 
 
 def sliced() -> pd.DataFrame:
@@ -43,17 +52,17 @@ def words(figure: Figure) -> list[str]:
     return [text.get_text() for axis in figure.axes for text in axis.texts]
 
 
-def draw_all(data: dict, built: dict) -> list[Figure]:
+def draw_all(data: dict, tables: dict) -> list[Figure]:
     return [
-        of_tables.class_distribution(built[1]),
-        of_tables.comparison(built[2], 2),
-        *(of_tables.ablation_bars(built[n], n) for n in (3, 4, 5)),
-        of_tables.comparison(built[6], 6),
-        of_tables.by_class(built[7]),
-        of_runs.confusion_matrix(RUNS, data),
+        of_tables.class_distribution(tables[1]),
+        of_tables.comparison(tables[2], 2),
+        *(of_tables.ablation_bars(tables[n], n) for n in (3, 4, 5)),
+        of_tables.comparison(tables[6], 6),
+        of_tables.by_class(tables[7]),
+        of_runs.confusion_matrix(FOUND.whole("full"), data),
         of_runs.training_curves(RUNS, data),
-        of_runs.class_bars(RUNS, data),
-        of_runs.selection_gap(selection.selection_gap(RUNS, data)),
+        of_runs.class_bars(FOUND.pool, data),
+        of_runs.selection_gap(GAP),
         of_runs.slices(sliced()),
     ]
 
@@ -71,30 +80,91 @@ def test_every_picture_names_its_corpus_warns_and_leaves_no_state():
 
 def test_another_corpus_gets_no_warning():
     own = fake_data(place="iemocap")
-    figure = of_tables.ablation_bars(build.build(3, RUNS, own, PAPER), 3)
+    figure = of_tables.ablation_bars(built(3, RUNS, own, PAPER), 3)
     assert caption(figure).startswith("Corpus iemocap")
     assert SIMULATED not in caption(figure)
 
 
-def test_saves_every_figure(tmp_path):
-    saved = of_tables.save_all(RUNS, DATA, TABLES, tmp_path)
+def rebuilt(folder, runs=RUNS, tables=TABLES, parts=None) -> rebuild.Rebuilt:
+    """Of no place on disk but for its figures."""
+    place = dataclasses.replace(places.place(), output=folder)
+    found = Evaluation(runs, DATA)
+    beside = {"slices": pd.DataFrame() if parts is None else parts}
+    beside["selection_gap"] = selection.selection_gap(found)
+    return rebuild.Rebuilt(place, found, tables, pd.DataFrame(), beside, [])
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    monkeypatch.setattr(Figure, "savefig", lambda figure, part, **_: part.touch())
+
+
+@pytest.fixture(autouse=True)
+def no_predictions(monkeypatch):
+    """Made-up runs leave none, so nothing inside is to be drawn."""
+    for name, declared in list(theme.FIGURES.items()):
+        if declared.draw.__module__ == inside.__name__:
+            nothing = dataclasses.replace(declared, of=lambda made: None)
+            monkeypatch.setitem(theme.FIGURES, name, nothing)
+
+
+def test_saves_every_figure_with_its_words_and_draws_none_twice(tmp_path, monkeypatch):
+    made = rebuilt(tmp_path)
+    saved = rebuild.draw(made)
     assert [p.read_bytes()[:4] for p in saved] == [b"\x89PNG"] * 15
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(p.name for p in saved)
+    assert sorted(p.name for p in made.place.figures.iterdir()) == sorted(p.name for p in saved)
+    assert {p.stem: theme.said(p)["Description"] for p in saved} == {
+        p.stem: theme.FIGURES[p.stem].alt for p in saved
+    }
+    before = {p: p.stat().st_mtime_ns for p in saved}
+    assert rebuild.draw(rebuilt(tmp_path, RUNS.copy())) == saved
+    assert {p: p.stat().st_mtime_ns for p in saved} == before
+    other = rebuilt(tmp_path, tables=TABLES | {3: TABLES[3].assign(accuracy_mean=50.0)})
+    rebuild.draw(other)
+    assert [p.stem for p in saved if p.stat().st_mtime_ns != before[p]] == ["table3_ablation"]
 
 
-def test_slices_are_drawn_where_they_are_known(tmp_path, monkeypatch):
-    monkeypatch.setattr(Figure, "savefig", lambda figure, part, **_: part.touch())
-    saved = of_tables.save_all(EMPTY, DATA, TABLES, tmp_path, sliced())
-    assert [p.name for p in saved][8:] == ["slices.png"]
+def test_a_name_is_declared_once():
+    with pytest.raises(ValueError, match="two figures are called 'cost'"):
+        theme.figure("cost", "Other words.")(rebuilt)
+    assert all(len(declared.alt) > 30 for declared in theme.FIGURES.values())
+
+
+def test_nothing_keeps_a_list_of_figures():
+    """A name stands where the figure is declared; the sections show some by name or pattern, none twice."""
+    assert {d.draw.__module__ for d in theme.FIGURES.values()} >= {
+        found.__name__ for found in (architecture, inside, of_runs, of_tables)
+    }
+    long = {name for name in theme.FIGURES if "_" in name and name != "selection_gap"}  # no other word
+    assert len(long) > 10
+    for path in (ROOT / "lpgnet").rglob("*.py"):
+        nodes = ast.walk(ast.parse(path.read_text()))
+        words = [node.value for node in nodes if isinstance(node, ast.Constant)]
+        assert all(words.count(name) <= path.is_relative_to(FIGURES) for name in long), path
+
+
+def test_slices_are_drawn_where_they_are_known(tmp_path, undrawn):
+    saved = rebuild.draw(rebuilt(tmp_path, EMPTY, parts=sliced()))
+    assert len(saved) == 9 and "slices.png" in {p.name for p in saved}
     alone = sliced().query("experiment == 'no_ffn'")
-    assert len(of_tables.save_all(EMPTY, DATA, TABLES, tmp_path, alone)) == 8
+    assert len(rebuild.draw(rebuilt(tmp_path, EMPTY, parts=alone))) == 8
 
 
-def test_without_runs_the_tables_still_have_figures(tmp_path, monkeypatch):
-    monkeypatch.setattr(Figure, "savefig", lambda figure, part, **_: part.touch())
-    bare = {number: build.build(number, EMPTY, DATA, PAPER) for number in PAPER}
-    saved = of_tables.save_all(EMPTY, DATA, bare, tmp_path, pd.DataFrame())
-    assert [p.name[:6] for p in saved] == [*(f"table{n}" for n in range(1, 8)), "archit"]
+def test_without_runs_the_tables_still_have_figures(tmp_path, undrawn):
+    bare = {number: built(number, EMPTY, DATA, PAPER) for number in PAPER}
+    saved = rebuild.draw(rebuilt(tmp_path, EMPTY, bare))
+    assert sorted(p.name[:6] for p in saved) == ["archit", *(f"table{n}" for n in range(1, 8))]
+
+
+def test_a_dollar_in_a_name_is_a_dollar():
+    """Corpus, row and class alike: a formula of theirs would stop the drawing or change the words."""
+    table = TABLES[2].assign(corpus="a$b$", model=[rf"m$\frac{{{i}}}$" for i in range(len(TABLES[2]))])
+    classes = ["x$y$", "$", "$_$", "d"]
+    pool = FOUND.whole("full").assign(classes=[tuple(classes)] * len(FOUND.whole("full")))
+    for figure in (of_tables.comparison(table, 2), of_runs.confusion_matrix(pool, DATA)):
+        assert not any(text.get_parse_math() for text in figure.findobj(Text) if "$" in text.get_text())
+    assert "a$b$" in caption(of_tables.comparison(table, 2))
+    assert [t.get_text() for t in figure.axes[0].get_xticklabels()] == classes
 
 
 def test_bars_show_our_mean_and_the_paper_as_tick():
@@ -121,19 +191,19 @@ def test_points_show_quoted_rows_as_printed_and_ours_with_interval():
 
 
 def test_rows_not_run_say_so():
-    table = build.build(3, RUNS[RUNS["experiment"] != "no_ffn"], DATA, PAPER)
+    table = built(3, RUNS[RUNS["experiment"] != "no_ffn"], DATA, PAPER)
     assert words(of_tables.ablation_bars(table, 3)).count("not run yet") == 2  # accuracy and F1
     assert "not run yet" not in words(of_tables.ablation_bars(TABLES[3], 3))
 
 
 def test_confusion_sums_seeds_and_shares_by_row():
     counts = np.sum([c["best_validation"] for c in RUNS[RUNS["experiment"] == "full"]["confusion"]], axis=0)
-    first = words(of_runs.confusion_matrix(RUNS, DATA))[1]
+    first = words(of_runs.confusion_matrix(FOUND.whole("full"), DATA))[1]
     assert first == f"{100 * counts[0, 1] / counts[0].sum():.1f} %\n{counts[0, 1]}"
 
 
 def test_class_bars_are_recall_and_f1_with_the_interval_over_seeds():
-    figure = of_runs.class_bars(RUNS, DATA)
+    figure = of_runs.class_bars(FOUND.pool, DATA)
     mine = TABLES[7].iloc[0]  # LPGNet on four classes
     axis = figure.axes[0]
     names = DATA["protocols"]["majority-4"]["classes"]

@@ -18,16 +18,16 @@ from matplotlib.figure import Figure
 from test_tables import WITHOUT_TORCH
 
 from lpgnet import places
-from lpgnet.beyond.report import blocks, equations, page, provenance, verdicts
+from lpgnet.beyond.report import blocks, equations, page, provenance, sections, verdicts
 from lpgnet.beyond.report import tables as report_tables
 from lpgnet.config import ROOT
 from lpgnet.labels import folds, manifest
 from lpgnet.runs import records
 from lpgnet.runs.plan import current_records, describe, planned
-from lpgnet.tables import selection
-from lpgnet.tables.figures import inside, of_runs, of_tables
+from lpgnet.tables.figures import inside, of_runs, theme
 from lpgnet.tables.figures.architecture import ARROWS, BOXES, architecture
-from lpgnet.tables.rebuild import remake
+from lpgnet.tables.rebuild import draw, rebuild
+from lpgnet.tables.scores import Evaluation
 from lpgnet.tables.typeset import SIMULATED
 
 NAMES = ("full", "sdt", "linear", "full_speaker", "sdt_no_speaker", "full_6", "text_only")
@@ -181,9 +181,10 @@ def test_the_verdict_comes_first_and_every_figure_has_words(html):
 def test_simulated_numbers_are_called_so_on_screen_and_on_paper(html, place):
     assert f'<p class="banner" role="note">{SIMULATED}</p>' in html
     assert f'@top-center {{ content: "{SIMULATED}"' in html
-    made = remake(place)
-    made = dataclasses.replace(made, data=made.data | {"corpus": "iemocap"})
-    assert "banner" not in page.html(made, *page._audits(place)).replace(".banner", "")
+    found = sections.gather(place)
+    own = Evaluation(found.made.runs, found.made.data | {"corpus": "iemocap"})
+    found = dataclasses.replace(found, made=dataclasses.replace(found.made, evaluation=own))
+    assert "banner" not in page.html(found).replace(".banner", "")
 
 
 def test_what_a_file_says_is_text_and_no_markup(html):
@@ -313,9 +314,9 @@ def test_numbers_are_written_for_people_and_sorted_by_value():
 
 def test_a_figure_is_embedded_at_its_own_width(tmp_path):
     Figure(figsize=(7, 2)).savefig(tmp_path / "one.png", dpi=100)
-    (one,) = blocks.picture(tmp_path, "one", "words")
+    (one,) = blocks.pictures(tmp_path, "on*")
     assert one.width == round(700 * 0.57) and one.data.startswith("iVBOR")
-    assert blocks.picture(tmp_path, "two", "words") == []
+    assert blocks.pictures(tmp_path, "two") == []
 
 
 def test_any_frame_is_a_table():
@@ -338,7 +339,7 @@ def test_any_frame_is_a_table():
 
 
 def test_the_papers_tables_show_ours_printed_and_the_difference(place):
-    made = remake(place)
+    made = rebuild(place)
     shown = report_tables.paper_sheet(made.tables[2], 2, "x.csv")
     assert shown.heads[:5] == ["Model", "ACC, ours", "ACC, paper", "Δ", "F1, ours"]
     line = made.tables[2].iloc[10]
@@ -436,8 +437,18 @@ def test_attention_and_features_are_drawn_where_a_run_left_them(place):
     flat = inside._flat(kept["fused"].astype(float), 3.0)
     assert [place.shape for place in flat.values()] == [(len(kept["ids"]), 2)] * 2
     assert inside.checkpoint(mine, data, place.checkpoints / "none") is None
-    without = inside.pictures(runs, data, place.results / "none")
-    assert set(without) == {"gates", "calibration"}
+    made = rebuild(place)
+    assert all(theme.FIGURES[name].of(made) for name in ("gates", "calibration", "attention", "embedding"))
+    (folder := place.checkpoints).rename(away := folder.with_name("away"))
+    paths = draw(made)
+    away.rename(folder)
+    assert {"gates", "calibration"} == {p.stem for p in paths} & {
+        "gates",
+        "calibration",
+        "attention",
+        "embedding",
+    }
+    draw(made)
 
 
 def test_cost_is_drawn_from_what_was_measured(place):
@@ -451,14 +462,81 @@ def test_cost_is_drawn_from_what_was_measured(place):
 
 
 def test_a_figure_that_is_no_longer_made_goes(place, tmp_path):
-    made = remake(place)
-    for name in ("confusion_linear.png", "attention.png", "missing.png"):
-        (tmp_path / name).touch()
-    of_tables.save_all(made.runs, made.data, made.tables, tmp_path)
-    left = {path.name for path in tmp_path.iterdir()}
+    made = rebuild(place)
+    copy = dataclasses.replace(made, place=dataclasses.replace(place, output=tmp_path))  # without checkpoints
+    folder = copy.place.figures
+    folder.mkdir(parents=True)
+    for name in ("attention", "missing"):
+        (folder / f"{name}.png").touch()
+    theme.save_figure("cost", Figure(), folder, "stamp").rename(folder / "confusion_linear.png")
+    draw(copy)
+    left = {path.name for path in folder.iterdir()}
     assert "missing.png" in left  # another's
     assert not left & {"confusion_linear.png", "attention.png"}
-    assert len(selection.selection_gap(made.runs, made.data))
+
+
+# Sections.
+
+EVIL = "<img src=x onerror=alert(1)> $x^2$"
+
+
+def test_a_section_is_the_same_in_a_notebook_and_on_the_page(html, place):
+    found = sections.gather(place)
+    assert [section(found).name for section in sections.SECTIONS] == SECTIONS
+    for section in (make(found) for make in sections.SECTIONS):
+        alone = section._repr_html_()
+        start = alone.index(">", alone.index("<div")) + 1
+        body = alone[start : alone.rindex("</div>")].strip()
+        if section.name != "provenance":  # which says of what git says
+            assert body and body in html
+        assert f'id="{section.name}"' in alone and "mathjax_ignore" in alone
+    empty = blocks.Section("name", "Short", "Title", [])
+    assert "nothing to show" in empty._repr_html_()
+
+
+def test_every_figure_that_is_written_is_on_the_page_with_its_words(html, place):
+    there = {attrs["id"] for tag, attrs in Seen(html).tags if tag == "figure"}
+    assert there == {f"figure-{path.stem}" for path in place.figures.glob("*.png")}
+    shown = {attrs["alt"] for tag, attrs in Seen(html).tags if tag == "img"}
+    assert shown == {theme.FIGURES[path.stem].alt for path in place.figures.glob("*.png")}
+
+
+def test_the_report_draws_nothing_that_is_there(place, monkeypatch):
+    page.write(place)
+    monkeypatch.setattr(theme, "save_figure", None)
+    before = {path: path.stat().st_mtime_ns for path in place.figures.iterdir()}
+    page.write(place)
+    assert {path: path.stat().st_mtime_ns for path in place.figures.iterdir()} == before
+
+
+def test_a_name_is_never_markup(tmp_path, place):
+    """An encoder's, a class's, a file's name, in a section as on the page."""
+    found = sections.gather(place)
+    data = json.loads(json.dumps(found.made.data))
+    data["features"]["text"]["encoder"] = data["features"]["audio"]["encoder"] = EVIL
+    classes = [EVIL, *data["protocols"]["majority-4"]["classes"][1:]]
+    data["protocols"]["majority-4"] |= {"classes": classes}
+    own = Evaluation(found.made.runs, data)
+    tables = dict(found.made.tables)
+    for number in range(2, 8):
+        note = tables[number]["note"].mask(tables[number]["source"].eq("run"), EVIL)
+        tables[number] = tables[number].assign(note=note)
+    tables[1] = tables[1].rename(columns=lambda name: name.replace("happy", EVIL))
+    for number in (2, 4, 5):
+        tables[number] = tables[number].replace("made-up", EVIL)
+    sliced = found.made.beside["slices"].copy()
+    sliced.attrs["left_out"] = [EVIL]
+    made = dataclasses.replace(
+        found.made, evaluation=own, tables=tables, beside=found.made.beside | {"slices": sliced}
+    )
+    audit = found.audit.assign(detail=EVIL)
+    found = dataclasses.replace(found, made=made, audit=audit, paper=found.paper.assign(note=EVIL))
+    shown = [page.html(found), *(section(found)._repr_html_() for section in sections.SECTIONS)]
+    for text in shown:
+        assert "<img src=x" not in text
+    assert sum("&lt;img src=x" in text for text in shown) >= 5
+    tags = [attrs for text in shown for tag, attrs in Seen(text).tags if tag == "img"]
+    assert all("onerror" not in attrs and attrs["src"].startswith("data:") for attrs in tags)
 
 
 # In a browser.

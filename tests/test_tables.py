@@ -15,7 +15,7 @@ from lpgnet.runs.metrics import scores
 from lpgnet.tables import build, typeset
 from lpgnet.tables.folds import fold_scores
 from lpgnet.tables.rows import SIMULATOR, TABLES
-from lpgnet.tables.scores import HEADLINE, pooled
+from lpgnet.tables.scores import HEADLINE, Evaluation, pooled
 
 PAPER = build.reported()
 RULES = ("best_validation", "last", "best_test")
@@ -81,6 +81,10 @@ RUNS, DATA = fake_runs(), fake_data()
 EMPTY = RUNS.iloc[:0]
 
 
+def built(number: int, runs: pd.DataFrame, data: dict, paper: dict, *more: str) -> pd.DataFrame:
+    return build.build(number, Evaluation(runs, data), paper, *more)
+
+
 def line(frame: pd.DataFrame, experiment: str) -> pd.Series:
     """The one row of an experiment."""
     (found,) = (row for _, row in frame[frame["experiment"] == experiment].iterrows())
@@ -131,7 +135,7 @@ def test_a_row_is_fed_by_the_experiment_it_names():
 
 @pytest.mark.parametrize("number", range(2, 8))
 def test_every_printed_row_and_number_is_there_in_order(number):
-    frame, paper = build.build(number, RUNS, DATA, PAPER), PAPER[number]
+    frame, paper = built(number, RUNS, DATA, PAPER), PAPER[number]
     for column in paper:
         metric = column.removesuffix("_std")
         name = next(n for n in (f"{column}_reported", f"{metric}_reported_std", column) if n in frame)
@@ -144,7 +148,7 @@ def test_every_printed_row_and_number_is_there_in_order(number):
 
 
 def test_table_1_counts_and_finds_what_does_not_add_up():
-    frame = build.build(1, EMPTY, DATA, PAPER).set_index("part")
+    frame = built(1, EMPTY, DATA, PAPER).set_index("part")
     for part, printed in PAPER[1].set_index("split").iterrows():
         assert {n: frame.at[part, f"{n}_reported"] for n in printed.index} == printed.to_dict()
     assert frame["happy_ours"].tolist() == [10 + 20 + 30 + 40, 50, 150]
@@ -155,14 +159,11 @@ def test_table_1_counts_and_finds_what_does_not_add_up():
     assert "4281, printed total is 4290" in frame.at["train_val", "note"]
     assert frame.at["test", "note"] == ""
     wrong = {1: PAPER[1].replace(1073, 1074)}
-    assert (
-        "sad column adds up to 1073, printed total is 1074"
-        in build.build(1, EMPTY, DATA, wrong)["note"].iloc[2]
-    )
+    assert "sad column adds up to 1073, printed total is 1074" in built(1, EMPTY, DATA, wrong)["note"].iloc[2]
 
 
 def test_table_1_with_other_classes_keeps_both_and_subtracts_nothing():
-    frame = build.build(1, EMPTY, DATA | {"labels": "majority-6"}, PAPER)
+    frame = built(1, EMPTY, DATA | {"labels": "majority-6"}, PAPER)
     assert frame["excited_ours"].notna().all()
     assert frame[[c for c in frame if c.endswith(("_delta", "excited_reported"))]].isna().all(axis=None)
 
@@ -171,7 +172,7 @@ def test_numbers_by_hand():
     mine = RUNS[RUNS["experiment"] == "full"]
     found = [scores(c["best_validation"]) for c in mine["confusion"]]
     accuracy, f1 = ([100 * s[name] for s in found] for name in ("accuracy", "weighted_f1"))
-    row = line(build.build(2, RUNS, DATA, PAPER), "full")
+    row = line(built(2, RUNS, DATA, PAPER), "full")
     assert row["accuracy_mean"] == round(np.mean(accuracy), 2)
     assert row["accuracy_std"] == round(np.std(accuracy, ddof=1), 2)
     assert row["f1_mean"] == round(np.mean(f1), 2)
@@ -184,23 +185,23 @@ def test_numbers_by_hand():
 
 
 def test_tables_share_a_run():
-    means = [line(build.build(n, RUNS, DATA, PAPER), "full")["accuracy_mean"] for n in (2, 3, 6)]
-    assert len({*means, line(build.build(7, RUNS, DATA, PAPER), "full")["overall_mean"]}) == 1
+    means = [line(built(n, RUNS, DATA, PAPER), "full")["accuracy_mean"] for n in (2, 3, 6)]
+    assert len({*means, line(built(7, RUNS, DATA, PAPER), "full")["overall_mean"]}) == 1
 
 
 def test_class_columns_are_recall_and_f1_on_demand():
     """Reading R26."""
     counts = np.sum([c["best_validation"] for c in RUNS[RUNS["experiment"] == "sdt"]["confusion"]], axis=0)
     one = pd.DataFrame([fake_run("sdt", 0) | {"confusion": {"best_validation": counts.tolist()}}])
-    recall, f1 = (line(build.build(7, one, DATA, PAPER, m), "sdt")["sad_mean"] for m in ("recall", "f1"))
+    recall, f1 = (line(built(7, one, DATA, PAPER, m), "sdt")["sad_mean"] for m in ("recall", "f1"))
     assert recall == round(100 * counts[1, 1] / counts[1].sum(), 2)
     assert f1 == round(100 * 2 * counts[1, 1] / (counts[1].sum() + counts[:, 1].sum()), 2)
     with pytest.raises(ValueError, match="no class metric 'acc'"):
-        build.build(7, one, DATA, PAPER, "acc")
+        built(7, one, DATA, PAPER, "acc")
 
 
 def test_table_7_keeps_four_and_six_classes_apart():
-    frame = build.build(7, RUNS, DATA, PAPER)
+    frame = built(7, RUNS, DATA, PAPER)
     four, six = line(frame, "full"), line(frame, "full_6")
     assert (four["labels"], six["labels"]) == ("majority-4", "majority-6")
     assert np.isnan(four["excited_mean"])
@@ -209,7 +210,7 @@ def test_table_7_keeps_four_and_six_classes_apart():
 
 def test_no_delta_against_another_number_of_classes():
     six = pd.DataFrame([fake_run("full_6", s) | {"experiment": "full"} for s in range(2)])
-    row = line(build.build(2, six, DATA | {"labels": "majority-6"}, PAPER), "full")
+    row = line(built(2, six, DATA | {"labels": "majority-6"}, PAPER), "full")
     assert row["accuracy_mean"] > 0
     assert np.isnan(row["accuracy_delta"])
 
@@ -221,7 +222,7 @@ def test_only_the_validation_rule_feeds_tables():
         for rule in set(RULES) - {HEADLINE}:
             confusion[rule] = np.eye(len(confusion[rule]), dtype=int).tolist()
     for number in range(1, 8):
-        before, after = (build.build(number, runs, DATA, PAPER) for runs in (RUNS, changed))
+        before, after = (built(number, runs, DATA, PAPER) for runs in (RUNS, changed))
         pd.testing.assert_frame_equal(before, after)
     assert HEADLINE == "best_validation"
     with pytest.raises(ValueError, match="no 'best_validation' confusion"):
@@ -231,7 +232,7 @@ def test_only_the_validation_rule_feeds_tables():
 def test_the_order_of_records_changes_nothing():
     runs = fake_runs(3, tuple(f"session{s}" for s in range(1, 6)), ("full", "sdt"))
     data, shuffled = fake_data("loso"), runs.sample(frac=1, random_state=1)
-    first, second = (build.build(7, frame, data, PAPER) for frame in (runs, shuffled))
+    first, second = (built(7, frame, data, PAPER) for frame in (runs, shuffled))
     pd.testing.assert_frame_equal(first, second)
     assert line(first, "sdt")["n_seeds"] == 3
 
@@ -240,23 +241,23 @@ def test_folds_are_summed_and_a_seed_without_one_is_left_out_by_name():
     folds, data = tuple(f"session{s}" for s in range(1, 6)), fake_data("loso")
     runs = fake_runs(3, folds, ("full",))
     gone = (runs["seed"] == 1) & (runs["fold"] == "session4")
-    frame = build.build(3, runs[~gone], data, PAPER)
+    frame = built(3, runs[~gone], data, PAPER)
     row = line(frame, "full")
     whole = [runs[runs["seed"] == s]["confusion"] for s in (0, 2)]
     sums = [np.sum([c["best_validation"] for c in part], axis=0) for part in whole]
     assert row["accuracy_mean"] == round(100 * np.mean([scores(s)["accuracy"] for s in sums]), 2)
     assert row["n_seeds"] == 2
     assert row["note"] == "seed 1 left out: lacks session4"
-    assert "full seed 1: lacks session4" in build.lacking(3, runs[~gone], data)
+    assert "full seed 1: lacks session4" in build.lacking(3, Evaluation(runs[~gone], data))
 
 
 def test_a_fold_that_no_run_has_is_missed_too():
     runs = fake_runs(1, ("session1", "session2"), ("full",))
-    assert line(build.build(3, runs, fake_data("loso"), PAPER), "full")["n_seeds"] == 0
+    assert line(built(3, runs, fake_data("loso"), PAPER), "full")["n_seeds"] == 0
 
 
 def test_one_seed_has_a_mean_and_no_spread():
-    row = line(build.build(6, fake_runs(1), DATA, PAPER), "full")
+    row = line(built(6, fake_runs(1), DATA, PAPER), "full")
     assert row["n_seeds"] == 1
     assert row["accuracy_mean"] > 0
     assert row[["accuracy_std", "accuracy_ci_low", "accuracy_ci_high"]].isna().all()
@@ -265,41 +266,45 @@ def test_one_seed_has_a_mean_and_no_spread():
 @pytest.mark.parametrize("runs", [EMPTY, pd.DataFrame()])
 def test_rows_without_runs_stay_and_are_named(runs):
     for number in range(2, 8):
-        frame = build.build(number, runs, DATA, PAPER)
+        frame = built(number, runs, DATA, PAPER)
         ours = frame[frame["source"] == "run"]
         assert ours["n_seeds"].eq(0).all()
         assert frame[[c for c in frame if c.endswith(("_mean", "_delta"))]].isna().all(axis=None)
-        assert list(frame) == list(build.build(number, RUNS, DATA, PAPER))
-    assert build.lacking(4, runs, DATA) == [f"{n}: no finished run" for n in ("audio_only", "linear_audio")]
-    assert build.lacking(4, RUNS, DATA) == build.lacking(1, runs, DATA) == []
+        assert list(frame) == list(built(number, RUNS, DATA, PAPER))
+    assert build.lacking(4, Evaluation(runs, DATA)) == [
+        f"{n}: no finished run" for n in ("audio_only", "linear_audio")
+    ]
+    assert build.lacking(4, Evaluation(RUNS, DATA)) == build.lacking(1, Evaluation(runs, DATA)) == []
 
 
 def test_the_best_reachable_row_stands_where_the_corpus_knows_it():
     data = fake_data()
     best = (4 * np.eye(4, dtype=int) + 1).tolist()  # 5 of 8 right
     data["protocols"]["majority-4"]["oracle"] = {"5": best, "1": [[1] * 4] * 4}  # session 1 is not tested
-    frame = build.build(2, RUNS, data, PAPER)
+    frame = built(2, RUNS, data, PAPER)
     last = frame.iloc[-1]
     assert (last["model"], last["source"], last["accuracy_mean"]) == (SIMULATOR, "simulator", 62.5)
     assert pd.isna(last["n_seeds"])
-    assert "simulator" not in set(build.build(2, RUNS, DATA, PAPER)["source"])
-    assert build.build(2, EMPTY, data, PAPER).iloc[-1]["accuracy_mean"] == last["accuracy_mean"]
+    assert "simulator" not in set(built(2, RUNS, DATA, PAPER)["source"])
+    assert built(2, EMPTY, data, PAPER).iloc[-1]["accuracy_mean"] == last["accuracy_mean"]
 
 
 def test_two_records_of_one_run_stop_it():
     with pytest.raises(ValueError, match="two runs of full, seed 0, session5"):
-        build.build(2, pd.concat([RUNS, RUNS[RUNS["experiment"] == "full"]]), DATA, PAPER)
+        built(2, pd.concat([RUNS, RUNS[RUNS["experiment"] == "full"]]), DATA, PAPER)
 
 
 def test_a_changed_transcription_stops_it():
     with pytest.raises(LookupError, match=r"table3\.csv has rows"):
-        build.build(3, RUNS, DATA, {3: PAPER[3].iloc[::-1]})
+        built(3, RUNS, DATA, {3: PAPER[3].iloc[::-1]})
     with pytest.raises(FileNotFoundError, match=r"lacks table1\.csv"):
         build.reported(ROOT / "tests")
 
 
 def test_writes_three_forms_of_each_table_the_same_bytes_each_time(tmp_path):
-    first, second = (build.write_all(build.build_all(RUNS, DATA), tmp_path / name) for name in "ab")
+    first, second = (
+        build.write_all(build.build_all(Evaluation(RUNS, DATA)), tmp_path / name) for name in "ab"
+    )
     assert [p.name for p in first] == [f"table{n}.{s}" for n in range(1, 8) for s in ("csv", "md", "tex")]
     assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == sorted(p.name for p in first)
@@ -315,7 +320,7 @@ def test_writes_three_forms_of_each_table_the_same_bytes_each_time(tmp_path):
 
 
 def test_latex_is_escaped_and_cells_read_well():
-    frame = build.build(6, RUNS, DATA, PAPER)
+    frame = built(6, RUNS, DATA, PAPER)
     text = typeset.latex(frame, 6)
     assert not {"±", "λ"} & set(text)
     assert r"95 \% t" in text
@@ -329,8 +334,8 @@ def test_latex_is_escaped_and_cells_read_well():
 
 def test_only_a_simulated_corpus_is_called_one():
     own = fake_data(place="iemocap")
-    assert "Simulated" not in typeset.markdown(build.build(3, EMPTY, own, PAPER), 3)
-    assert "Not run yet: audio_only, full" in typeset.markdown(build.build(3, EMPTY, own, PAPER), 3)
+    assert "Simulated" not in typeset.markdown(built(3, EMPTY, own, PAPER), 3)
+    assert "Not run yet: audio_only, full" in typeset.markdown(built(3, EMPTY, own, PAPER), 3)
 
 
 def test_folds_by_hand():

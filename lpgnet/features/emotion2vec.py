@@ -7,7 +7,6 @@ would run what config.yaml's feature_encoder_spec says and leave weights that do
 
 import importlib.metadata
 import re
-import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
@@ -17,6 +16,7 @@ from lpgnet.features.loading import (
     check_device,
     first_line,
     holding,
+    plain_weights,
     read_json,
     refuse_misfit,
     without_side_effects,
@@ -161,13 +161,7 @@ def read_weights(path: Path) -> dict:
     """
     import torch
 
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except Exception as error:  # UnpicklingError, RuntimeError, EOFError, ...
-        raise ValueError(
-            f"{path} is no plain file of weights, so it was not run ({type(error).__name__}: "
-            f"{first_line(error)}); fetch it again from its publisher"
-        ) from None
+    state = plain_weights(path)
     for wrapper in WRAPPERS:
         state = state[wrapper] if isinstance(state, dict) and wrapper in state else state
     state = {k: v for k, v in state.items() if torch.is_tensor(v)} if isinstance(state, dict) else {}

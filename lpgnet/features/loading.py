@@ -1,19 +1,25 @@
 """What loading other people's models needs: no trace in the process, and weights that all fit."""
 
 import io
-import json
 import logging
 import os
 import random
+import re
 import sys
 import warnings
+import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from lpgnet.machine.files import parsed_json
+
 SHOWN = 5  # names of weights in an error
+PICKLES = (".bin", ".pt", ".pth")
+CONFIGS = ("", "tokenizer_", "preprocessor_", "processor_", "adapter_")  # that may name code
 
 
 @contextmanager
@@ -63,12 +69,67 @@ def _let_go(said: io.StringIO) -> None:
 def read_json(path: Path) -> dict:
     """A JSON object of a model's folder; a ValueError that names the file where it is none."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        found = parsed_json(path.read_text(encoding="utf-8"), path)
+    except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} can't be read as JSON: {error}") from None
     if not isinstance(found, dict):
         raise ValueError(f"{path} holds a {type(found).__name__}: want a JSON object")
     return found
+
+
+def refuse_code(folder: Path) -> None:
+    """A ValueError where a model's folder brings code of its own; nobody is asked whether to run it."""
+    for path in (folder / f"{part}config.json" for part in CONFIGS):
+        if path.is_file() and "auto_map" in read_json(path):
+            raise ValueError(
+                f"{path} has auto_map: Python code that comes with the model, and is not run here; "
+                "take an encoder that transformers itself knows"
+            )
+
+
+def plain_weights(path: Path) -> Any:
+    """What a pickle of weights holds; one that asks for more than tensors is refused before it runs."""
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except Exception as error:  # UnpicklingError, RuntimeError, EOFError, ...
+        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
+        why = f"it asks for {asked[1]}" if asked else f"{type(error).__name__} while reading it"
+        raise ValueError(
+            f"{path} is no plain file of weights, so it was not run ({why}): fetch it again from its "
+            "publisher, as safetensors where there are"
+        ) from None
+
+
+def load_transformers(folder: Path, files: Iterable[Path], before: str) -> tuple[Any, Any, dict]:
+    """What prepares the input (transformers' class `before`), the model, and which weights didn't fit.
+
+    files: of weights.  Nothing is fetched and no code of the folder is run.
+    """
+    import torch
+    import transformers
+
+    refuse_code(folder)
+    for path in files:
+        if path.suffix in PICKLES:
+            plain_weights(path)
+    local = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        with without_side_effects():
+            made = getattr(transformers, before).from_pretrained(folder, **local)
+            model, found = transformers.AutoModel.from_pretrained(
+                folder,
+                dtype=torch.float32,  # transformers 5 would keep the file's, be it half
+                ignore_mismatched_sizes=True,  # so that we can name them
+                output_loading_info=True,
+                **local,
+            )
+    except Exception as error:  # a cut-off file, a tokenizer that is none, ...
+        raise ValueError(
+            f"{folder} can't be loaded by transformers ({type(error).__name__}: {first_line(error)})"
+        ) from None
+    return made, model, found
 
 
 def holding(folder: Path) -> str:

@@ -19,9 +19,10 @@ from lpgnet.features.loading import (
     check_device,
     first_line,
     holding,
+    load_transformers,
     read_json,
+    refuse_code,
     refuse_misfit,
-    without_side_effects,
 )
 from lpgnet.machine.files import sha256
 
@@ -62,6 +63,7 @@ class SpeechModel:
     def __init__(self, folder: Path, name: str, device: str = "cpu"):
         self.folder, self.name, self.device = Path(folder), name, device
         files = [self._file("config.json"), self._file("preprocessor_config.json")]
+        refuse_code(self.folder)
         self.kind, masked = _kind(files[0]), _masked(files[1])
         self.config = _config(self.folder)
         adapted = getattr(self.config, "add_adapter", False)
@@ -147,25 +149,8 @@ class SpeechModel:
 
     def _load(self) -> None:
         """Model and feature extractor; weights that don't fit are refused by name."""
-        import torch
-        import transformers
-
         check_device(self.device)
-        local = {"local_files_only": True, "trust_remote_code": False}
-        try:
-            with without_side_effects():
-                extractor = transformers.AutoFeatureExtractor.from_pretrained(self.folder, **local)
-                model, found = transformers.AutoModel.from_pretrained(
-                    self.folder,
-                    dtype=torch.float32,  # transformers 5 would keep the file's, be it half
-                    ignore_mismatched_sizes=True,  # so that we can name them
-                    output_loading_info=True,
-                    **local,
-                )
-        except Exception as error:  # a refused pickle, a cut-off file, ...
-            raise ValueError(
-                f"{self.folder} can't be loaded by transformers ({type(error).__name__}: {first_line(error)})"
-            ) from None
+        extractor, model, found = load_transformers(self.folder, self.weights(), "AutoFeatureExtractor")
         self._check(model, found)
         model = model.encoder if self.kind == WHISPER else model
         self.model, self.extractor = model.eval().to(self.device), extractor

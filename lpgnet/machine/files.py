@@ -1,14 +1,65 @@
-"""Files that are whole or not there (temporary name, fsync, rename), and what they are by hash."""
+"""Files that are whole or not there (temporary name, fsync, rename), what they are by hash, and what files
+of other people may say: strings, names that become parts of paths, JSON."""
 
 import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 PART = ".part-"
+UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # controls, line ends, half characters
+
+
+def plain_string(value: Any, where: str, reserved: str = "") -> str:
+    """A string that CSVs, names of files and terminals can hold; a ValueError that says where it isn't one.
+
+    reserved: characters that it may not have either.
+    """
+    if not isinstance(value, str):
+        raise ValueError(f"{where} is {shown(repr(value))}: want a string")
+    odd = next((c for c in value if c in reserved or UNFIT.match(c)), None)
+    if odd:
+        raise ValueError(
+            f"{where} is {shown(repr(value))}: it may have no {odd!r}; mend it where it was made"
+        )
+    return value
+
+
+def plain_name(value: Any, where: str) -> str:
+    """A string that can be one part of a path: no separators, not "..", nothing hidden."""
+    if not plain_string(value, where, "/\\") or value.startswith(".") or len(value.encode()) > 200:
+        raise ValueError(
+            f"{where} is {shown(repr(value))}: want a name of 1 to 200 bytes with no '.' before it"
+        )
+    return value
+
+
+def below(root: Path, name: Any, where: str) -> Path:
+    """root / name, where a file says the name; a ValueError where that leads out of root, by a link too."""
+    path = root / plain_string(name, where)
+    real, top = (os.path.realpath(p) for p in (path, root))  # a loop of links ends there
+    if Path(name).is_absolute() or ".." in Path(name).parts or not Path(real).is_relative_to(top):
+        raise ValueError(f"{where} is {shown(repr(name))}, which lies outside {root}; copy it there")
+    return path
+
+
+def parsed_json(text: str, where: object) -> Any:
+    """What JSON holds; a ValueError that says where it is none, nests too deeply or has endless numbers."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where} can't be read as JSON: {error}") from None
+
+
+def shown(value: object) -> str:
+    """A value for a message, however long it is."""
+    text = str(value)
+    return text if len(text) < 80 else f"{text[:80]} ..."
 
 
 @contextlib.contextmanager

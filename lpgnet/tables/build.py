@@ -1,7 +1,7 @@
 """Finished runs -> the paper's seven tables, each printed number beside ours.
 
-`runs` holds one line per finished run: experiment, seed, fold, labels, classes, confusion (selection
-rule -> matrix), parameters, config.  `data` says what the corpus is (runs/data.json).  `reported` maps a
+The runs of an `Evaluation` are one line each: experiment, seed, fold, labels, classes, confusion (selection
+rule -> matrix), parameters, config.  Its data say what the corpus is (runs/data.json).  `reported` maps a
 table's number to what the paper prints.  Fractions inside, percent in what comes out.
 
 Reading R15: the headline is plain accuracy and weighted F1; every other convention stands at the end
@@ -18,12 +18,14 @@ from lpgnet.experiments import TABLED
 from lpgnet.runs.metrics import METRICS
 from lpgnet.runs.plan import FROZEN_HERE, possible
 from lpgnet.tables.rows import SIMULATOR, TABLES, Row
-from lpgnet.tables.scores import POOLED, identity, pooled, scored_line, seed_scores, tested
-from lpgnet.tables.statistics import summary
+from lpgnet.tables.scores import POOLED, Evaluation, identity, scored_line, seed_scores, tested
+from lpgnet.tables.statistics import columns, summary
 from lpgnet.tables.table1 import class_counts
 from lpgnet.tables.typeset import write
 
 REPORTED = ROOT / "paper_tables" / "reported"
+# Reading R26: the class columns are recall; `class_metric="f1"` of `build` is the alternative.
+CLASS_METRIC = "recall"
 IDENTIFYING = ("model", "citation", "group", "upstream", "downstream", "upstream_audio", "upstream_text")
 WHOLE = ("citation", "classes", "n_seeds", "hidden", "epochs", "parameters")  # whole, and empty in some rows
 
@@ -37,10 +39,10 @@ def reported(folder: Path = REPORTED) -> dict[int, pd.DataFrame]:
     return {n: pd.read_csv(path, dtype={"citation": "Int64"}) for n, path in paths.items()}
 
 
-def build_all(runs: pd.DataFrame, data: dict) -> dict[int, pd.DataFrame]:
+def build_all(found: Evaluation) -> dict[int, pd.DataFrame]:
     """Every table by its number; rows without a run stay, empty."""
     printed = reported()
-    return {number: build(number, runs, data, printed) for number in printed}
+    return {number: build(number, found, printed) for number in printed}
 
 
 def write_all(tables: dict[int, pd.DataFrame], out: Path) -> list[Path]:
@@ -49,11 +51,7 @@ def write_all(tables: dict[int, pd.DataFrame], out: Path) -> list[Path]:
 
 
 def build(
-    number: int,
-    runs: pd.DataFrame,
-    data: dict,
-    reported: dict[int, pd.DataFrame],
-    class_metric: str = "recall",
+    number: int, found: Evaluation, reported: dict[int, pd.DataFrame], class_metric: str = CLASS_METRIC
 ) -> pd.DataFrame:
     """One table: the paper's rows in its order, then ours.
 
@@ -61,27 +59,25 @@ def build(
     """
     if number not in reported:
         raise ValueError(f"no table {number}; there are {', '.join(map(str, reported))}")
+    data, printed = found.data, reported[number]
     if number == 1:
-        return class_counts(data, reported[1])
+        return class_counts(data, printed)
     rows, refused = _rows(number, data)
-    printed = reported[number]
-    pool = pooled(runs[runs["experiment"].isin(_experiments(number))] if len(runs) else runs, data)
-    seeds = seed_scores(pool, class_metric)
+    seeds = found.seeds if class_metric == CLASS_METRIC else seed_scores(found.pool, class_metric)
     oracle = _oracle(data) if number == 2 else None
     if oracle is not None:
         rows += (Row((SIMULATOR,), SIMULATOR, printed=False),)
         seeds = pd.concat([seeds, oracle], ignore_index=True) if len(seeds) else oracle
     paper, metrics = _printed(number, printed), _metrics(number, printed, data)
     lines = [_line(number, row, paper.get(row.key, {}), seeds, metrics, data) for row in rows]
-    notes = [refused.get(row.experiment) or _left_out(pool, row.experiment) for row in rows]
+    notes = [refused.get(row.experiment) or _left_out(found.pool, row.experiment) for row in rows]
     frame = pd.DataFrame(lines).assign(note=notes)
     return frame.astype({name: "Int64" for name in WHOLE if name in frame})
 
 
-def lacking(number: int, runs: pd.DataFrame, data: dict) -> list[str]:
+def lacking(number: int, found: Evaluation) -> list[str]:
     """What a table still waits for: experiments without a run, seeds without all their folds."""
-    pool = pooled(runs, data)
-    rows, refused = _rows(number, data)
+    pool, (rows, refused) = found.pool, _rows(number, found.data)
     names = [row.experiment for row in rows if row.experiment]
     have = set(pool["experiment"])
     absent = [f"{name}: {refused.get(name, 'no finished run')}" for name in names if name not in have]
@@ -115,7 +111,7 @@ def _oracle(data: dict) -> pd.DataFrame | None:
         return None
     line = dict.fromkeys(POOLED) | {"experiment": SIMULATOR, "labels": data["labels"]}
     line |= {"classes": tuple(protocol["classes"]), "confusion": np.sum(matrices, axis=0)}
-    return pd.DataFrame([scored_line(line, "recall")])
+    return pd.DataFrame([scored_line(line, CLASS_METRIC)])
 
 
 def _printed(number: int, paper: pd.DataFrame) -> dict[tuple, dict]:
@@ -133,7 +129,6 @@ def _metrics(number: int, paper: pd.DataFrame, data: dict) -> dict[str, str]:
     table = TABLES[number]
     if number != 7:
         return table.metrics
-    # Reading R26: the class columns are recall; `class_metric="f1"` of `build` is the alternative.
     names = [name for name in paper if name not in {*table.key, *table.metrics}]
     names += [name for protocol in data["protocols"].values() for name in protocol["classes"]]
     return {name: name for name in dict.fromkeys(names)} | table.metrics
@@ -199,8 +194,7 @@ def _headline(metrics: dict[str, str], mine: pd.DataFrame, paper: dict, comparab
         cells[f"{name}_reported"] = printed
         if f"{name}_std" in paper:
             cells[f"{name}_reported_std"] = paper[f"{name}_std"]
-        for what in ("mean", "std", "ci_low", "ci_high"):
-            cells[f"{name}_{what}"] = _percent(getattr(found, what))
+        cells |= columns(name, found, ("mean", "std", "ci_low", "ci_high"))
         delta = cells[f"{name}_mean"] - printed if comparable else np.nan
         cells[f"{name}_delta"] = round(delta, 2) + 0.0
     return cells
@@ -208,8 +202,7 @@ def _headline(metrics: dict[str, str], mine: pd.DataFrame, paper: dict, comparab
 
 def _conventions(names: list[str], mine: pd.DataFrame) -> dict:
     """Mean and std of every metric that is no headline of this table."""
-    found = {name: summary(mine[name]) for name in names}
-    return {f"{n}_{what}": _percent(getattr(s, what)) for n, s in found.items() for what in ("mean", "std")}
+    return {key: x for name in names for key, x in columns(name, summary(mine[name])).items()}
 
 
 def _cost(row: Row, mine: pd.DataFrame) -> dict:
@@ -227,7 +220,3 @@ def _left_out(pool: pd.DataFrame, experiment: str | None) -> str:
     """The seeds that a line leaves out, and why."""
     part = pool[pool["experiment"].eq(experiment) & pool["lacks"].ne("")]
     return "; ".join(f"seed {line.seed} left out: lacks {line.lacks}" for line in part.itertuples())
-
-
-def _percent(fraction: float) -> float:
-    return round(100 * fraction, 2) + 0.0  # no -0.0

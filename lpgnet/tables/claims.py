@@ -20,7 +20,7 @@ from lpgnet.machine.files import write_csv
 from lpgnet.tables.build import reported
 from lpgnet.tables.comparisons import compare
 from lpgnet.tables.rows import TABLES
-from lpgnet.tables.scores import SHOWN, Predictions, identity, read_predictions
+from lpgnet.tables.scores import SHOWN, Evaluation, Predictions, identity
 from lpgnet.tables.selection import selection_gap
 from lpgnet.tables.slices import slices
 from lpgnet.tables.statistics import ALPHA
@@ -81,12 +81,11 @@ SHARED = (  # columns of a comparison that a claim shows
 )
 
 
-def build_all(runs: pd.DataFrame, data: dict, features: Path | None = None) -> dict[str, pd.DataFrame]:
+def build_all(found: Evaluation, features: Path | None = None) -> dict[str, pd.DataFrame]:
     """Every CSV that stands beside the runs, by its name.  features: the store, for slices by transcript."""
-    predictions = read_predictions(runs, data)
-    return stated(predictions, data) | {
-        "selection_gap": selection_gap(runs, data),
-        "slices": slices(runs, data, features, predictions),
+    return stated(found.predictions, found.data) | {
+        "selection_gap": selection_gap(found),
+        "slices": slices(found, features),
     }
 
 

@@ -1,6 +1,7 @@
 """Records -> scores: the folds of a seed as one, every metric, and every test utterance's prediction."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 
@@ -99,9 +100,32 @@ class Predictions:
         return dialogue_counts(dialogue, self.gold, stacked, len(self.classes))
 
 
-def read_predictions(runs: pd.DataFrame, data: dict) -> list[Predictions]:
-    """Every whole seed's predictions, read once, by label set.  `pooled` says which seeds are whole."""
-    pool = pooled(runs, data)
+@dataclass(frozen=True)
+class Evaluation:
+    """What the runs of a place come to; each part is worked out once, when it is first asked for."""
+
+    runs: pd.DataFrame
+    data: dict
+
+    @cached_property
+    def pool(self) -> pd.DataFrame:
+        return pooled(self.runs, self.data)
+
+    @cached_property
+    def seeds(self) -> pd.DataFrame:
+        return seed_scores(self.pool)
+
+    @cached_property
+    def predictions(self) -> list[Predictions]:
+        return read_predictions(self.runs, self.pool)
+
+    def whole(self, experiment: str) -> pd.DataFrame:
+        """The lines of `pool` whose seeds have run every fold of an experiment."""
+        return self.pool[self.pool["experiment"].eq(experiment) & self.pool["lacks"].eq("")]
+
+
+def read_predictions(runs: pd.DataFrame, pool: pd.DataFrame) -> list[Predictions]:
+    """Every whole seed's predictions by label set.  pool: of `pooled`, which says what seeds are whole."""
     whole = pool.loc[pool["lacks"] == "", ["experiment", "seed"]]
     if whole.empty:
         return []

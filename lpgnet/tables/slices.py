@@ -20,8 +20,8 @@ import pandas as pd
 from lpgnet.corpora.table import plain
 from lpgnet.labels import folds, manifest
 from lpgnet.runs.metrics import scores
-from lpgnet.tables.scores import SHOWN, Predictions, identity, read_predictions
-from lpgnet.tables.statistics import dialogue_counts, percent, summary
+from lpgnet.tables.scores import SHOWN, Evaluation, Predictions, identity
+from lpgnet.tables.statistics import columns, dialogue_counts, summary
 
 VALUES = {
     "all": ("all",),
@@ -34,23 +34,17 @@ VALUES = {
 }
 
 
-def slices(
-    runs: pd.DataFrame,
-    data: dict,
-    features: Path | None = None,
-    predictions: list[Predictions] | None = None,
-) -> pd.DataFrame:
+def slices(found: Evaluation, features: Path | None = None) -> pd.DataFrame:
     """One line per experiment, slice and value: mean and standard deviation over seeds, in percent.
 
     features: the feature store, for the words.  A value that no utterance has is no line, and a slice that
     puts every utterance in one value is left out; `attrs["left_out"]` says which and why.
     """
-    predictions = read_predictions(runs, data) if predictions is None else predictions
     lines, left_out = [], []
-    for part in predictions:
-        values, reasons = assigned(part, data["split"], features)
+    for part in found.predictions:
+        values, reasons = assigned(part, found.data["split"], features)
         left_out += [f"{part.labels}: slice {name} left out, {why}" for name, why in reasons.items()]
-        lines += [identity(data, part.labels) | line for line in _lines(part, values)]
+        lines += [identity(found.data, part.labels) | line for line in _lines(part, values)]
     frame = pd.DataFrame(lines)
     frame.attrs["left_out"] = left_out
     return frame
@@ -118,5 +112,4 @@ def _lines(part: Predictions, values: pd.DataFrame) -> Iterator[dict]:
 def _spread(counts: np.ndarray) -> dict[str, float]:
     """Mean and standard deviation over the seeds of (S, C, C), in percent."""
     found = scores(counts)
-    each = {name: summary(found[name]) for name in SHOWN}
-    return {f"{n}_{what}": percent(getattr(s, what)) for n, s in each.items() for what in ("mean", "std")}
+    return {key: x for name in SHOWN for key, x in columns(name, summary(found[name])).items()}

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pandas as pd
 
 from lpgnet.places import Place
+from lpgnet.tables.statistics import ALPHA
 
 BOTH = ("session5", "loso")
 MODELS = ("full", "full_speaker", "sdt", "sdt_no_speaker")
@@ -48,6 +49,6 @@ def _of(place: Place) -> list[pd.DataFrame]:
 
 def _verdict(line: dict) -> str:
     """Which model is ahead by both corrected tests."""
-    if not (line["p_seeds_holm"] < 0.05 and line["p_dialogues_holm"] < 0.05):
+    if not (line["p_seeds_holm"] < ALPHA and line["p_dialogues_holm"] < ALPHA):
         return "undecided"
     return f"{line['a'] if line['difference'] > 0 else line['b']} is ahead"

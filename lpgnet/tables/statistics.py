@@ -157,6 +157,11 @@ def percent(fraction: float) -> float:
     return round(100 * float(fraction), 2) + 0.0
 
 
+def columns(name: str, found: Summary, whats: Sequence[str] = ("mean", "std")) -> dict[str, float]:
+    """A summary of fractions as columns, in percent."""
+    return {f"{name}_{what}": percent(getattr(found, what)) for what in whats}
+
+
 def holm(p_values: Sequence[float]) -> np.ndarray:
     """Holm's adjusted p-values, in the order given; NaN stays NaN and is not counted."""
     p = np.asarray(p_values, dtype=float)

@@ -47,6 +47,7 @@ LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "±": r"$\pm$",
     "λ": r"$\lambda$",
 }
+MARKDOWN = {"|": r"\|", "<": "&lt;"}
 
 
 def write(frame: pd.DataFrame, folder: Path, number: int) -> list[Path]:
@@ -61,7 +62,11 @@ def write(frame: pd.DataFrame, folder: Path, number: int) -> list[Path]:
 
 def markdown(frame: pd.DataFrame, number: int) -> str:
     """The readable table under its caption."""
-    table = readable(frame).to_markdown(index=False, disable_numparse=True)
+    table = (
+        readable(frame)
+        .map(lambda text: escaped(text, MARKDOWN))
+        .to_markdown(index=False, disable_numparse=True)
+    )
     return f"**Table {number}. {caption(frame, number)}**\n\n{table}\n"
 
 
@@ -81,9 +86,9 @@ def latex(frame: pd.DataFrame, number: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def escaped(text: str) -> str:
-    """Plain text for LaTeX."""
-    return "".join(LATEX.get(letter, letter) for letter in text)
+def escaped(text: str, special: dict[str, str] = LATEX) -> str:
+    """Plain text for LaTeX, or for a cell in Markdown."""
+    return "".join(special.get(letter, letter) for letter in text)
 
 
 def caption(frame: pd.DataFrame, number: int) -> str:

@@ -7,8 +7,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lpgnet.beyond.readings.alternatives import COUNTED
-from lpgnet.machine.files import whole
-from lpgnet.tables.figures.theme import AXIS, OTHER, OURS, QUOTED, SPREAD, canvas, finish, themed
+from lpgnet.tables.figures.theme import (
+    AXIS,
+    OTHER,
+    OURS,
+    QUOTED,
+    SPREAD,
+    empty_figure,
+    figure,
+    save_figure,
+    themed,
+    titled,
+)
 from lpgnet.tables.typeset import origin
 
 VERDICTS = {  # how a verdict begins or goes on -> mark, colour, name
@@ -23,21 +33,20 @@ LINES += "After Holm's correction over the table."
 
 
 def save(readings: pd.DataFrame, contexts: pd.DataFrame, folder: Path) -> list[Path]:
-    """readings.png and context.png, each whole or not at all."""
-    paths = []
-    for name, figure in {"readings": differences(readings), "context": turns(contexts)}.items():
-        paths.append(Path(folder) / f"{name}.png")
-        with whole(paths[-1]) as part:
-            figure.savefig(part, format="png", dpi=150)
-    return paths
+    """readings.png and context.png."""
+    return [
+        save_figure("readings", differences(readings), folder),
+        save_figure("context", turns(contexts), folder),
+    ]
 
 
+@figure("readings", "Each reading of the paper run the other way: difference and 95 % interval.")
 @themed
 def differences(table: pd.DataFrame) -> Figure:
     """Each alternative minus its default, in points; what only counts otherwise stands in the table alone."""
     shown = table[table["verdict"] != COUNTED]
     rows = shown.drop_duplicates(["reading", "alternative"]).reset_index(drop=True)
-    figure, axes = canvas(12, 2.1 + 0.3 * len(rows), 2)
+    figure, axes = empty_figure(12, 2.1 + 0.3 * len(rows), 2)
     for axis, metric in zip(axes, ("accuracy", "weighted_f1"), strict=True):
         lines = shown[shown["metric"] == metric]
         for place, line in enumerate(lines.to_dict("records")):
@@ -47,13 +56,14 @@ def differences(table: pd.DataFrame) -> Figure:
         axis.set_xlabel(f"{unit}: difference, points")
     _names(axes, [_called(line) for line in rows.to_dict("records")])
     caption = f"{_origin(shown)} Alternative minus default (full, or in brackets). {LINES}"
-    return finish(figure, "What the readings are worth", caption, _longest(axes))
+    return titled(figure, "What the readings are worth", caption, _longest(axes))
 
 
+@figure("context", "Accuracy with the turns of a dialogue as they are, shuffled, and dealt out anew.")
 @themed
 def turns(table: pd.DataFrame) -> Figure:
     """What a model may read of a dialogue: accuracy, and the difference to the same model as spoken."""
-    figure, axes = canvas(12, 2.1 + 0.3 * len(table), 2)
+    figure, axes = empty_figure(12, 2.1 + 0.3 * len(table), 2)
     first = table["model"] != table["model"].shift()
     for place, line in enumerate(table.to_dict("records")):
         if not pd.isna(line["accuracy_mean"]):
@@ -75,7 +85,7 @@ def turns(table: pd.DataFrame) -> Figure:
     names = [f"{MODELS[line.model]}: {line.turns}" for line in table.itertuples()]
     _names(axes, names)
     caption = f"{_origin(table)} Left: {SPREAD[0].lower()}{SPREAD[1:]} Right: {LINES[0].lower()}{LINES[1:]}"
-    return finish(figure, "What context is", caption, axes[1])
+    return titled(figure, "What context is", caption, axes[1])
 
 
 def difference(axis: Axes, place: int, line: dict) -> None:

@@ -1,4 +1,8 @@
-"""What the report is put together from, and frames -> its tables.  Plain values; the template makes HTML."""
+"""What a section is put together from, and frames -> its tables.
+
+Plain values; `blocks.html.j2` makes HTML of them, in a notebook and on the page alike, and escapes all text
+that is not `Markup`.
+"""
 
 import base64
 import math
@@ -6,13 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import jinja2
 import pandas as pd
+from markupsafe import Markup
+
+from lpgnet.tables.figures import theme
 
 VERDICTS = {  # first word of a verdict -> its colour on the page
     **dict.fromkeys(("supported", "holds", "ok", "unchanged"), "good"),
     **dict.fromkeys(("not", "does", "fault"), "bad"),
     **dict.fromkeys(("warning", "changed"), "warn"),
 }
+HERE = Path(__file__).parent
 MINUS = "\N{MINUS SIGN}"
 JUDGED = ("verdict", "verdict_other_metric", "severity")
 SHRUNK = 0.57  # CSS pixels per dot of a figure: two of 6 inches stand side by side
@@ -72,10 +81,10 @@ class Cards:
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph of our own HTML."""
+    """A paragraph: text, or HTML of our own as Markup."""
 
     kind: ClassVar[str] = "text"
-    html: str
+    html: str | Markup
 
 
 @dataclass(frozen=True)
@@ -83,27 +92,44 @@ class Equations:
     """number, MathML, readings as (n, words)."""
 
     kind: ClassVar[str] = "equations"
-    lines: list[tuple[str, str, list[tuple[int, str]]]]
+    lines: list[tuple[str, Markup, list[tuple[int, str]]]]
 
 
 @dataclass(frozen=True)
 class Section:
-    """name: its anchor.  short: in the list of sections."""
+    """A value that a notebook shows and the page joins.  name: its anchor.  short: in the page's list."""
 
     name: str
     short: str
     title: str
     blocks: list
 
+    def _repr_html_(self) -> str:
+        """All that a notebook needs, style too; under a heading of the notebook's own."""
+        return template("blocks.html.j2").module.alone(self, style("blocks.css"))
 
-def picture(folder: Path, name: str, alt: str) -> list[Picture]:
-    """The figure of that name, where there is one."""
-    path = folder / f"{name}.png"
-    if not path.exists():
-        return []
-    png = path.read_bytes()
-    dots = int.from_bytes(png[16:20], "big")  # the width stands first in the header of a PNG
-    return [Picture(name, alt, base64.b64encode(png).decode(), round(dots * SHRUNK))]
+
+def template(name: str) -> jinja2.Template:
+    """Text is escaped here and nowhere else."""
+    more = {"trim_blocks": True, "lstrip_blocks": True, "undefined": jinja2.StrictUndefined}
+    return jinja2.Environment(loader=jinja2.FileSystemLoader(HERE), autoescape=True, **more).get_template(
+        name
+    )
+
+
+def style(name: str) -> Markup:
+    """A file of ours that stands in the page as it is."""
+    return Markup((HERE / name).read_text(encoding="utf-8"))
+
+
+def pictures(folder: Path, *patterns: str) -> list[Picture]:
+    """The figures of these names (`table2_*`), as far as they are there, with the words that they carry."""
+    found = []
+    for path in (path for pattern in patterns for path in sorted(folder.glob(f"{pattern}.png"))):
+        about, data = theme.said(path), base64.b64encode(path.read_bytes()).decode()
+        alt = about.get("Description", path.stem.replace("_", " "))
+        found.append(Picture(path.stem, alt, data, round(about["width"] * SHRUNK)))
+    return found
 
 
 def verdict(text: str) -> Cell:

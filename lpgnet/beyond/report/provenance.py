@@ -1,7 +1,7 @@
 """Where a report's numbers come from: data and features by hash, versions, devices, commands, files."""
 
-import hashlib
 import platform
+import re
 import shutil
 import subprocess
 from importlib.metadata import version
@@ -12,16 +12,10 @@ import pandas as pd
 from lpgnet import __version__, places
 from lpgnet.config import ROOT
 from lpgnet.places import Place, slug
+from lpgnet.tables.rebuild import code_digest
 
+NOTEBOOK = re.compile(r"\d\d_")
 SHOWN = ("numpy", "pandas", "scipy", "scikit-learn", "matplotlib", "pyarrow")  # of who built the page
-
-
-def code_digest() -> str:
-    """SHA-256 over the package's files, names and bytes."""
-    sha = hashlib.sha256()
-    for path in sorted(p for p in (ROOT / "lpgnet").rglob("*") if p.suffix in (".py", ".j2", ".css", ".js")):
-        sha.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
-    return sha.hexdigest()
 
 
 def commit() -> str:
@@ -66,6 +60,17 @@ def commands(place: Place) -> list[str]:
         f"python -m lpgnet report {said}",
         f"python -m lpgnet bundle {said} --out {place.name}.zip",
     ]
+
+
+def links(place: Place) -> list[tuple[str, str]]:
+    """Name and relative address of what stands beside the page, as far as it is there."""
+    notebooks = sorted(p for p in place.notebooks.glob("*.html") if NOTEBOOK.match(p.name))
+    found = [(p.stem, f"../notebooks/{p.name}") for p in notebooks]
+    found += [(p.name, f"../{p.name}") for p in sorted(place.results.glob("*.csv"))]
+    for path in sorted(place.tables.iterdir()):
+        found.append((path.name, f"../../../paper_tables/{place.name}/{path.name}"))
+    audits = sorted((place.output / "results").glob("paper_audit.*"))
+    return [*found, *((p.name, f"../../{p.name}") for p in audits)]
 
 
 def facts(place: Place, data: dict, runs: pd.DataFrame) -> list[tuple[str, str]]:

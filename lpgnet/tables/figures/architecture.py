@@ -1,10 +1,12 @@
 """The paper's Fig. 1, drawn by code: what each equation does, from the two features to the loss."""
 
+from functools import partial
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from lpgnet.tables.figures.theme import OTHER, OURS, QUOTED, canvas, finish, themed
+from lpgnet.tables.figures.theme import OTHER, OURS, QUOTED, empty_figure, figure, themed, titled
 
 BOTH, FRAME = "#CC78BC", "#606060"  # what both modalities enter; lines
 HEIGHT = 0.62
@@ -52,10 +54,16 @@ CAPTION = (
 )
 
 
-@themed
+@figure(
+    "architecture",
+    "Fig. 1 of the paper, drawn anew: from text and audio features through four attention paths, gates and "
+    "fusion to classifier, students and the total loss, with the number of each equation.",
+    of=lambda made: (),
+)
+@partial(themed, math=True)
 def architecture() -> Figure:
     """Boxes for the equations, arrows for what they read."""
-    figure, (axis,) = canvas(14, 5.6, 1)
+    figure, (axis,) = empty_figure(14, 5.6, 1)
     axis.set(xlim=(-0.5, 9.8), ylim=(0.0, 4.25))
     axis.axis("off")
     for title, (left, right) in PARTS.items():
@@ -71,7 +79,7 @@ def architecture() -> Figure:
         up = 1 if high > low else -1
         style = {"arrowstyle": "-|>", "color": FRAME, "linestyle": ":", "linewidth": 1.4}
         axis.annotate("", (x, high - up * HEIGHT / 2), (x, low + up * HEIGHT / 2), arrowprops=style)
-    return finish(figure, "LPGNet", CAPTION)
+    return titled(figure, "LPGNet", CAPTION)
 
 
 def _box(axis: Axes, name: str) -> None:

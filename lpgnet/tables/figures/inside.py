@@ -5,7 +5,6 @@ Eq. (14) are those of one seed, in `<checkpoints>/full/<seed>-<key8>.npz`; where
 Shapes: N test utterances, C classes, U turns of one dialogue, d hidden size.
 """
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +15,20 @@ from matplotlib.figure import Figure
 
 from lpgnet.config import MODALITIES
 from lpgnet.runs.calibration import ece, reliability, scaled
-from lpgnet.tables.figures.of_runs import runs_origin, whole_seeds
-from lpgnet.tables.figures.theme import OTHER, OURS, QUOTED, SPREAD, canvas, finish, themed
+from lpgnet.tables.figures.of_runs import runs_origin
+from lpgnet.tables.figures.theme import (
+    OTHER,
+    OURS,
+    QUOTED,
+    SPREAD,
+    empty_figure,
+    figure,
+    themed,
+    titled,
+)
 from lpgnet.tables.statistics import summary
 
 SHOWN = "full"
-PICTURES = ("gates", "calibration", "attention", "embedding")
 PATHS = {  # key in the file -> what the panel shows
     "attention_tt": "text asks text",
     "attention_aa": "audio asks audio",
@@ -33,20 +40,23 @@ UNSCORED = "#D0D0D0"
 PERPLEXITY = 30.0  # of t-SNE; a third of a small test part
 
 
-def pictures(runs: pd.DataFrame, data: dict, results: Path) -> dict:
-    """Name -> what draws it, as far as the runs of `full` have left what it shows."""
-    mine, found = runs[runs["experiment"] == SHOWN], {}
-    if not whole_seeds(runs, data, SHOWN).size:
-        return found
-    scored = predictions(mine)
-    if scored["weight_text"].notna().any():
-        found["gates"] = partial(gates, scored, mine, data)
-    found["calibration"] = partial(calibration, scored, mine, data)
-    kept = checkpoint(mine, data, Path(results) / "checkpoints")
-    if kept is not None:
-        found["attention"] = partial(attention, kept, mine, data)
-        found["embedding"] = partial(embedding, kept, mine, data)
-    return found
+def told(made) -> tuple | None:
+    """Every prediction of `full`, its runs, the data; None before a seed is whole."""
+    mine = made.runs[made.runs["experiment"] == SHOWN]
+    return (predictions(mine), mine, made.data) if made.evaluation.whole(SHOWN).size else None
+
+
+def weighed(made) -> tuple | None:
+    """The same, where the model has gates."""
+    found = told(made)
+    return found if found and found[0]["weight_text"].notna().any() else None
+
+
+def left(made) -> tuple | None:
+    """What the first seed left, its runs, the data."""
+    mine = made.runs[made.runs["experiment"] == SHOWN]
+    kept = checkpoint(mine, made.data, made.place.checkpoints) if made.evaluation.whole(SHOWN).size else None
+    return kept and (kept, mine, made.data)
 
 
 def predictions(runs: pd.DataFrame) -> pd.DataFrame:
@@ -70,11 +80,12 @@ def checkpoint(runs: pd.DataFrame, data: dict, folder: Path) -> dict | None:
     return None
 
 
+@figure("gates", "Points: how much of text and of audio the fusion takes, by class.", of=weighed)
 @themed
 def gates(scored: pd.DataFrame, runs: pd.DataFrame, data: dict) -> Figure:
     """Per class, how much of each modality Eq. (14) takes: mean over its utterances, then over seeds."""
     classes = list(runs["classes"].iloc[0])
-    figure, (axis,) = canvas(8, 4.4, 1)
+    figure, (axis,) = empty_figure(8, 4.4, 1)
     for shift, modality, colour in zip((-0.12, 0.12), MODALITIES, (OURS, OTHER), strict=True):
         weight = scored.groupby(["label", "seed"])[f"weight_{modality}"].mean().unstack("seed")
         found = [summary(100 * values) for values in weight.reindex(classes).to_numpy()]  # NaN: none tested
@@ -86,14 +97,20 @@ def gates(scored: pd.DataFrame, runs: pd.DataFrame, data: dict) -> Figure:
     axis.set(ylabel="Weight in the fused features (%)", xlim=(-0.5, len(classes) - 0.5))
     axis.grid(visible=False, axis="x")
     text = f"{runs_origin(runs, data)} Weights of Eq. (13), averaged over the d features. {SPREAD}"
-    return finish(figure, f"Gate weights of {SHOWN}", f"{text} Dashed: both alike.", axis)
+    return titled(figure, f"Gate weights of {SHOWN}", f"{text} Dashed: both alike.", axis)
 
 
+@figure(
+    "calibration",
+    "Two reliability diagrams: how often LPGNet is right at each confidence, before and after temperature "
+    "scaling.",
+    of=told,
+)
 @themed
 def calibration(scored: pd.DataFrame, runs: pd.DataFrame, data: dict) -> Figure:
     """How often LPGNet is right when it is so sure, as trained and after temperature scaling."""
     classes = pd.Index(runs["classes"].iloc[0])
-    figure, axes = canvas(9.5, 5, 2)
+    figure, axes = empty_figure(9.5, 5, 2)
     for axis, title, after in ((axes[0], "As trained", False), (axes[1], "After temperature scaling", True)):
         _reliability(axis, scored, classes, after)
         axis.set(title=title, xlabel="Confidence (%)", ylabel="Right (%)", xlim=(0, 102), ylim=(0, 102))
@@ -101,7 +118,7 @@ def calibration(scored: pd.DataFrame, runs: pd.DataFrame, data: dict) -> Figure:
         f"{runs_origin(runs, data)} The temperature is fitted on each run's validation part. Size of a "
         "point: utterances in the bin, all seeds together; ECE: mean and standard deviation over seeds."
     )
-    return finish(figure, f"Calibration of {SHOWN}", text)
+    return titled(figure, f"Calibration of {SHOWN}", text)
 
 
 def _reliability(axis: Axes, scored: pd.DataFrame, classes: pd.Index, after: bool) -> None:
@@ -124,11 +141,16 @@ def _reliability(axis: Axes, scored: pd.DataFrame, classes: pd.Index, after: boo
     axis.text(98, 4, f"ECE {found.mean:.1f}{spread} points", fontsize=10, ha="right")
 
 
+@figure(
+    "attention",
+    "Four heat maps: how much each turn of a dialogue attends to each other turn, by path.",
+    of=left,
+)
 @themed
 def attention(kept: dict, runs: pd.DataFrame, data: dict) -> Figure:
     """The four maps of Eq. (5) for one dialogue: a row is a turn that asks, a column one that answers."""
     turns = [str(label) or "-" for label in kept["turn_labels"]]
-    figure, axes = canvas(10.5, 10, 2, rows=2)
+    figure, axes = empty_figure(10.5, 10, 2, rows=2)
     highest = max(float(kept[name].max()) for name in PATHS)
     step = max(1, len(turns) // 24)
     for axis, (name, title) in zip(axes, PATHS.items(), strict=True):
@@ -141,15 +163,16 @@ def attention(kept: dict, runs: pd.DataFrame, data: dict) -> Figure:
         f"{_one(runs, data)} Dialogue {kept['dialogue']}: {len(turns)} turns, by label, in order. A row sums"
     )
     text += f" to one. White: 0; darkest: {highest:.2f}. Mean over the rows: what each turn gives to Eq. (6)."
-    return finish(figure, "Attention of the four paths", text)
+    return titled(figure, "Attention of the four paths", text)
 
 
+@figure("embedding", "Two scatter plots of the fused features, PCA and t-SNE, coloured by emotion.", of=left)
 @themed
 def embedding(kept: dict, runs: pd.DataFrame, data: dict) -> Figure:
     """F_final of Eq. (14) of the test part in two dimensions: PCA, and t-SNE beside it."""
     points, labels = kept["fused"].astype(float), kept["labels"].astype(str)
     near = min(PERPLEXITY, (len(points) - 1) / 3)
-    figure, axes = canvas(10.5, 5.2, 2)
+    figure, axes = empty_figure(10.5, 5.2, 2)
     for axis, (title, place) in zip(axes, _flat(points, near).items(), strict=True):
         plain = labels == ""
         axis.scatter(*place[plain].T, s=12, color=UNSCORED, label="not scored" if plain.any() else None)
@@ -158,7 +181,7 @@ def embedding(kept: dict, runs: pd.DataFrame, data: dict) -> Figure:
         axis.set(title=title, xticks=[], yticks=[])
     text = f"{_one(runs, data)} F_final of {len(points)} test utterances. t-SNE: scikit-learn, perplexity "
     text += f"{near:.0f}, from the PCA, random state 0; its distances and sizes mean little."
-    return finish(figure, "Fused features", text, axes[0])
+    return titled(figure, "Fused features", text, axes[0])
 
 
 def _flat(points: np.ndarray, perplexity: float) -> dict[str, np.ndarray]:

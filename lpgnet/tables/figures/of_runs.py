@@ -3,6 +3,8 @@
 Each function takes frames and returns a Figure.
 """
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -19,12 +21,13 @@ from lpgnet.tables.figures.theme import (
     QUOTED,
     SPREAD,
     band,
-    canvas,
-    finish,
+    empty_figure,
+    figure,
     themed,
+    titled,
 )
 from lpgnet.tables.rows import TABLES
-from lpgnet.tables.scores import identity, pooled
+from lpgnet.tables.scores import identity
 from lpgnet.tables.slices import VALUES
 from lpgnet.tables.statistics import summary
 from lpgnet.tables.typeset import origin
@@ -56,25 +59,46 @@ SLICES = {
 }
 
 
+def whole(experiment: str, made) -> tuple | None:
+    """The whole seeds of an experiment, where there are any."""
+    pool = made.evaluation.whole(experiment)
+    return (pool, made.data) if len(pool) else None
+
+
+SUMMED = "all seeds summed."
+
+
+@figure(
+    "confusion_full",
+    f"Confusion matrix of LPGNet on the place's own classes, {SUMMED}",
+    partial(whole, "full"),
+)
+@figure("confusion_sdt", f"Confusion matrix of SDT* on the same classes, {SUMMED}", partial(whole, "sdt"))
+@figure("confusion_full_6", f"Confusion matrix of LPGNet on six classes, {SUMMED}", partial(whole, "full_6"))
+@figure("confusion_sdt_6", f"Confusion matrix of SDT* on six classes, {SUMMED}", partial(whole, "sdt_6"))
 @themed
-def confusion_matrix(runs: pd.DataFrame, data: dict, experiment: str = "full") -> Figure:
-    """Share of each true class that was called what, all whole seeds of an experiment summed."""
-    pool = whole_seeds(runs, data, experiment)
+def confusion_matrix(pool: pd.DataFrame, data: dict) -> Figure:
+    """Share of each true class that was called what.  pool: one experiment's whole seeds, summed here."""
     counts, names = np.sum(list(pool["confusion"]), axis=0), list(pool["classes"].iloc[0])
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     words = [
         [f"{100 * p:.1f} %\n{n}" for p, n in zip(*row, strict=True)]
         for row in zip(share, counts, strict=True)
     ]
-    figure, (axis,) = canvas(1.6 + 1.15 * len(names), 2.2 + 0.9 * len(names), 1)
+    figure, (axis,) = empty_figure(1.6 + 1.15 * len(names), 2.2 + 0.9 * len(names), 1)
     sns.heatmap(share, annot=np.array(words), fmt="", cmap="Blues", vmin=0, vmax=1, ax=axis, cbar=False)
     axis.set(xlabel="Predicted", ylabel="True")
     axis.set_xticklabels(names, rotation=0)
     axis.set_yticklabels(names, rotation=0)
     text = f"{runs_origin(pool, data)} Percent of the true class, and utterances summed over seeds."
-    return finish(figure, f"Confusion matrix of {experiment}", text)
+    return titled(figure, f"Confusion matrix of {pool['experiment'].iloc[0]}", text)
 
 
+@figure(
+    "curves_full",
+    "Lines: training loss, and F1 on validation and test, by epoch; band: one standard deviation over seeds.",
+    of=lambda made: whole("full", made) and (made.runs[made.runs["experiment"] == "full"], made.data),
+)
 @themed
 def training_curves(runs: pd.DataFrame, data: dict, experiment: str = "full") -> Figure:
     """Training loss and weighted F1 by epoch: mean over runs and one standard deviation as a band."""
@@ -82,7 +106,7 @@ def training_curves(runs: pd.DataFrame, data: dict, experiment: str = "full") ->
     loss, validation, test = (
         np.array([curves[name] for curves in mine["curves"]]) for name in ("loss", "validation_f1", "test_f1")
     )
-    figure, axes = canvas(9.5, 4.6, 2)
+    figure, axes = empty_figure(9.5, 4.6, 2)
     band(axes[0], loss, QUOTED, "loss")
     band(axes[1], 100 * validation, OURS, "validation part")
     band(axes[1], 100 * test, OTHER, "test part")
@@ -91,16 +115,22 @@ def training_curves(runs: pd.DataFrame, data: dict, experiment: str = "full") ->
     axes[0].set(xlabel="Epoch", ylabel="Training loss")
     axes[1].set(xlabel="Epoch", ylabel="Weighted F1 (%)")
     text = f"{runs_origin(mine, data)} Band: one standard deviation. The epoch is chosen on validation alone."
-    return finish(figure, f"Training of {experiment}", text, axes[1])
+    return titled(figure, f"Training of {experiment}", text, axes[1])
 
 
+@figure(
+    "selection_gap",
+    "Points: each experiment's score at the last epoch, the best on validation, the best on test; at the "
+    "right what choosing on the test set adds.",
+    of=lambda made: (made.beside["selection_gap"],) if len(made.beside["selection_gap"]) else None,
+)
 @themed
 def selection_gap(gap: pd.DataFrame) -> Figure:
     """Per experiment the score at three epochs, and at the right what choosing on the test set adds."""
     have = set(gap["experiment"])
     rows = [row.experiment for table in TABLES.values() for row in table.rows]
     experiments = [name for name in dict.fromkeys(rows) if name in have]
-    figure, axes = canvas(10.5, 1.9 + 0.34 * len(experiments), 2)
+    figure, axes = empty_figure(10.5, 1.9 + 0.34 * len(experiments), 2)
     for axis, metric in zip(axes, ("accuracy", "weighted_f1"), strict=True):
         lines = gap[gap["metric"] == metric].set_index("experiment").loc[experiments]
         for place, line in enumerate(lines.to_dict("records")):
@@ -120,15 +150,20 @@ def selection_gap(gap: pd.DataFrame) -> Figure:
         "test minus best on validation, mean and standard deviation. Best on test is chosen on the test set "
         "(weighted F1) and feeds no headline."
     )
-    return finish(figure, "What choosing the epoch on the test set adds", text, axes[0])
+    return titled(figure, "What choosing the epoch on the test set adds", text, axes[0])
 
 
+@figure(
+    "slices",
+    "Points: accuracy on parts of the test set for LPGNet and the models that question it.",
+    of=lambda made: (made.beside["slices"],) if drawn(made.beside["slices"]) else None,
+)
 @themed
 def slices(sliced: pd.DataFrame) -> Figure:
     """Accuracy on both parts of each slice, for LPGNet and the models that question it."""
     mine, names = sliced[sliced["experiment"].isin(SLICED)], drawn(sliced)
     rows = -(-len(names) // 3)
-    figure, axes = canvas(10.5, 1.4 + 2.9 * rows, 3, rows)
+    figure, axes = empty_figure(10.5, 1.4 + 2.9 * rows, 3, rows)
     for axis, name in zip(axes, names, strict=False):
         part = mine[mine["slice"] == name].set_index("value")
         values = [value for value in VALUES[name] if value in part.index]
@@ -142,7 +177,7 @@ def slices(sliced: pd.DataFrame) -> Figure:
         axis.remove()
     left_out = [line for line in sliced.attrs.get("left_out", []) if line.startswith(mine["labels"].iloc[0])]
     text = " ".join([origin(mine), SPREAD, "In brackets: test utterances.", *(f"{x}." for x in left_out)])
-    finish(figure, "Parts of the test set", text)
+    titled(figure, "Parts of the test set", text)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="upper right", ncols=len(SLICED), frameon=False, fontsize=9)
     return figure
@@ -150,7 +185,8 @@ def slices(sliced: pd.DataFrame) -> Figure:
 
 def drawn(sliced: pd.DataFrame) -> list[str]:
     """The slices that there is something to draw of."""
-    return [n for n in SLICES if n in set(sliced["slice"][sliced["experiment"].isin(SLICED)])]
+    known = set(sliced["slice"][sliced["experiment"].isin(SLICED)]) if len(sliced) else ()
+    return [name for name in SLICES if name in known]
 
 
 def _same_height(axes: list[Axes]) -> None:
@@ -171,21 +207,20 @@ def _models(axis: Axes, part: pd.DataFrame, values: list[str]) -> None:
             axis.errorbar(places, scored["accuracy_mean"], yerr=spread, **style)
 
 
-def whole_seeds(runs: pd.DataFrame, data: dict, experiment: str) -> pd.DataFrame:
-    """The seeds of an experiment that have run all their folds."""
-    pool = pooled(runs, data)
-    return pool[pool["experiment"].eq(experiment) & pool["lacks"].eq("")]
-
-
+@figure(
+    "classes",
+    "Bars: recall and F1 of each class for LPGNet, text alone, audio alone and SDT*, with 95 % intervals "
+    "over seeds.",
+    of=lambda made: whole("full", made) and (made.evaluation.pool, made.data),
+)
 @themed
-def class_bars(runs: pd.DataFrame, data: dict) -> Figure:
+def class_bars(pool: pd.DataFrame, data: dict) -> Figure:
     """Recall and F1 by class for LPGNet, one modality alone and SDT*, with 95 % t intervals."""
-    pool = pooled(runs, data)
     labels = data["labels"]
     pool = pool[pool["lacks"].eq("") & pool["labels"].eq(labels)]
     names = [n for n in CLASSED if n in set(pool["experiment"])]
     classes = data["protocols"][labels]["classes"]
-    figure, axes = canvas(11, 4.8, 2)
+    figure, axes = empty_figure(11, 4.8, 2)
     wide = 0.8 / len(names)
     for axis, metric in zip(axes, ("recall", "f1"), strict=True):
         for place, name in enumerate(names):
@@ -201,13 +236,20 @@ def class_bars(runs: pd.DataFrame, data: dict) -> Figure:
         axis.grid(visible=False, axis="x")
     seeds = pool.loc[pool["experiment"].isin(names), "seed"].nunique()
     text = f"{_origin(data, labels, seeds)} Line: 95 % t interval over seeds, cut at 0 and 100."
-    return finish(figure, "Each class", text, axes[0])
+    return titled(figure, "Each class", text, axes[0])
 
 
-@themed
+def measured(made) -> tuple | None:
+    """What notebook 04 measured."""
+    path = made.place.results / "efficiency.csv"
+    return (pd.read_csv(path),) if path.exists() else None
+
+
+@figure("cost", "Points: accuracy against parameters and against multiply-adds, one per model.", of=measured)
+@partial(themed, math=True)  # powers of ten; every name here is one of `COSTED`
 def cost(efficiency: pd.DataFrame) -> Figure:
     """Accuracy against parameters and multiply-adds (one dialogue of 50 turns) of the main models."""
-    figure, axes = canvas(11, 5.2, 2)
+    figure, axes = empty_figure(11, 5.2, 2)
     titles = {"parameters": "Parameters", "multiply_adds": "Multiply-adds, 50 turns"}
     known = efficiency.dropna(subset=["accuracy_mean"])
     drawn = known[known["experiment"].isin(COSTED)]
@@ -220,7 +262,7 @@ def cost(efficiency: pd.DataFrame) -> Figure:
         axis.set(xscale="log", xlabel=title, ylabel=AXIS["accuracy"])
         axis.margins(x=0.2)
     text = f"{origin(known)} {SPREAD} Left and up is better. The variants are in the table."
-    finish(figure, "Accuracy against cost", text)
+    titled(figure, "Accuracy against cost", text)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=9)
     return figure
 

@@ -1,9 +1,20 @@
-"""The theme and the few marks that the figures are drawn with.  No pyplot: nothing stays open."""
+"""How a figure is declared, the theme, and the few marks it is drawn with.  No pyplot: nothing stays open.
+
+A figure is declared where it is drawn:
+
+    @figure("cost", "Points: accuracy against ...", of=lambda made: (made.efficiency,))
+    @themed
+    def cost(efficiency): ...
+
+Its name is that of its PNG, which carries the words.  What is drawn, kept, removed and shown follows.
+"""
 
 import functools
 import io
 import textwrap
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -11,6 +22,9 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
+
+from lpgnet.machine.files import whole
 
 OURS, OTHER, QUOTED, ORACLE = "#0173B2", "#DE8F05", "#8C8C8C", "#029E73"  # safe for colour-blind eyes
 LABELS = {"run": "our runs", "reported": "quoted in the paper", "simulator": "best reachable"}
@@ -18,6 +32,48 @@ COLOURS = {"run": OURS, "reported": QUOTED, "simulator": ORACLE}
 AXIS = {"accuracy": "Accuracy (%)", "f1": "Weighted F1 (%)"}
 SPREAD = "Line: one standard deviation over seeds."
 MARKERS = {"run": "o", "reported": "o", "simulator": "D"}
+STAMP = "lpgnet-stamp"
+
+
+@dataclass(frozen=True)
+class Declared:
+    """alt: what is to be seen.  of: a `Rebuilt` -> the drawing's arguments, None where it can't be."""
+
+    alt: str
+    draw: Callable[..., Figure]
+    of: Callable | None
+
+
+FIGURES: dict[str, Declared] = {}  # by name; `figure` alone fills it
+
+
+def figure(name: str, alt: str, of: Callable | None = None) -> Callable:
+    """Declare what a function draws; several names are several lines.  of: None where a notebook draws it."""
+
+    def declare(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+        known = FIGURES.setdefault(name, Declared(alt, draw, of)).draw
+        if (known.__module__, known.__qualname__) != (draw.__module__, draw.__qualname__):
+            raise ValueError(f"two figures are called {name!r}")
+        return draw
+
+    return declare
+
+
+def save_figure(name: str, drawn: Figure, folder: Path, stamp: str = "") -> Path:
+    """A declared figure as PNG, whole or not at all; it carries its words, and the stamp of what it is of."""
+    path, words = Path(folder) / f"{name}.png", {"Description": FIGURES[name].alt}
+    with whole(path) as part:
+        drawn.savefig(part, format="png", dpi=150, metadata=words | ({STAMP: stamp} if stamp else {}))
+    return path
+
+
+def said(path: Path) -> dict:
+    """What a PNG says of itself; nothing where it is none."""
+    try:
+        with Image.open(path) as opened:
+            return opened.info | {"width": opened.width}
+    except OSError:
+        return {}
 
 
 class Picture(Figure):
@@ -29,14 +85,17 @@ class Picture(Figure):
         return out.getvalue()
 
 
-def themed(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """The one theme; the picture is laid out while it holds, and it ends with the drawing."""
+def themed(draw: Callable[..., Figure], math: bool = False) -> Callable[..., Figure]:
+    """The one theme; the picture is laid out while it holds, and it ends with the drawing.
+
+    math: whether $...$ is a formula, so only where no text is data.
+    """
 
     @functools.wraps(draw)
     def drawn(*args, **kwargs) -> Figure:
         with mpl.rc_context():
-            thin = {"grid.linewidth": 0.6, "axes.linewidth": 0.8}
-            sns.set_theme("notebook", "whitegrid", font_scale=0.9, color_codes=False, rc=thin)
+            ours = {"grid.linewidth": 0.6, "axes.linewidth": 0.8, "text.parse_math": math}
+            sns.set_theme("notebook", "whitegrid", font_scale=0.9, color_codes=False, rc=ours)
             figure = draw(*args, **kwargs)
             figure.draw_without_rendering()
         return figure
@@ -44,18 +103,19 @@ def themed(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     return drawn
 
 
-def canvas(width: float, height: float, columns: int, rows: int = 1) -> tuple[Figure, list[Axes]]:
+def empty_figure(width: float, height: float, columns: int, rows: int = 1) -> tuple[Figure, list[Axes]]:
     """An empty figure, in inches, and its axes from left to right and top to bottom."""
     figure = Picture(figsize=(width, height), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.08, w_pad=0.08)
     return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
 
 
-def finish(figure: Figure, title: str, caption: str, legend: Axes | None = None) -> Figure:
+def titled(figure: Figure, title: str, caption: str, legend: Axes | None = None) -> Figure:
     """Title above, caption with the corpus below, and the legend of one panel beside the title."""
-    figure.suptitle(title, x=0.02, ha="left", fontweight="bold")
+    plain = {"x": 0.02, "ha": "left", "parse_math": False}
+    figure.suptitle(title, fontweight="bold", **plain)
     wide = int(figure.get_figwidth() * 14)
-    figure.supxlabel("\n".join(textwrap.wrap(caption, wide)), x=0.02, ha="left", fontsize=9, color="#404040")
+    figure.supxlabel("\n".join(textwrap.wrap(caption, wide)), fontsize=9, color="#404040", **plain)
     if legend is not None:
         handles, labels = legend.get_legend_handles_labels()
         first = dict(zip(labels, handles, strict=True))
