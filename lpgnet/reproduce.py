@@ -97,7 +97,7 @@ def has_records(place: Place, asked: Parameters) -> bool:
     names, _ = possible(data, asked.experiments, asked.SETTINGS)
     if any(unfitted(data, EXPERIMENTS[e]) for e in names):
         return False
-    return all(done(job) for job in planned(place, data, names, asked.SEEDS, asked.SETTINGS))
+    return all(done(job, place.keep_code) for job in planned(place, data, names, asked.SEEDS, asked.SETTINGS))
 
 
 def has_features(place: Place) -> bool:
@@ -270,7 +270,9 @@ def forecast(asked: Parameters, only: str | None = None) -> str:
         names, _ = possible(data, list(todo))
         todo = {name: todo[name] for name in names}
         for name in [n for n in names if not unfitted(data, EXPERIMENTS[n])]:
-            todo[name] = sum(not done(job) for job in planned(place, data, [name], asked.SEEDS))
+            todo[name] = sum(
+                not done(job, place.keep_code) for job in planned(place, data, [name], asked.SEEDS)
+            )
         measured = current_records(place, data).groupby("experiment")["seconds"].mean().to_dict()
     seconds = {name: measured.get(name) or seconds_per_run(name, place) for name in todo}
     lines = [f"{place.name}: what is left to run"]

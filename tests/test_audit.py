@@ -26,6 +26,7 @@ from lpgnet.features import extract, store
 from lpgnet.machine.files import write_json
 from lpgnet.places import about_import
 from lpgnet.runs import training
+from lpgnet.runs.records import Record, fingerprint
 from lpgnet.tables.build import reported
 
 # The paper
@@ -642,7 +643,8 @@ def ran(clean):
 
 
 def edit(path: Path, **more) -> None:
-    write_json(path, json.loads(path.read_text()) | more)
+    record = Record(**json.loads(path.read_text()) | more)
+    write_json(path, dataclasses.asdict(dataclasses.replace(record, sha256=fingerprint(record))))
 
 
 def test_records_with_other_labels_or_counts_are_found(ran):

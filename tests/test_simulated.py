@@ -12,6 +12,7 @@ from lpgnet.corpora.load import load
 from lpgnet.corpora.simulated import corpus, layout, oracle, speech
 from lpgnet.corpora.simulated.lines import KINDS, STATES, TEMPLATES, choices, likelihoods
 from lpgnet.corpora.simulated.plan import Dialogue, Knobs, plan
+from lpgnet.machine import code
 
 TINY = Knobs(seed=3, sessions=1, dialogues=3, turns=5)
 
@@ -75,9 +76,12 @@ def test_other_knobs_or_versions_make_it_anew(tmp_path, monkeypatch):
     corpus.generate(root, small())
     corpus.generate(root, small(seed=6))
     assert json.loads((root / "manifest.json").read_text())["knobs"]["seed"] == 6
-    monkeypatch.setattr(corpus, "GENERATOR", 99)
+    monkeypatch.setattr(corpus, "deciding", lambda entries: {"x": {"y": "z"}})
     corpus.generate(root, small(seed=6))
-    assert json.loads((root / "manifest.json").read_text())["versions"]["generator"] == 99
+    assert (
+        json.loads((root / "manifest.json").read_text())["versions"]["code"]
+        == code.summary({"x": {"y": "z"}})["digest"]
+    )
 
 
 def test_a_killed_call_leaves_no_tree_and_the_next_cleans_up(tmp_path, monkeypatch):

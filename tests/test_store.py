@@ -206,15 +206,15 @@ def test_a_fit_learns_its_training_part_and_keeps_fixed_layers(tiny_bert, tmp_pa
 def test_a_fit_is_known_by_encoder_settings_labels_and_what_it_read(tiny_bert):
     training = extract.training_part(worded(made_table()), "session5", FIT)
     base = TextEncoder(tiny_bert, "tiny")
-    first = finetune.identity(base, training, QUICKLY, "manifest")
-    assert finetune.identity(base, training.copy(), QUICKLY, "manifest") == first
+    first = finetune.identity(base, training, QUICKLY, "manifest", "code")
+    assert finetune.identity(base, training.copy(), QUICKLY, "manifest", "code") == first
     others = [
-        finetune.identity(base, training[1:], QUICKLY, "manifest"),
-        finetune.identity(base, training.assign(text="well"), QUICKLY, "manifest"),
-        finetune.identity(base, training.assign(label="sad"), QUICKLY, "manifest"),
-        finetune.identity(base, training, FineTuneConfig(), "manifest"),
-        finetune.identity(base, training, QUICKLY, "another"),
-        finetune.identity(TextEncoder(tiny_bert, "other"), training, QUICKLY, "manifest"),
+        finetune.identity(base, training[1:], QUICKLY, "manifest", "code"),
+        finetune.identity(base, training.assign(text="well"), QUICKLY, "manifest", "code"),
+        finetune.identity(base, training.assign(label="sad"), QUICKLY, "manifest", "code"),
+        finetune.identity(base, training, FineTuneConfig(), "manifest", "code"),
+        finetune.identity(base, training, QUICKLY, "another", "code"),
+        finetune.identity(TextEncoder(tiny_bert, "other"), training, QUICKLY, "manifest", "code"),
     ]
     assert len({first, *others}) == 7
 

@@ -16,7 +16,7 @@ from lpgnet.experiments import EXPERIMENTS, experiment
 from lpgnet.features.store import SHARD, read_index
 from lpgnet.labels import folds, manifest
 from lpgnet.machine.workers import device_named
-from lpgnet.runs import metrics, training
+from lpgnet.runs import metrics, plan, records, training
 from lpgnet.runs.dataset import Dataset, Scaler, context_windows
 from lpgnet.runs.plan import current_records, describe, done, planned
 from lpgnet.runs.seeds import Seeds
@@ -311,6 +311,60 @@ def test_changed_features_settings_or_labels_make_old_records_stale(here):
     assert len(current_records(here, describe(here))) == 0
 
 
+def test_edited_code_makes_old_records_stale_by_name_and_keep_code_says_so(here, monkeypatch, capsys):
+    """As if `model.py` had been edited after the first run; then with the records kept on purpose."""
+    run_full = {"names": ["full", "linear"], "seeds": 1, "jobs": 1, "settings": settings_of(["full"])}
+    training.run_missing(here, **run_full)
+    own, settings = plan.run_code, run_full["settings"]
+
+    def edited(kind):
+        code = own(kind)
+        changed = {"digest": "0" * 64, "modules": code["modules"] | {"model": "edited"}}
+        return changed if kind == "LPGNet" else code
+
+    monkeypatch.setattr(plan, "run_code", edited)
+    left = plan.current_records(here, settings=settings)
+    assert left["experiment"].tolist() == ["linear"]
+    assert list(left.attrs["stale"].values()) == ["model.py changed"]
+    keeping = dataclasses.replace(here, keep_code=True)
+    kept = plan.current_records(keeping, settings=settings)
+    assert kept[["experiment", "kept"]].to_numpy().tolist() == [["full", "model.py changed"], ["linear", ""]]
+    capsys.readouterr()
+    training.run_missing(keeping, **run_full)
+    assert "2 recorded already" in capsys.readouterr().out
+    training.run_missing(here, **run_full)
+    assert "1 recorded already" in capsys.readouterr().out
+    both = plan.current_records(keeping, settings=settings)  # today's record is preferred
+    assert both["kept"].tolist() == ["", ""]
+    assert list(both.attrs["stale"].values()) == ["another record of the same run is used"]
+
+
+def test_records_of_one_library_version_are_read_and_two_are_never_mixed(here, monkeypatch):
+    """Made on a host with another torch: read here, with another torch or with none; a newer run wins."""
+    names = {"names": ["linear"], "seeds": 1, "jobs": 1, "settings": settings_of(["linear"])}
+    monkeypatch.setattr(plan, "versions", lambda names: {"torch": "2.11.0", "numpy": "2"})
+    training.run_missing(here, **names)
+    for installed in ({"torch": "2.13.0", "numpy": "2"}, {}):
+        monkeypatch.setattr(plan, "versions", lambda names, installed=installed: installed)
+        assert len(plan.current_records(here, settings=names["settings"])) == 1
+    monkeypatch.setattr(plan, "versions", lambda names: {"torch": "2.13.0", "numpy": "2"})
+    frame = training.run_missing(here, **names)
+    assert [record["torch"] for record in frame["libraries"]] == ["2.13.0"]
+    assert list(plan.current_records(here, settings=names["settings"]).attrs["stale"].values()) == [
+        "made with numpy 2, torch 2.11.0, others with torch 2.13.0, numpy 2"
+    ]
+
+
+def test_a_record_that_was_changed_by_hand_is_no_record(here, capsys):
+    training.run_missing(here, ["linear"], seeds=1, jobs=1, settings=settings_of(["linear"]))
+    (path,) = here.runs.glob("linear/*.json")
+    values = json.loads(path.read_text())
+    values["confusion"]["best_validation"][0][0] += 1
+    path.write_text(json.dumps(values))
+    with pytest.raises(ValueError, match="is not as it was written; delete it and run again"):
+        records.read(path)
+
+
 @pytest.mark.parametrize("suffix", [".json", ".parquet"])
 def test_a_damaged_record_is_named_and_made_again(here, capsys, suffix):
     training.run_missing(here, ["linear"], seeds=1, jobs=1)
@@ -331,7 +385,7 @@ def test_a_record_of_another_form_is_stale_and_not_damaged(here):
     older.pop("temperature")
     path.write_text(json.dumps(older))
     left = current_records(here)
-    assert len(left) == 0 and left.attrs["stale"] == [str(path)]
+    assert len(left) == 0 and list(left.attrs["stale"]) == [str(path)]
     assert not done(planned(here, describe(here), ["linear"], 1)[0])
 
 

@@ -9,12 +9,28 @@ from functools import lru_cache
 
 from lpgnet.features.audio import Prosody
 from lpgnet.features.text import SHIPPED, TextEncoder, shipped
+from lpgnet.machine.code import deciding, summary, versions
+
+LIBRARIES = {  # whose versions decide features
+    "text": ("torch", "transformers", "tokenizers"),
+    "audio": ("torch", "transformers", "librosa", "numpy", "scipy", "soundfile"),
+}
 
 
 @lru_cache(maxsize=2)
 def encoder(modality: str, name: str, device: str = "cpu"):
-    """One encoder per process, modality and device."""
-    return {"text": _text, "audio": _audio}[modality](name, device)
+    """One encoder per process, modality and device; its version covers its code and its libraries."""
+    made = {"text": _text, "audio": _audio}[modality](name, device)
+    made.version = f"{made.version}; {_code(modality, type(made))}"
+    return made
+
+
+def _code(modality: str, kind: type) -> str:
+    entries = [(kind.__module__.partition(".")[2], kind.__name__), ("features.extract", "make")]
+    other = ("corpora.sound", "read_clip") if modality == "text" else None
+    code = summary(deciding(entries, [("features.encoders", "encoder"), other]))
+    libraries = ", ".join(f"{name} {v}" for name, v in versions(LIBRARIES[modality]).items())
+    return f"code {code['digest'][:12]}, {libraries}"
 
 
 def _text(name: str, device: str):

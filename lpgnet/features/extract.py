@@ -98,7 +98,8 @@ def fitted_encoders(
     made, todo = {}, {}
     for name, (training, fit) in wanted.items():
         settings = FINETUNE[fit.profile]
-        identity = finetune.identity(base, training, settings, digest(manifest(table, fit.labels)))
+        kept = digest(manifest(table, fit.labels))
+        identity = finetune.identity(base, training, settings, kept, finetune.fitting_code())
         folder = place.features.parent / "encoders" / f"text-{identity[:8]}"
         made[name] = folder, identity
         if not folder.exists():
@@ -135,7 +136,8 @@ class _Work:
     def fitted(self, folder: Path, name: str, identity: str, precision: str) -> dict:
         """A set of a text encoder that was fitted to a fold."""
         made = TextEncoder(folder, name, self.device, precision)
-        return self._encode("text", str(folder), made, fitted_recipe(identity, self.table))
+        about = self._encode("text", str(folder), made, fitted_recipe(identity, self.table))
+        return about | {"fitted_by": finetune.fitting_code()}
 
     def _encode(self, modality: str, name: str, made, digest: str) -> dict:
         column = COLUMN[modality]

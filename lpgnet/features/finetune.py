@@ -15,16 +15,24 @@ import pandas as pd
 
 from lpgnet.config import FineTuneConfig
 from lpgnet.features.text import TextEncoder, load
+from lpgnet.machine.code import deciding, summary
 from lpgnet.machine.files import whole_folder
 
 
-def identity(base: TextEncoder, training: pd.DataFrame, settings: FineTuneConfig, manifest: str) -> str:
-    """SHA-256 of everything that decides a fit: encoder, settings, manifest, and what it is fitted on.
+def fitting_code() -> str:
+    """Digest of the code that fits an encoder."""
+    return summary(deciding([("features.finetune", "fit")]))["digest"]
 
-    training: columns id, text, label (the class), one row per training utterance.
+
+def identity(
+    base: TextEncoder, training: pd.DataFrame, settings: FineTuneConfig, manifest: str, code: str
+) -> str:
+    """SHA-256 of everything that decides a fit: encoder, settings, manifest, code, and what it is fitted on.
+
+    training: columns id, text, label (the class), one row per training utterance.  code: of `fitting_code`.
     """
     fitted_on = training[["id", "text", "label"]].to_numpy().tolist()
-    made = [base.name, base.version, asdict(settings), manifest, fitted_on]
+    made = [base.name, base.version, asdict(settings), manifest, code, fitted_on]
     return hashlib.sha256(json.dumps(made).encode()).hexdigest()
 
 

@@ -1,25 +1,34 @@
 """Which runs a place allows and wants, and which of them are recorded.  No torch.
 
-A run's key is a SHA-256 over everything that decides its numbers.  A record under another key than the one
-wanted today is stale: never used, never deleted, listed.
+A run's key is a SHA-256 over everything that decides its numbers: what was asked for, the code that it goes
+through, the libraries.  A record under another key than the one wanted today is stale: never used, never
+deleted, listed with the reason.
 """
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from lpgnet import __version__
 from lpgnet.config import MODALITIES, LinearConfig, LPGNetConfig, RunConfig
 from lpgnet.experiments import EXPERIMENTS, experiment
 from lpgnet.labels import counts, digest, group, held_groups, manifest, rule
+from lpgnet.machine.code import changed, deciding, summary, versions
 from lpgnet.machine.files import write_json
 from lpgnet.places import Place, fit_key, protocols, slug
 from lpgnet.runs.records import Record, read, read_data
 
+LIBRARIES = ("torch", "numpy")  # whose versions decide a run's numbers
+FITTING = (  # what every run goes through, whatever its model
+    *(("runs.training", name) for name in ("fit", "_record", "_predictions")),
+    ("runs.dataset", "Dataset"),
+    ("labels", "folds"),
+)
 FROZEN_HERE = "the text encoder is frozen here already"
 
 
@@ -32,6 +41,9 @@ class Job:
     labels: str
     fold: str
     seed: int
+    asked: str
+    code: dict
+    libraries: dict[str, str]
     key: str
     path: Path  # of the JSON
     features: dict[str, dict]  # modality -> the entry of the set it reads
@@ -157,11 +169,26 @@ def _job(place: Place, data: dict, name: str, run: RunConfig, fold: str, seed: i
         "features": {m: about["recipe"] for m, about in features.items()},
         "fold": fold,
         "seed": seed,
-        "version": __version__,
     }
-    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    asked, code, libraries = (
+        _hash(identity),
+        run_code(identity["config"]["model"]["kind"]),
+        versions(LIBRARIES),
+    )
+    key = _hash([asked, code["digest"], libraries])
     path = place.runs / name / f"{seed}-{key[:8]}.json"
-    return Job(name, run, run.data.labels, fold, seed, key, path, features)
+    return Job(name, run, run.data.labels, fold, seed, asked, code, libraries, key, path, features)
+
+
+def _hash(value) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+@cache
+def run_code(kind: str) -> dict:
+    """What code a run of a kind of model goes through."""
+    network = ("runs.packed", "Packed") if kind == "LPGNet" else ("runs.baselines", kind)
+    return summary(deciding([*FITTING, network], stop=[("runs.training", "MODELS")]))
 
 
 def _features(data: dict, run: RunConfig, fold: str) -> dict[str, dict]:
@@ -192,22 +219,30 @@ def unfitted(data: dict, run: RunConfig) -> list[str]:
     return [key for fold in folds if (key := _fit(data, run, fold)) not in data["features"].get("fits", {})]
 
 
-def done(job: Job) -> bool:
-    """Whether a job has a sound record; a damaged one is named, and made again."""
-    if not job.path.exists():
-        return False
-    try:
-        record = read(job.path)
-        return record is not None and record.key == job.key
-    except ValueError as error:
-        print(f"{error} -- it is run again now")
-        return False
+def done(job: Job, keep_code: bool = False) -> bool:
+    """Whether a job has a sound record; a damaged one is named, and made again.
+
+    keep_code: one of earlier code or other libraries will do.
+    """
+    paths = job.path.parent.glob(f"{job.seed}-*.json") if keep_code else [job.path]
+    for path in (path for path in paths if path.exists()):
+        try:
+            record = read(path)
+        except ValueError as error:
+            print(f"{error} -- it is run again now")
+            continue
+        if record and (record.key == job.key or (keep_code and record.asked == job.asked)):
+            return True
+    return False
 
 
 def current_records(
     place: Place, data: dict | None = None, settings: dict[str, Any] | None = None
 ) -> pd.DataFrame:
-    """The current records of a place, one row each; `attrs["stale"]` lists the others' paths."""
+    """The current records of a place, one row each; `attrs["stale"]` has path -> reason of the others.
+
+    Column `kept` says what has changed since where the place keeps records of earlier code.
+    """
     data = data or read_data(place.runs)
     paths = sorted(place.runs.glob("*/[!.]*.json"))  # not what a killed worker left half-written
     every = {path: read(path) for path in paths}
@@ -215,11 +250,64 @@ def current_records(
     seeds = 1 + max((r.seed for r in records.values()), default=-1)
     names, _ = possible(data, sorted({r.experiment for r in records.values()} & set(EXPERIMENTS)))
     names = [n for n in names if not unfitted(data, experiment(n, place.profile, settings))]
-    wanted = {job.path: job.key for job in planned(place, data, names, seeds, settings)}
-    current = {path: r for path, r in records.items() if wanted.get(path) == r.key}
-    rows = [asdict(r) | {"seconds": r.made["seconds"], "path": str(p)} for p, r in current.items()]
-    frame = pd.DataFrame(rows, columns=[*Record.__dataclass_fields__, "seconds", "path"])
+    wanted = {
+        (job.experiment, job.fold, job.seed): job for job in planned(place, data, names, seeds, settings)
+    }
+    libraries = _usual(records.values())
+    reasons = dict.fromkeys(every.keys() - records.keys(), "a record of another version's form")
+    chosen: dict[tuple, tuple[Path, str]] = {}
+    for path, record in records.items():
+        where = record.experiment, record.fold, record.seed
+        reason, kept = _stale(record, wanted.get(where), libraries)
+        if path.name != f"{record.seed}-{record.key[:8]}.json":
+            reason = "its file has another name than its key"
+        if kept and not place.keep_code:
+            reason = kept
+        if not reason and where in chosen:  # with records of earlier code kept: today's, or the newest
+            other = min(
+                path, chosen[where][0], key=lambda p: (records[p].key == wanted[where].key, p.stat().st_mtime)
+            )
+            reason, reasons[other] = "", "another record of the same run is used"
+            if other == path:
+                continue
+        if reason:
+            reasons[path] = reason
+        else:
+            chosen[where] = path, kept
+    rows = [
+        asdict(records[path]) | {"seconds": records[path].made["seconds"], "path": str(path), "kept": kept}
+        for path, kept in chosen.values()
+    ]
+    frame = pd.DataFrame(rows, columns=[*Record.__dataclass_fields__, "seconds", "path", "kept"])
     frame["classes"] = frame["classes"].map(tuple)
     frame = frame.sort_values(["experiment", "fold", "seed"], ignore_index=True)
-    frame.attrs["stale"] = sorted(str(path) for path in every.keys() - current.keys())
+    frame.attrs["stale"] = {str(path): reasons[path] for path in sorted(reasons)}
     return frame
+
+
+def _stale(record: Record, job: Job | None, libraries: dict[str, str]) -> tuple[str, str]:
+    """Why a record isn't what is asked for today, and what has changed of what made it; "" where nothing."""
+    if job is None:
+        return "this run isn't wanted here", ""
+    if record.asked != job.asked:
+        recipes = {m: about["recipe"] for m, about in job.features.items()}
+        other = "features" if record.features != recipes else "configuration or labels"
+        return f"its {other} changed", ""
+    if record.code["digest"] != job.code["digest"]:
+        return "", changed(record.code, job.code)
+    if record.libraries != libraries:
+        theirs, ours = (
+            ", ".join(f"{n} {v}" for n, v in some.items()) for some in (record.libraries, libraries)
+        )
+        return "", f"made with {theirs}, others with {ours}"
+    return "", ""
+
+
+def _usual(records: Iterable[Record]) -> dict[str, str]:
+    """The library versions that records are read by: the installed ones where any has them, else most have.
+
+    So a laptop with other versions, or without torch, reads what one host made, and no table mixes two.
+    """
+    found = [record.libraries for record in records]
+    installed = versions(LIBRARIES)
+    return installed if installed in found or not found else max(found, key=found.count)

@@ -6,6 +6,7 @@ results/<place>/runs/
     <experiment>/<seed>-<key8>.json      config, epochs, confusion matrices, curves; written last
 """
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -28,7 +29,10 @@ class Record:
     labels: str  # the protocol
     classes: list[str]
     version: str  # of this package
-    key: str
+    asked: str  # SHA-256 over what the run was asked for: config, labels, features, fold, seed
+    code: dict  # `code.summary` of what decided it
+    libraries: dict[str, str]  # versions of those that decide numbers
+    key: str  # SHA-256 over the three
     config: dict
     manifest: str
     features: dict[str, str]  # modality -> recipe
@@ -39,7 +43,8 @@ class Record:
     parameters: int
     temperature: float  # that calibrates the probabilities, fitted on validation
     predictions: str  # SHA-256 of the parquet file
-    made: dict  # seconds, device, versions
+    made: dict  # seconds, device
+    sha256: str = ""  # `fingerprint`
 
 
 def read_data(runs: Path) -> dict:
@@ -55,7 +60,8 @@ def save(path: Path, record: Record, predictions: pd.DataFrame) -> None:
     with whole(path.with_suffix(".parquet")) as part:
         predictions.to_parquet(part, index=False)
         sha = sha256(part)
-    write_json(path, asdict(replace(record, predictions=sha)))
+    record = replace(record, predictions=sha)
+    write_json(path, asdict(replace(record, sha256=fingerprint(record))))
 
 
 def read(path: Path) -> Record | None:
@@ -68,9 +74,17 @@ def read(path: Path) -> Record | None:
         if values.keys() != Record.__dataclass_fields__.keys():
             return None
         record = Record(**values)
-        found = sha256(path.with_suffix(".parquet"))
+        found, own = sha256(path.with_suffix(".parquet")), fingerprint(record)
     except (OSError, ValueError, TypeError) as error:
         raise ValueError(f"record {path} is damaged ({error}); delete it and run again") from None
+    if own != record.sha256:
+        raise ValueError(f"record {path} is not as it was written; delete it and run again")
     if found != record.predictions:
         raise ValueError(f"{path.with_suffix('.parquet')} is damaged; delete it and run again")
     return record
+
+
+def fingerprint(record: Record) -> str:
+    """SHA-256 of all of a record but itself and `made`."""
+    values = asdict(replace(record, sha256="", made={}))
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

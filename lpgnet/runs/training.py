@@ -237,8 +237,6 @@ def work(place: Place, jobs: list[Job], data: dict, device: str) -> float:
         "beside": len(jobs),
         "precision": "mixed" if mixed(first.run.train, torch.device(device)) else "full",
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
-        "torch": torch.__version__,
-        "numpy": np.__version__,
     }
     for job, fitted in zip(jobs, fits, strict=True):
         keep(place, job, dataset, fitted, data)
@@ -272,6 +270,9 @@ def _record(job: Job, dataset: Dataset, fitted: TrainedSeed, data: dict, made: d
         profile=data["profile"],
         split=data["split"],
         version=__version__,
+        asked=job.asked,
+        code=job.code,
+        libraries=job.libraries,
         experiment=job.experiment,
         seed=job.seed,
         fold=job.fold,
@@ -327,7 +328,7 @@ def run_missing(
     for reason in dict.fromkeys(refused.values()):
         print(f"not run, since {reason}: {', '.join(n for n, why in refused.items() if why == reason)}")
     wanted = planned(place, data, allowed, seeds, settings)
-    missing = [job for job in wanted if not done(job)]
+    missing = [job for job in wanted if not done(job, place.keep_code)]
     recorded = len(wanted) - len(missing)
     print(f"{len(wanted)} runs of {', '.join(allowed) or 'none'}: {recorded} recorded already")
     pieces = [joblib.delayed(work)(place, group, data, where) for group in _groups(missing, where)]

@@ -42,8 +42,10 @@ class Rebuilt:
 
     def remarks(self) -> list[str]:
         """What was not used, left out, or is still to be run."""
-        stale = (Path(path).relative_to(self.place.runs).as_posix() for path in self.runs.attrs["stale"])
-        lines = [f"stale, not used: {name}" for name in stale]
+        lines = [
+            f"stale, not used: {Path(path).relative_to(self.place.runs).as_posix()} ({reason})"
+            for path, reason in self.runs.attrs["stale"].items()
+        ]
         lines += self.beside["slices"].attrs["left_out"]
         return lines + [
             f"table {n}: {line}" for n in self.tables for line in build.lacking(n, self.evaluation)
@@ -55,6 +57,8 @@ def rebuild(place: Place) -> Rebuilt:
     data = records.read_data(place.runs)
     runs = current_records(place, data)
     runs = runs[runs["experiment"].isin(TABLED)]  # what notebooks 07 and 08 run has tables of its own
+    if kept := sorted(set(runs["kept"]) - {""}):  # every line of every table names its place
+        data = data | {"place": f"{data['place']} (records of earlier code: {'; '.join(kept)})"}
     found = Evaluation(runs, data)
     tables, by_fold = build.build_all(found), folds.fold_scores(runs, data)
     beside = claims.build_all(found, place.features)

@@ -111,7 +111,7 @@ def _records(place: Place, index: dict, table: pd.DataFrame, kept: dict[str, str
     yield from _made_from(data, index, kept)
     stale = runs.attrs["stale"]
     if stale:
-        detail = some(str(Path(path).relative_to(place.runs)) for path in stale)
+        detail = some(f"{Path(path).relative_to(place.runs)}: {reason}" for path, reason in stale.items())
         yield Finding("records", WARNING, f"{len(stale)} records are stale: not used", detail, "They may go.")
     wrong = [
         f"{r.experiment}/{Path(r.path).name}" for r in runs.itertuples() if r.manifest != kept.get(r.labels)

@@ -120,10 +120,10 @@ def check_fits(index: dict, table: pd.DataFrame, base: str) -> Iterator[Finding]
         elif parts[4:]:
             yield _composed(check, FoldFit(*parts[:4]), sets, base, table)
         else:
-            yield _fit(check, FoldFit(*parts), sets[base], sets[key]["recipe"], table)
+            yield _fit(check, FoldFit(*parts), sets[base], sets[key], table)
 
 
-def _fit(check: str, fit: FoldFit, base: dict, recipe: str, table: pd.DataFrame) -> Finding:
+def _fit(check: str, fit: FoldFit, base: dict, about: dict, table: pd.DataFrame) -> Finding:
     split = _split(fit)
     try:
         own = training_part(table, split, fit)
@@ -131,12 +131,12 @@ def _fit(check: str, fit: FoldFit, base: dict, recipe: str, table: pd.DataFrame)
         return Finding(check, FAULT, "the fold that it names can't be made", str(error), FIT_AGAIN)
 
     def made(rows: pd.DataFrame) -> str:
-        return fitted_recipe(_identity(base, rows, fit, table), table)
+        return fitted_recipe(_identity(base, about, rows, fit, table), table)
 
-    if made(own) == recipe:
+    if made(own) == about["recipe"]:
         return fine(check, f"fitted to the {len(own)} training utterances of its fold, and no other")
     for what, rows in _others(table, split, fit):
-        if made(rows) == recipe:
+        if made(rows) == about["recipe"]:
             return Finding(
                 check, FAULT, f"the encoder was fitted to {what}", f"{len(rows)} utterances", FIT_AGAIN
             )
@@ -152,9 +152,10 @@ def _split(fit: FoldFit) -> str:
     return "official" if fit.fold == "official" else "loso"  # its folds are named as the paper's one is
 
 
-def _identity(base: dict, rows: pd.DataFrame, fit: FoldFit, table: pd.DataFrame) -> str:
+def _identity(base: dict, about: dict, rows: pd.DataFrame, fit: FoldFit, table: pd.DataFrame) -> str:
     encoder = SimpleNamespace(name=base["encoder"], version=base["version"])
-    return identity(encoder, rows, FINETUNE[fit.profile], digest(manifest(table, fit.labels)))
+    kept = digest(manifest(table, fit.labels))
+    return identity(encoder, rows, FINETUNE[fit.profile], kept, about["fitted_by"])
 
 
 def _composed(check: str, fit: FoldFit, sets: dict, base: str, table: pd.DataFrame) -> Finding:
@@ -167,7 +168,7 @@ def _composed(check: str, fit: FoldFit, sets: dict, base: str, table: pd.DataFra
         rows = table[["id"]].assign(reader=crossfit.readers_of(table, _split(fit), fit))
     except ValueError as error:
         return Finding(check, FAULT, "the fold that it names can't be made", str(error), FIT_AGAIN)
-    told = {group: _identity(sets[base], part, fit, table) for group, part in parts.items()}
+    told = {group: _identity(sets[base], sets[own], part, fit, table) for group, part in parts.items()}
     if crossfit.recipe(sets[own]["recipe"], rows, told) == sets[key]["recipe"]:
         return fine(check, f"each of {len(told)} groups was read by an encoder fitted to the others")
     found = "its training part was not read by encoders fitted without it, by the hash of what they were told"

@@ -20,8 +20,12 @@ from filelock import FileLock
 from lpgnet.corpora.simulated import layout, oracle, speech
 from lpgnet.corpora.simulated.plan import Dialogue, Knobs, plan
 from lpgnet.labels import PROTOCOLS
+from lpgnet.machine.code import deciding, summary
 
-GENERATOR = 1  # raise it when the same knobs make other bytes
+CODE = (  # what decides the tree; speech runs in a process of its own, so all of it counts
+    *(("corpora.simulated.corpus", "_write"), ("corpora.simulated.plan", "plan")),
+    ("corpora.simulated.speech", ""),
+)
 LABELS = ("majority-4", "majority-6")
 ENGINE = "espeak-ng"  # its version is known only once it has spoken
 
@@ -66,7 +70,7 @@ def _current(root: Path, knobs: Knobs) -> bool:
 
 def _versions() -> dict[str, str | int]:
     packages = ("espeakng-loader", "numpy", "scipy")
-    return {"generator": GENERATOR} | {name: version(name) for name in packages}
+    return {"code": summary(deciding(CODE))["digest"]} | {name: version(name) for name in packages}
 
 
 def _write(part: Path, dialogues: list[Dialogue], knobs: Knobs, jobs: int) -> None:
