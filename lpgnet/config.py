@@ -103,7 +103,7 @@ class TrainConfig:
 class DataConfig:
     """What a run reads."""
 
-    labels: str | None = None  # a protocol of labels.py; None: the place's own
+    labels: str | None = None  # a protocol of labels.py, or "six" of its classes; None: the place's own
     validation: Literal["tenth", "session4", "none"] = "tenth"  # Reading R13: of the training part
     text: Literal["frozen", "finetuned", "crossfitted"] | None = None  # Reading R18; None: the place's own
     standardise: bool = True  # Reading R24: features standardised on the training part

@@ -51,8 +51,8 @@ def _frozen(run: RunConfig) -> RunConfig:
 
 
 def _six(run: RunConfig) -> RunConfig:
-    """Reading R25: six classes are `majority-6`; `--labels erc-6` is the alternative."""
-    return replace(run, data=replace(run.data, labels="majority-6"))
+    """Reading R25: six classes are `erc-6` where a corpus has its 53 ids (IEMOCAP), else `majority-6`."""
+    return replace(run, data=replace(run.data, labels="six"))
 
 
 SDT = RunConfig(SDTConfig(), SDT_LOSS, SDT_TRAIN)
@@ -153,7 +153,7 @@ READINGS = (
     Alternative("R22", "one gate and one FFN for all paths", "full", {"shared": True}),
     Alternative("R23", "AdamW", "full", {"optimizer": "adamw"}),
     Alternative("R24", "features as extracted", "full", {"standardise": False}),
-    Alternative("R25", "labels erc-6", "full_6", {"labels": "erc-6"}),
+    Alternative("R25", "labels majority-6", "full_6", {"labels": "majority-6"}),
     Alternative("R27", "the transcript's order", "sdt", {"order": "transcript"}),
 )
 TURNS = {  # what a model may read of a dialogue, beside all of it in order

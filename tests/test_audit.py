@@ -74,7 +74,7 @@ BY_HAND = [
     (
         "which six-class label set",
         OPEN,
-        "majority-6 (1622): neither; erc-6 (1623): 71.78, 67.47",
+        "majority-6 (1622): neither; erc-6 (1623): 71.78 = 1165/1623, 67.47 = 1095/1623",
         "no six-class",
     ),
     ("lower KL-divergence weight", OPEN, "0.3 never alone against 1.0", "λ_KL 0.0 to 0.3 at λ_task 1.5"),

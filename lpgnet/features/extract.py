@@ -17,7 +17,7 @@ from lpgnet.experiments import TABLED
 from lpgnet.features import finetune, store
 from lpgnet.features.encoders import encoder
 from lpgnet.features.text import TextEncoder
-from lpgnet.labels import digest, folds, labelled, manifest
+from lpgnet.labels import digest, folds, labelled, manifest, meant
 from lpgnet.machine.files import sha256
 from lpgnet.machine.workers import run_parallel
 from lpgnet.places import Place, fit_key, protocols, slug
@@ -64,8 +64,8 @@ def fits(
     place: Place, table: pd.DataFrame, runs: Iterable[RunConfig] = tuple(TABLED.values())
 ) -> list[FoldFit]:
     """The fits that some runs need (the tables': its labels and, where it can, six classes), each once."""
-    asked = dict.fromkeys((r.data.labels or place.labels, r.data.validation) for r in runs)
     carried = protocols(place.corpus, place.output)
+    asked = dict.fromkeys((meant(r.data.labels, place.labels, carried), r.data.validation) for r in runs)
     return [
         FoldFit(place.profile, labels, fold.name, validation)
         for labels, validation in asked

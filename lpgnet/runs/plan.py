@@ -17,7 +17,7 @@ import pandas as pd
 
 from lpgnet.config import MODALITIES, LinearConfig, LPGNetConfig, RunConfig
 from lpgnet.experiments import EXPERIMENTS, experiment
-from lpgnet.labels import counts, digest, group, held_groups, manifest, rule
+from lpgnet.labels import counts, digest, group, held_groups, manifest, meant, rule
 from lpgnet.machine.code import changed, deciding, summary, versions
 from lpgnet.machine.files import write_json
 from lpgnet.places import Place, fit_key, protocols, slug
@@ -56,7 +56,7 @@ def describe(place: Place) -> dict:
 
     index, table = read_index(place.features), utterances(place.features)
     carried = protocols(place.corpus, place.output)
-    wanted = {place.labels} | {r.data.labels for r in EXPERIMENTS.values()}
+    wanted = {meant(r.data.labels, place.labels, carried) for r in EXPERIMENTS.values()}
     data = {
         "corpus": place.corpus,
         "place": place.name,
@@ -128,15 +128,22 @@ def _refusal(data: dict, run: RunConfig) -> str:
         return f"{data['corpus']} has utterance vectors only, no frame sequences"
     if getattr(model, "speakers", False) and len(data["parties"]) < 2:
         return f"{data['corpus']} does not say who speaks"
-    if run.data.labels and run.data.labels not in data["protocols"]:
-        return f"{data['corpus']} does not carry the labels {run.data.labels}"
-    if run.data.validation == "session4" and not _sessions_left(data, run.data.labels or data["labels"]):
+    labels, six = _labels(data, run), meant("six", "", data["protocols"])
+    if labels not in data["protocols"]:
+        return f"{data['corpus']} does not carry the labels {labels}"
+    if run.data.labels == six:
+        return f"the six classes are {six} here already"
+    if run.data.validation == "session4" and not _sessions_left(data, labels):
         return f"{data['corpus']} has no two sessions to train on"
     if run.data.text == "frozen" == data["text"]:
         return FROZEN_HERE
     if run.data.text in ("finetuned", "crossfitted") and "fits" not in sets:
         return "no text encoder is fine-tuned here (--finetune)"
     return ""
+
+
+def _labels(data: dict, run: RunConfig) -> str:
+    return meant(run.data.labels, data["labels"], data["protocols"])
 
 
 def _sessions_left(data: dict, labels: str) -> bool:
@@ -153,7 +160,7 @@ def planned(
     for name in names:
         run = experiment(name, place.profile, settings)
         asked = run.data
-        asked = replace(asked, labels=asked.labels or data["labels"], text=asked.text or data["text"])
+        asked = replace(asked, labels=_labels(data, run), text=asked.text or data["text"])
         run = replace(run, data=asked)
         folds = data["protocols"][asked.labels]["folds"]
         jobs += [_job(place, data, name, run, f, s) for f in folds for s in range(seeds)]
@@ -207,7 +214,7 @@ def _features(data: dict, run: RunConfig, fold: str) -> dict[str, dict]:
 
 def _fit(data: dict, run: RunConfig, fold: str) -> str:
     asked = run.data
-    key = (data["profile"], asked.labels or data["labels"], fold, asked.validation)
+    key = (data["profile"], _labels(data, run), fold, asked.validation)
     return fit_key(*key, asked.text or data["text"])
 
 
@@ -215,7 +222,7 @@ def unfitted(data: dict, run: RunConfig) -> list[str]:
     """The fitted text features that a run reads and the store lacks, by key."""
     if (run.data.text or data["text"]) == "frozen":
         return []
-    folds = data["protocols"][run.data.labels or data["labels"]]["folds"]
+    folds = data["protocols"][_labels(data, run)]["folds"]
     return [key for fold in folds if (key := _fit(data, run, fold)) not in data["features"].get("fits", {})]
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 
 from lpgnet.config import ROOT
 from lpgnet.experiments import TABLED
+from lpgnet.labels import meant
 from lpgnet.runs.metrics import METRICS
 from lpgnet.runs.plan import FROZEN_HERE, possible
 from lpgnet.tables.rows import SIMULATOR, TABLES, Row
@@ -179,7 +180,7 @@ def _width(number: int, row: Row) -> int:
 
 def _expected_labels(width: int, data: dict) -> str:
     """The protocol of a row that nobody has run: the place's own if it has that many classes."""
-    fed = {run.data.labels for run in TABLED.values()}
+    fed = {meant(run.data.labels, data["labels"], data["protocols"]) for run in TABLED.values()}
     names = [data["labels"], *sorted(fed & data["protocols"].keys())]
     fitting = [name for name in names if len(data["protocols"][name]["classes"]) == width]
     return (fitting or names)[0]

@@ -191,12 +191,12 @@ def six_test_set() -> PaperClaim:
         numbers, said = tables[7].query("classes == 6").set_index("model")["overall"], []
         for name in ("majority-6", "erc-6"):
             total = sum(session_5(name).values())
-            fits = [f"{v:.2f}" for v in numbers if attainable(v, total)]
+            fits = [f"{v:.2f} = {round(v * total / 100)}/{total}" for v in numbers if attainable(v, total)]
             said.append(f"{name} ({total}): {', '.join(fits) or 'neither'}")
         note = (
             "The paper gives no six-class counts. Whole numbers of Session 5's utterances are, by label set, "
         )
-        note += f"{'; '.join(said)}. That hints at a label set, if the numbers are single runs."
+        note += f"{'; '.join(said)}. So our six classes are erc-6 where its ids exist (Reading R25)."
         return Found("; ".join(said), OPEN, note)
 
     return PaperClaim("[Table 7: which six-class label set is tested]", "Table 7", "not stated", check)

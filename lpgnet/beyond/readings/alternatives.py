@@ -20,6 +20,7 @@ import pandas as pd
 
 from lpgnet.config import MODALITIES
 from lpgnet.experiments import CONTEXTS, EXPERIMENTS, GROUPS, READINGS
+from lpgnet.labels import meant
 from lpgnet.machine.files import write_csv
 from lpgnet.runs.plan import possible, unfitted
 from lpgnet.tables.comparisons import Scored, compared, scored
@@ -89,7 +90,7 @@ def _sets(runs: pd.DataFrame, data: dict) -> dict[str, Scored]:
 
 
 def _named(data: dict, reading: str, says: str, default: str, experiment: str, metric: str) -> dict:
-    labels = EXPERIMENTS[experiment].data.labels or data["labels"]
+    labels = meant(EXPERIMENTS[experiment].data.labels, data["labels"], data["protocols"])
     values = (reading, says, default, experiment, metric)
     return identity(data, labels) | dict(zip(COMPARED[4:], values, strict=True))
 
@@ -174,7 +175,7 @@ def _untested(line: dict, verdict: str) -> dict:
 
 def _given(sets: dict[str, Scored], data: dict, model: str, turns: str, experiment: str, seeds=None) -> dict:
     """A model's accuracy.  seeds: those that count; None: all that it has."""
-    line = identity(data, EXPERIMENTS[experiment].data.labels or data["labels"])
+    line = identity(data, meant(EXPERIMENTS[experiment].data.labels, data["labels"], data["protocols"]))
     line |= {"model": model, "turns": turns, "experiment": experiment}
     if experiment not in sets:
         return line | {"note": _why_not(data, experiment)}
