@@ -6,6 +6,7 @@ parameters, the package and what it read.  A notebook whose stamp and outputs ar
 
 import hashlib
 import json
+import logging
 import re
 import sys
 import time
@@ -160,6 +161,8 @@ class _Log:
 def _execute(name: str, executed: Path, given: dict) -> None:
     """papermill, from the repository root, with the kernel's own words on our standard output."""
     import papermill
+
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # names are checked by `places.parameters`
     from traitlets.config import Config
 
     # Without ipykernel 7.3's warning, and without the "ERROR" that shutting a kernel down may print.

@@ -13,6 +13,7 @@ from lpgnet.labels import (
     digest,
     folds,
     manifest,
+    meant,
     rule,
     write_manifests,
 )
@@ -151,3 +152,14 @@ def test_an_official_split_without_validation_gives_a_tenth_of_its_training_part
     frame = official()
     (fold,) = folds(frame[frame["part"] != "validation"], "official")
     assert len(fold.validation) == 2 and len(fold.train) == 18 and len(fold.test) == 5
+
+
+def test_six_classes_are_erc_6_where_its_ids_exist():
+    """Reading R25: 71.78 and 67.47 % are 1165 and 1095 of erc-6's 1,623, and no whole count of 1,622."""
+    assert meant("six", "majority-4", CARRIES["iemocap"]) == "erc-6"
+    assert meant("six", "majority-4", CARRIES["simulated"]) == "majority-6"
+    assert meant("six", "meld-7", CARRIES["meld"]) not in CARRIES["meld"]  # refused there by name
+    assert meant(None, "majority-4", ()) == "majority-4" and meant("erc-6", "majority-4", ()) == "erc-6"
+    for printed, count in ((71.78, 1165), (67.47, 1095)):
+        assert round(100 * count / 1623, 2) == printed
+        assert printed not in {round(100 * n / 1622, 2) for n in range(1623)}

@@ -76,7 +76,7 @@ def test_every_alternative_has_its_lines_in_order(table):
     assert waiting["note"].str.startswith("not run").all() and waiting["verdict"].eq("").all()
     assert of(waiting, reading="R2", metric="accuracy")["note"] == "not run yet"
     erc = of(waiting, reading="R25", metric="accuracy")
-    assert "does not carry the labels erc-6" in erc["note"] and erc["labels"] == "erc-6"
+    assert "the six classes are majority-6 here already" in erc["note"] and erc["labels"] == "majority-6"
     assert "frozen here already" in of(waiting, reading="R18a", metric="accuracy")["note"]
     assert "--finetune" in of(waiting, reading="R18b", metric="accuracy")["note"]
 
@@ -135,15 +135,15 @@ def test_labels_that_differ_are_paired_by_seeds_alone(tmp_path):
         [
             record(tmp_path, name, seed, part) | {"labels": labels}
             for name, labels, part in (
-                ("full_6", "majority-6", frame),
-                ("r25_full_6", "erc-6", frame.iloc[: len(frame) // 2]),
+                ("full_6", "erc-6", frame),
+                ("r25_full_6", "majority-6", frame.iloc[: len(frame) // 2]),
             )
             for seed in SEEDS
         ]
     )
     found = of(alternatives.readings(made, data), reading="R25", metric="accuracy")
-    assert "other test sets (erc-6, majority-6): paired by seeds alone" in found["note"]
-    assert found["n_seeds"] == 5 and pd.isna(found["n_dialogues"]) and found["labels"] == "erc-6"
+    assert "other test sets (majority-6, erc-6): paired by seeds alone" in found["note"]
+    assert found["n_seeds"] == 5 and pd.isna(found["n_dialogues"]) and found["labels"] == "majority-6"
     assert "beyond it (" not in found["verdict"]
 
 
@@ -255,4 +255,4 @@ def test_figures_show_each_line_and_colour_by_verdict(tmp_path, table, context):
     matter = table[(table["metric"] == "accuracy") & table["verdict"].str.startswith("matters")]
     assert len(marks) == len(matter) and {mark.get_color() for mark in marks} == {figures.OTHER}
     assert marks[0].get_ydata()[0] == 0 and marks[0].get_xdata()[0] == matter["difference"].iloc[0]
-    assert any("erc-6" in text.get_text() for text in figure.axes[0].texts)
+    assert any("majority-6 here" in text.get_text() for text in figure.axes[0].texts)

@@ -49,7 +49,7 @@ def fake_data(split: str = "session5", place: str = "simulated") -> dict:
 
 def fake_run(experiment: str, seed: int, fold: str = "session5") -> dict:
     """One record with random counts, the same each time."""
-    labels = experiments.TABLED[experiment].data.labels or "majority-4"
+    labels = "majority-6" if experiments.TABLED[experiment].data.labels else "majority-4"
     classes = PROTOCOLS[labels].classes
     rng = np.random.default_rng([seed, *experiment.encode(), *fold.encode()])
     confusion = {
