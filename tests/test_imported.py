@@ -683,7 +683,7 @@ HEAD = "id,dialogue,order,speaker,session,scripted,label\n"
         ("train.lengths", "1\ntwo\n", r"train\.lengths: want one number of frames per line"),
         ("train.lengths", "0\n" * 10, "each at least 1"),
         ("train.emo", b"\xff\xfe", "isn't UTF-8"),
-        ("x.jsonl", "{no\n", "line 1 is no JSON"),
+        ("x.jsonl", "{no\n", "line 1 can't be read as JSON"),
         ("x.csv", HEAD + "a,b,x,,0,False,sad\n", "line 2: want order"),
         ("x.csv", HEAD + "a,b\n", "line 2: want order"),
         ("x.csv", HEAD + "a,d,0,,1,F,x\nb,d,1,,2,F,x\n", "two sessions"),
@@ -1106,7 +1106,7 @@ def test_the_numbers_of_a_neutral_pair_are_checked(tmp_path, arrays, message):
         ('"order": 0', '"order": 4294967296', "line 2: order"),
         ('"start": 0.30000000000000004', '"start": "now"', "line 2: start"),
         ('"part": "train"', '"part": "dev"', "line 2: part"),
-        ('{"id"', '"id"', "can't be read as lines of JSON"),
+        ('{"id"', '"id"', "line 2 can't be read as JSON"),
     ],
 )
 def test_the_lines_of_a_neutral_pair_are_checked(tmp_path, old, new, message):

@@ -24,7 +24,9 @@ TIMES = {"start": str, "end": str}  # "" where they aren't known
 
 def utterances(folder: Path) -> pd.DataFrame:
     """The utterance table that a feature store belongs to."""
-    words = dict.fromkeys(("id", "dialogue", "speaker", "party", "text", "wav", "label", "part"), str)
+    words = dict.fromkeys(
+        ("id", "dialogue", "speaker", "party", "text", "wav", "label", "votes", "part"), str
+    )
     table = pd.read_csv(folder / "utterances.csv", keep_default_na=False, dtype=words | TIMES)
     return table.assign(**{name: pd.to_numeric(table[name]) for name in TIMES})
 

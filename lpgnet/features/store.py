@@ -23,6 +23,7 @@ from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from lpgnet.corpora.table import utterances
 from lpgnet.machine.files import whole, write_csv, write_json
 
 SHARD = 32  # utterances
@@ -155,6 +156,11 @@ class Features:
         for path in paths:
             self.shards.append(
                 read_shard(path, ("vectors", "lengths", "frames") if framed else ("vectors", "lengths"))
+            )
+        held = sum(len(shard["vectors"]) for shard in self.shards)
+        if (table := folder / "utterances.csv").exists() and (rows := len(utterances(folder))) != held:
+            raise ValueError(
+                f"{table} has {rows} rows, {about['folder']} {held} vectors: run notebook 01 again"
             )
         if about["frame_size"]:
             self.ends = [shard["lengths"].cumsum(0).tolist() for shard in self.shards]

@@ -13,38 +13,40 @@ from typing import Any
 
 PART = ".part-"
 UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # controls, line ends, half characters
+NO_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # a text may have lines
+NO_NAME = re.compile(rf"{UNFIT.pattern}|[/\\]|^\.")
+MISREAD = {code: bytes([code]).decode("cp1252", "ignore") for code in range(0x80, 0xA0)}  # read as Latin-1
 
 
-def plain_string(value: Any, where: str, reserved: str = "") -> str:
-    """A string that CSVs, names of files and terminals can hold; a ValueError that says where it isn't one.
-
-    reserved: characters that it may not have either.
-    """
-    if not isinstance(value, str):
-        raise ValueError(f"{where} is {shown(repr(value))}: want a string")
-    odd = next((c for c in value if c in reserved or UNFIT.match(c)), None)
-    if odd:
-        raise ValueError(
-            f"{where} is {shown(repr(value))}: it may have no {odd!r}; mend it where it was made"
-        )
+def plain_string(value: Any, where: str, unfit: re.Pattern = UNFIT) -> str:
+    """A string that CSVs, names of files and terminals can hold; else a ValueError that says where."""
+    odd = unfit.search(value) if isinstance(value, str) else None
+    if odd or not isinstance(value, str):
+        why = f"it may have no {odd[0]!r} there" if odd else "want a string"
+        raise ValueError(f"{where} is {shown(repr(value))}, {why}; mend it where it was made")
     return value
 
 
 def plain_name(value: Any, where: str) -> str:
     """A string that can be one part of a path: no separators, not "..", nothing hidden."""
-    if not plain_string(value, where, "/\\") or value.startswith(".") or len(value.encode()) > 200:
-        raise ValueError(
-            f"{where} is {shown(repr(value))}: want a name of 1 to 200 bytes with no '.' before it"
-        )
+    if not 0 < len(plain_string(value, where, NO_NAME).encode()) <= 200:
+        raise ValueError(f"{where} is {shown(repr(value))}: want a name of 1 to 200 bytes")
     return value
+
+
+def plain_text(text: str) -> str:
+    """A text that CSVs can hold: what they can't is a space, or the Windows-1252 that was read as Latin-1."""
+    return NO_TEXT.sub(" ", text.translate(MISREAD)) if NO_TEXT.search(text) else text
 
 
 def below(root: Path, name: Any, where: str) -> Path:
     """root / name, where a file says the name; a ValueError where that leads out of root, by a link too."""
     path = root / plain_string(name, where)
     real, top = (os.path.realpath(p) for p in (path, root))  # a loop of links ends there
-    if Path(name).is_absolute() or ".." in Path(name).parts or not Path(real).is_relative_to(top):
-        raise ValueError(f"{where} is {shown(repr(name))}, which lies outside {root}; copy it there")
+    parts = Path(name).parts
+    inside = Path(real).is_relative_to(top) and not Path(name).is_absolute() and ".." not in parts
+    if not inside or any(len(part.encode()) > 255 for part in parts):
+        raise ValueError(f"{where} is {shown(repr(name))}, which lies outside {root} (or is too long a name)")
     return path
 
 
@@ -53,7 +55,7 @@ def parsed_json(text: str, where: object) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{where} can't be read as JSON: {error}") from None
+        raise ValueError(f"{where} can't be read as JSON: {str(error).partition(';')[0]}") from None
 
 
 def shown(value: object) -> str:

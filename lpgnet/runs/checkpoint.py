@@ -8,9 +8,11 @@
 
 import hashlib
 from pathlib import Path
+from typing import Annotated, Literal
 
 import torch
 from huggingface_hub import ModelCard, PyTorchModelHubMixin, hf_hub_download
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -18,7 +20,8 @@ from torch import Tensor, nn
 from lpgnet import __version__
 from lpgnet.config import MODALITIES, LPGNetConfig
 from lpgnet.features.loading import first_line, holding, read_json, refuse_misfit
-from lpgnet.machine.files import whole_folder
+from lpgnet.labels import OWN, PROTOCOLS
+from lpgnet.machine.files import plain_string, shown, whole_folder
 from lpgnet.model import LPGNet
 from lpgnet.places import Place
 from lpgnet.runs import records
@@ -30,6 +33,53 @@ from lpgnet.runs.plan import Job, planned
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 MISSING_BEST, WHOLE_BEST = "full_moddrop", "full"  # which experiment reads what
 PARTS = ("train", "validation")  # whose dialogues a model has seen
+
+
+Word = Annotated[str, AfterValidator(lambda value: plain_string(value, "a word of it"))]
+
+
+class _Checked(BaseModel):
+    """What a config.json must say, or else nothing is made of it; what more it says is left alone."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class _Set(_Checked):
+    encoder: Word
+    version: Word
+    recipe: Word
+
+
+class _Data(_Checked):
+    text: Word | None
+
+
+class _Run(_Checked):
+    data: _Data
+    train: dict
+    loss: dict
+    model: dict
+
+
+class _Trained(_Checked):
+    corpus: Word
+    place: Word
+    labels: Literal[(*PROTOCOLS, OWN)]
+    experiment: Word
+    fold: Word
+    seed: int
+    dialogues: dict[Word, list[str]]
+    config: _Run
+
+
+class _Config(_Checked):
+    model: dict
+    sizes: Annotated[dict[Literal[MODALITIES], Annotated[int, Field(gt=0)]], Field(min_length=1)]
+    classes: Annotated[list[Word], Field(min_length=2)]
+    standardise: bool
+    encoders: dict[Literal[MODALITIES], _Set]
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    trained: _Trained
 
 
 class Reader(nn.Module, PyTorchModelHubMixin, library_name="lpgnet", tags=["emotion-recognition"]):
@@ -112,8 +162,9 @@ class Reader(nn.Module, PyTorchModelHubMixin, library_name="lpgnet", tags=["emot
             options = {"revision": revision, "cache_dir": cache_dir, "force_download": force_download}
             options |= {"local_files_only": local_files_only, "token": token}
             path = Path(hf_hub_download(model_id, WEIGHTS, **options))
-        reader = _built(path.with_name(CONFIG), config)
-        reader.load_state_dict(_tensors(path, reader))
+        with torch.device("meta"):  # a config may ask for any size: only what the file holds takes memory
+            reader = _built(path.with_name(CONFIG), config)
+        reader.load_state_dict(_tensors(path, reader), assign=True)
         return reader
 
     def generate_model_card(self, *args, **kwargs) -> ModelCard:
@@ -203,7 +254,7 @@ def _shape(model: dict) -> LPGNetConfig:
         raise ValueError(
             f"a model of kind {kind}{' with speakers' * bool(values.get('speakers'))}: want LPGNet without"
         )
-    return LPGNetConfig(**values)
+    return TypeAdapter(LPGNetConfig).validate_python(values)
 
 
 def _built(path: Path, config: dict) -> Reader:
@@ -213,8 +264,13 @@ def _built(path: Path, config: dict) -> Reader:
     if lacking:
         raise ValueError(f"{path} is not of an LPGNet checkpoint: it lacks {', '.join(lacking)}")
     try:
+        _Config.model_validate(config)
         return Reader(**{name: config[name] for name in wanted})
-    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
+    except ValidationError as error:
+        first = error.errors()[0]
+        name, given = ".".join(map(str, first["loc"])), shown(repr(first["input"]))
+        raise ValueError(f"{path} describes no LPGNet: {name} is {given}: {first['msg']}") from None
+    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError, OverflowError) as error:
         raise ValueError(
             f"{path} describes no LPGNet ({first_line(error)}); save the checkpoint again"
         ) from None
@@ -240,7 +296,7 @@ def _tensors(path: Path, reader: Reader) -> dict[str, Tensor]:
     )
     if written != _digest(found):
         raise ValueError(f"{path} has other weights than were written into it; fetch or train it again")
-    return found
+    return {name: found[name].to(t.dtype) for name, t in wanted.items()}
 
 
 def _digest(tensors: dict[str, Tensor]) -> str:

@@ -21,7 +21,7 @@ from lpgnet.corpora.sound import read_clip
 from lpgnet.features.encoders import encoder
 from lpgnet.features.text import TextEncoder
 from lpgnet.labels import labelled
-from lpgnet.machine.files import whole, write_csv, write_json
+from lpgnet.machine.files import below, plain_name, whole, write_csv, write_json
 from lpgnet.places import CORPORA, OUTPUT, Place, features_of
 from lpgnet.runs.checkpoint import Reader, choose_checkpoint, load
 
@@ -120,6 +120,10 @@ def turn_predictions(
     """
     probability, weight = reader(rows)
     p, names = probability.numpy().astype(float), np.array(reader.classes)
+    if not np.isfinite(p).all():
+        raise ValueError(
+            f"the checkpoint gives {talk.name} probabilities that are no numbers: train it again"
+        )
     known = talk.turns if not talk.corpus else talk.turns.assign(label=_classes(reader, talk.turns))
     has = {m: ~rows[m].isnan().any(dim=1).numpy() for m in reader.sizes}
     nothing = ~np.any(list(has.values()), axis=0)
@@ -176,7 +180,7 @@ def notes(reader: Reader, talk: Conversation, turns: pd.DataFrame, sure: float =
 
 def write(turns: pd.DataFrame, name: str, said: list[str], out: Path) -> list[Path]:
     """<name>.csv, <name>.json and <name>.png in a folder, each whole or not at all; returns their paths."""
-    paths = [out / f"{name}.{ending}" for ending in ("csv", "json", "png")]
+    paths = [out / f"{plain_name(name, 'the dialogue')}.{ending}" for ending in ("csv", "json", "png")]
     write_csv(paths[0], turns)
     plain = turns.astype(object).where(turns.notna(), None)
     write_json(paths[1], {"conversation": name, "notes": said, "turns": plain.to_dict("records")})
@@ -220,5 +224,6 @@ def predict_and_write(
     rows = masked(vectors(reader, talk, encoders), without)
     turns = turn_predictions(reader, talk, rows, sure)
     said = notes(reader, talk, turns, sure)
-    folder = out or OUTPUT / "results" / reader.trained["place"] / "predictions"
+    own = below(OUTPUT / "results", reader.trained["place"], "the place that the checkpoint was trained at")
+    folder = out or own / "predictions"
     return "\n".join([as_text(turns), "", *said, *map(str, write(turns, talk.name, said, folder))])

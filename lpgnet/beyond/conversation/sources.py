@@ -9,8 +9,8 @@ At least one of the columns wav and text must be there.  A wav that no line name
 """
 
 import csv
-import json
 import math
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from lpgnet.corpora.table import utterances
 from lpgnet.features.loading import holding
 from lpgnet.features.store import Features, read_index
 from lpgnet.labels import folds, manifest
+from lpgnet.machine.files import below, parsed_json, plain_name, plain_string, shown
 from lpgnet.places import Place
 
 COLUMNS = ("wav", "text", "speaker", "start", "end")
@@ -86,9 +87,10 @@ def tested_dialogue(place: Place) -> str:
 
 def from_folder(folder: Path) -> Conversation:
     """A conversation of one's own; see the top of this module for what the folder holds."""
-    folder = Path(folder).expanduser().resolve()
+    folder = Path(os.path.realpath(Path(folder).expanduser()))  # a loop of links is no folder
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}; give one with clips and {' or '.join(TRANSCRIPTS)}")
+    plain_name(folder.name, "the folder's name, which its predictions get,")
     found = [folder / name for name in TRANSCRIPTS if (folder / name).is_file()]
     if len(found) != 1:
         have = "both" if found else f"neither, but {holding(folder)}"
@@ -121,9 +123,9 @@ def _csv(path: Path) -> list[dict]:
 
 def _json(path: Path) -> list[dict]:
     try:
-        lines = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
-        raise ValueError(f"{path} can't be read as JSON: {error}") from None
+        lines = parsed_json(path.read_text(encoding="utf-8-sig"), path)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} isn't UTF-8 text ({error})") from None
     if not isinstance(lines, list) or not all(isinstance(line, dict) for line in lines):
         raise ValueError(f'{path} is no list of objects: want [{{"wav": ..., "text": ...}}, ...]')
     _known(path, list(dict.fromkeys(name for line in lines for name in line)))
@@ -135,7 +137,7 @@ def _known(path: Path, names: list[str]) -> None:
     unknown = [name for name in names if name not in COLUMNS]
     twice = sorted({name for name in names if names.count(name) > 1})
     if unknown or twice or not {"wav", "text"} & set(names):
-        said = f"unknown {unknown}" if unknown else f"{twice} twice" if twice else f"only {names}"
+        said = f"unknown {shown(unknown)}" if unknown else f"{twice} twice" if twice else f"only {names}"
         raise ValueError(
             f"{path} has columns {said}: there are {', '.join(COLUMNS)}; wav or text must be there"
         )
@@ -146,20 +148,15 @@ def _turn(line: dict, number: int, transcript: Path) -> dict:
     folder, where, words = transcript.parent, f"{transcript} turn {number}", {}
     for name in ("wav", "text", "speaker"):
         value = line.get(name)
-        if not isinstance(value, str | None):
-            raise ValueError(f"{where}: {name} is {value!r}, want a string")
-        words[name] = " ".join((value or "").split())
+        said = " ".join(value.split()) if isinstance(value, str) else value
+        words[name] = plain_string("" if said is None else said, f"{where}: {name}")
     times = {name: _seconds(line.get(name), f"{where}: {name}") for name in ("start", "end")}
     if times["end"] < times["start"]:
         raise ValueError(f"{where} ends at {times['end']} s, before its start at {times['start']} s")
-    if words["wav"]:
-        path = (folder / words["wav"]).resolve()
-        if not path.is_relative_to(folder):
-            raise ValueError(f"{where}: wav {words['wav']!r} lies outside {folder}; copy it there")
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"{where}: no file {words['wav']!r} in {folder}; leave wav empty where a turn has no audio"
-            )
+    if words["wav"] and not below(folder, words["wav"], f"{where}: wav").is_file():
+        raise FileNotFoundError(
+            f"{where}: no file {words['wav']!r} in {folder}; leave wav empty where a turn has no audio"
+        )
     return {"id": str(number), "label": "", **words, **times}
 
 
@@ -169,10 +166,10 @@ def _seconds(value: str | float | None, where: str) -> float:
         return math.nan
     try:
         seconds = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         seconds = math.nan
     if not 0 <= seconds < math.inf:
-        raise ValueError(f"{where} is {value!r}: want seconds, as 12.5")
+        raise ValueError(f"{where} is {shown(repr(value))}: want seconds, as 12.5")
     return seconds
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from lpgnet.machine.files import shown
+
 DTYPE = re.compile(r"[<>|=]?(?:[?bBhHiIlLqQefdO]|[iu][1248]|f[248]|b1|O[48]|[SU][1-9]\d{0,5})")
 KEYS = (str, bytes, int, float, type(None), np.generic)  # what a set or dict may be keyed by
 
@@ -37,12 +39,6 @@ class Dtype:
 
     def real(self) -> np.dtype:
         return np.dtype("O" if "O" in self.code else self.code).newbyteorder(self.order)
-
-
-def shown(value: object) -> str:
-    """A value for a message, however long it is."""
-    text = str(value)
-    return text if len(text) < 80 else f"{text[:80]} ..."
 
 
 def key(value: Any) -> Any:

@@ -18,9 +18,11 @@ from lpgnet.beyond.exchange.vectors import Key, Source, modality, numbers
 from lpgnet.corpora.iemocap import TURN
 from lpgnet.corpora.table import COLUMNS
 from lpgnet.features.store import Modality
+from lpgnet.machine.files import below, plain_name, plain_string, plain_text, shown
 
 MADE = re.compile(r"_\d{3,}")
 PARTS = ("train", "validation", "test")
+WORDS = ("id", "dialogue", "speaker", "party", "wav", "label", "votes", "part")
 TYPES = dict.fromkeys(("order", "session", "line"), "int64") | dict.fromkeys(("start", "end"), "float64")
 
 
@@ -67,7 +69,8 @@ def assemble(draft: Draft) -> tuple[pd.DataFrame, dict[str, Modality], dict]:
                 name, names[k], order, *who, session[k], "script" in names[k],
                 _sentence(text, name, draft.path), "", math.nan, math.nan, code, "{}", order, part[k],
             ))  # fmt: skip
-    table = framed(rows)
+    table, cleaned = framed(rows, draft.path)
+    draft.notes += cleaned
     features = {
         m: modality(encoder, sources, ids, draft.path) for m, (encoder, sources) in draft.features.items()
     }
@@ -76,9 +79,24 @@ def assemble(draft: Draft) -> tuple[pd.DataFrame, dict[str, Modality], dict]:
     return table, features, about | label_kind(table, corpus if own else "other", made)
 
 
-def framed(rows: Sequence) -> pd.DataFrame:
-    """Rows of an utterance table with the columns' types, whatever pandas would make of them."""
-    return pd.DataFrame(rows, columns=COLUMNS).astype(TYPES | {"scripted": "bool"})
+def framed(rows: Sequence, path: Path) -> tuple[pd.DataFrame, list[str]]:
+    """Rows of an utterance table with the columns' types, whatever pandas would make of them, and notes.
+
+    Each string is one that utterances.csv gives back as it is: a text is made so, of a name it is wanted.
+    """
+    turns = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+    odd = []
+    for turn in turns:
+        of = f"of utterance {shown(repr(turn['id']))}"
+        for name in WORDS:
+            (plain_name if name == "dialogue" else plain_string)(turn[name], f"{path}: {name} {of}")
+        if turn["wav"]:
+            below(path.parent, turn["wav"], f"{path}: wav {of}")
+        said, turn["text"] = turn["text"], plain_text(turn["text"])
+        odd += [turn["id"]] if said != turn["text"] else []
+    note = "texts had control characters, which are spaces (or Windows-1252's quotes) now"
+    table = pd.DataFrame(turns, columns=COLUMNS).astype(TYPES | {"scripted": "bool"})
+    return table, [f"{len(odd)} {note}: {listed(odd, 5)}"] if odd else []
 
 
 def _place(key: Key, session: int, part: str, corpus: str) -> tuple:

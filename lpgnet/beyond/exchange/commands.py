@@ -11,7 +11,7 @@ from lpgnet.corpora import iemocap
 from lpgnet.corpora.table import utterances
 from lpgnet.features import store
 from lpgnet.labels import CARRIES, FOUR, OWN, PROTOCOLS, labelled
-from lpgnet.machine.files import sweep, whole_folder
+from lpgnet.machine.files import shown, sweep, whole_folder
 from lpgnet.places import RESERVED, Place, features_of
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*(-[A-Za-z0-9_.]+)*")  # no "--", which parts a place's name
@@ -19,11 +19,15 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*(-[A-Za-z0-9_.]+)*")  # no "--", wh
 
 def import_file(path: Path, name: str, text: Path | None = None, audio: Path | None = None) -> str:
     """Read a feature or label file into the store of a new corpus `name`; returns what was found."""
-    if not NAME.fullmatch(name) or name in RESERVED:
+    folder, taken = features_of(name), {*RESERVED, "labels", "results", "features", "runs"}
+    if not NAME.fullmatch(name) or name.casefold() in taken or len(name) > 100:
         raise ValueError(
-            f"--name {name}: want letters, digits, '.', '_' and single '-', and none of {', '.join(RESERVED)}"
+            f"--name {shown(repr(name))}: want 100 letters, digits, '.', '_' and single '-' at most, none "
+            f"of {', '.join(sorted(taken))}"
         )
-    folder = features_of(name)
+    there = folder.parents[1].iterdir() if folder.parents[1].is_dir() else ()
+    if same := [p.name for p in there if p.name.casefold() == name.casefold() and p.name != name]:
+        raise FileExistsError(f"--name {name}: {same[0]} exists, and many disks take the two for one")
     if folder.exists():
         raise FileExistsError(f"{folder} exists: take another --name, or remove {folder.parent} first")
     found = imported.read(path, text, audio)

@@ -16,7 +16,7 @@ from lpgnet.beyond.exchange.vectors import Source
 from lpgnet.corpora.iemocap import TURN
 from lpgnet.features.store import Modality
 from lpgnet.labels import OWN, PROTOCOLS
-from lpgnet.machine.files import sha256
+from lpgnet.machine.files import plain_string, sha256, shown
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ def read(path: Path, text: Path | None = None, audio: Path | None = None) -> Imp
     Those are a pickled dict of dialogues, as MultiEMO's, or a folder of <utterance id>.npy.
     """
     path = Path(path)
+    for given in (path, text, audio):
+        plain_string(str(given), "the name of a file")  # not UTF-8, say
     if not path.is_file():
         what = "is a folder; give the file with the labels" if path.is_dir() else "doesn't exist"
         raise ValueError(f"{path} {what}")
@@ -106,11 +108,14 @@ def _is_neutral(path: Path) -> bool:
 
 
 def _neutral(path: Path) -> Imported:
-    table, features, header = neutral.read(path)
+    table, features, header, cleaned = neutral.read(path)
     kept = header.get("about") if isinstance(header.get("about"), dict) else {}
     corpus, made = _corpus(table, kept), kept.get("made_ids") is True
-    labels = {"corpus": corpus, "made_ids": made, "erc6_filed": int(kept.get("erc6_filed") or 0)}
+    labels = {"corpus": corpus, "made_ids": made, "erc6_filed": kept.get("erc6_filed", 0)}
+    if type(labels["erc6_filed"]) is not int:
+        raise ValueError(f"{path}: about.erc6_filed is {shown(labels['erc6_filed'])}: want a number")
     labels |= label_kind(table, corpus, made)
+    origin = [plain_string(kept.get(n) or "", f"{path}: about.{n}") for n in ("file", "format")]
     files = {p.name: sha256(p) for p in (path.with_suffix(".npz"), path.with_suffix(".jsonl"))}
     about = {
         "format": f"our neutral form ({neutral.FORMAT})",
@@ -118,14 +123,14 @@ def _neutral(path: Path) -> Imported:
         "sha256": files.pop(path.name),
         "files": files,
         "ignored": [],
-        "notes": [f"exported from {kept['file']} ({kept.get('format')})"] if kept.get("file") else [],
+        "notes": cleaned + ([f"exported from {' ('.join(origin)})"] if all(origin) else []),
     }
     return Imported(table, features, about | labels | _defaults(table, labels["protocols"]))
 
 
 def _corpus(table: pd.DataFrame, about: dict) -> str:
     """What the file that was exported said of itself, else what its ids say."""
-    if isinstance(about.get("corpus"), str):
+    if about.get("corpus") in ("iemocap", "meld", "simulated", ""):
         return about["corpus"]
     return "iemocap" if table["id"].map(lambda name: bool(TURN.fullmatch(name))).all() else ""
 

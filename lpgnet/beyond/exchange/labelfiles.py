@@ -5,7 +5,6 @@ The order within a dialogue is the file's.
 """
 
 import csv
-import json
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -16,6 +15,7 @@ from lpgnet.beyond.exchange import unpickle
 from lpgnet.beyond.exchange.assemble import PARTS, Draft, listed
 from lpgnet.beyond.exchange.vectors import Source
 from lpgnet.corpora.iemocap import TURN
+from lpgnet.machine.files import parsed_json, shown
 
 MANIFEST = ("id", "dialogue", "order", "speaker", "session", "scripted", "label")
 NUMBER = re.compile(r"[0-9]{1,9}")
@@ -44,12 +44,12 @@ def emotion2vec(path: Path) -> Draft:
         lengths = np.array([int(line) for line in _text(trio[".lengths"]).split()], dtype=np.int64)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"{trio['.lengths']}: want one number of frames per line ({error})") from None
-    if stacked.ndim != 2 or len(lengths) != len(labelled) or lengths.min(initial=1) < 1:
+    if stacked.ndim != 2 or len(lengths) != len(labelled) or not (lengths > 0).all():
         raise ValueError(
             f"{path}: {len(labelled)} labels, {len(lengths)} lengths (each at least 1), frames of shape "
             f"{stacked.shape}; want as many labels as lengths, and (frames, F)"
         )
-    if lengths.sum() != len(stacked):
+    if lengths.max() > len(stacked) or lengths.sum() != len(stacked):
         raise ValueError(
             f"{path}: the lengths sum to {lengths.sum()}, {trio['.npy'].name} has {len(stacked)}"
         )
@@ -64,10 +64,7 @@ def emobox(path: Path) -> Draft:
     """Lines of JSON with key <dataset>-<utterance id> and emo."""
     ids, emotions, prefix = [], [], ""
     for number, line in enumerate(_text(path).splitlines(), 1):
-        try:
-            held = json.loads(line) if line.strip() else {}
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise ValueError(f"{path} line {number} is no JSON ({error})") from None
+        held = parsed_json(line, f"{path} line {number}") if line.strip() else {}
         if held and not (isinstance(held, dict) and {"key", "emo"} <= set(held)):
             raise ValueError(f"{path} line {number} has no key and emo: want lines as EmoBox writes them")
         if held:
@@ -82,10 +79,10 @@ def emobox(path: Path) -> Draft:
 def manifest(path: Path) -> Draft:
     """Our CSV of the utterances that carry a label of a protocol."""
     lines = csv.DictReader(_text(path).splitlines())
-    if lacking := [name for name in MANIFEST if name not in (lines.fieldnames or ())]:
-        have = ", ".join(map(str, lines.fieldnames or ())) or "nothing"
-        raise ValueError(f"{path} is no manifest: it lacks {', '.join(lacking)}; its columns are {have}")
     try:
+        if lacking := [name for name in MANIFEST if name not in (lines.fieldnames or ())]:
+            have = shown(", ".join(map(str, lines.fieldnames or ()))) or "nothing"
+            raise ValueError(f"{path} is no manifest: it lacks {', '.join(lacking)}; its columns are {have}")
         rows = list(lines)
     except csv.Error as error:
         raise ValueError(f"{path} is no manifest: {error}") from None

@@ -16,14 +16,18 @@ import numpy as np
 import pandas as pd
 
 from lpgnet.beyond.exchange import unpickle
-from lpgnet.beyond.exchange.assemble import PARTS, framed
+from lpgnet.beyond.exchange.assemble import PARTS, WORDS, framed
+from lpgnet.config import MODALITIES
 from lpgnet.corpora.table import COLUMNS
 from lpgnet.features.store import Modality
-from lpgnet.machine.files import sha256, whole
+from lpgnet.machine.files import parsed_json, plain_string, sha256, whole
 
 FORMAT = "lpgnet-neutral-1"
-WORDS = ("id", "dialogue", "speaker", "party", "text", "wav", "label", "votes", "part")
-TYPES = dict.fromkeys(WORDS, str) | dict.fromkeys(("order", "session", "line"), int) | {"scripted": bool}
+TYPES = (
+    dict.fromkeys((*WORDS, "text"), str)
+    | dict.fromkeys(("order", "session", "line"), int)
+    | {"scripted": bool}
+)
 
 
 def write(
@@ -69,47 +73,58 @@ def _store(archive: zipfile.ZipFile, name: str, pieces: list[np.ndarray]) -> Non
             file.write(np.ascontiguousarray(piece).tobytes())
 
 
-def read(path: Path) -> tuple[pd.DataFrame, dict[str, Modality], dict]:
-    """The table, the features and the header of either of the two files."""
+def read(path: Path) -> tuple[pd.DataFrame, dict[str, Modality], dict, list[str]]:
+    """The table, the features and the header of either of the two files, and what was cleaned."""
     lines, numbers = path.with_suffix(".jsonl"), path.with_suffix(".npz")
     for file in (lines, numbers):
         if not file.is_file():
             raise ValueError(f"{path}: the two files belong together; {file.name} isn't beside it")
     with lines.open(encoding="utf-8") as file:
         try:
-            header, *rows = [json.loads(line) for line in file]
-        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ValueError(f"{lines} can't be read as lines of JSON ({error}): export it again") from None
-    expected = header.get("npz")
-    if not isinstance(expected, dict) or header.get("utterances") != len(rows) or not rows:
+            header, *rows = [parsed_json(line, f"{lines} line {n}") for n, line in enumerate(file, 1)]
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{lines} isn't UTF-8 text ({error}): export it again") from None
+    held = header if isinstance(header, dict) else {}
+    expected, encoders = held.get("npz"), held.get("encoders", {})
+    if (
+        not isinstance(expected, dict)
+        or not isinstance(encoders, dict)
+        or not encoders.keys() <= {*MODALITIES}
+    ):
+        raise ValueError(
+            f"{lines} line 1 is no header of ours (npz, encoders of text, audio): export it again"
+        )
+    if header.get("utterances") != len(rows) or not rows:
         raise ValueError(f"{lines} has {len(rows)} utterances, its header says otherwise: export it again")
     if sha256(numbers) != expected.get("sha256"):
         raise ValueError(f"{numbers} isn't the file that {lines.name} was written with: export both again")
-    table = framed([_row(row, lines, number) for number, row in enumerate(rows, 2)])
+    table, cleaned = framed([_row(row, lines, number) for number, row in enumerate(rows, 2)], lines)
     if (twice := table["id"].duplicated()).any():
         raise ValueError(f"{lines} has the utterance {table['id'][twice].iloc[0]!r} twice")
-    encoders = header.get("encoders") if isinstance(header.get("encoders"), dict) else {}
-    return table, {n: _modality(numbers, n, str(e), table["id"]) for n, e in encoders.items()}, header
+    encoders = {n: plain_string(e, f"{lines}: the {n} encoder's name") for n, e in encoders.items()}
+    found = {n: _modality(numbers, n, e, table["id"]) for n, e in encoders.items()}
+    return table, found, header, cleaned
 
 
 def _row(row: object, path: Path, number: int) -> tuple:
     if not isinstance(row, dict) or (lacking := [name for name in COLUMNS if name not in row]):
         what = f"lacks {', '.join(lacking)}" if isinstance(row, dict) else "is no object"
         raise ValueError(f"{path} line {number} {what}: export it again")
-    row = row | {name: math.nan if row[name] is None else row[name] for name in ("start", "end")}
+    times = {name: math.nan if row[name] is None else row[name] for name in ("start", "end")}
     bad = [name for name, kind in TYPES.items() if type(row[name]) is not kind]
     bad += [name for name in TYPES if type(row[name]) is int and abs(row[name]) >= 2**31]
-    bad += [name for name in ("start", "end") if type(row[name]) not in (int, float)]
+    given = {name: row[name] for name in times if row[name] is not None}
+    bad += [n for n, s in given.items() if type(s) not in (int, float) or not abs(s) < 2**31]
     if bad or row["part"] not in (*PARTS, "") or not row["id"] or not row["dialogue"]:
         raise ValueError(f"{path} line {number}: {', '.join(bad) or 'part, id or dialogue'} can't be so")
-    return tuple(row[name] for name in COLUMNS)
+    return tuple((row | times)[name] for name in COLUMNS)
 
 
 def _modality(path: Path, name: str, encoder: str, ids: Iterable[str]) -> Modality:
     """One modality; an utterance that lacks it is a row of NaN, with frames of NaN."""
     there, ids = unpickle.members(path), list(ids)
     vectors = _numbers(path, name, there, ("float32",))
-    if vectors.shape[:1] != (len(ids),) or vectors.ndim != 2:
+    if vectors.shape[:1] != (len(ids),) or vectors.ndim != 2 or not vectors.size:
         raise ValueError(f"{path}: {name} is of shape {vectors.shape}, want ({len(ids)}, F)")
     partly = np.isnan(vectors).any(1) & ~np.isnan(vectors).all(1) | np.isinf(vectors).any(1)
     if partly.any():
@@ -120,7 +135,8 @@ def _modality(path: Path, name: str, encoder: str, ids: Iterable[str]) -> Modali
         return Modality(encoder, vectors)
     frames = _numbers(path, f"{name}_frames", there, ("float32", "float16"))
     lengths = _numbers(path, f"{name}_lengths", there, ("int64",))
-    if lengths.shape != (len(ids),) or lengths.min() < 0 or lengths.sum() != len(frames) or frames.ndim != 2:
+    fits = lengths.shape == (len(ids),) and lengths.min() >= 0 and lengths.max() <= len(frames)
+    if not fits or lengths.sum() != len(frames) or frames.ndim != 2:
         raise ValueError(f"{path}: {name}_lengths don't fit {name}_frames, which is of shape {frames.shape}")
     ends = lengths.cumsum()
     return Modality(encoder, vectors, [frames[e - n : e] for e, n in zip(ends, lengths, strict=True)])

@@ -17,11 +17,15 @@ from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
-from lpgnet.beyond.exchange.allowlist import ALLOWED, Allowed, Dtype, Refused, fill, key, shown
+from lpgnet.beyond.exchange.allowlist import ALLOWED, Allowed, Dtype, Refused, fill, key
+from lpgnet.machine.files import shown
 
 TORCH = "open it where it was made and save the arrays as .npz, or one .npy per utterance"
 COPIED = (str, bytes, bytearray, list, tuple, dict)
 SPARE = 1024  # short strings that many calls share
+TIMES, FLOOR = 32, 2**25  # what a file may be written out: so many times its bytes, and so many bytes
+DEEPEST = 16  # lists in lists; 4 in the files of the literature
+BITS = 512  # of a number
 
 
 def load(path: Path) -> Any:
@@ -45,10 +49,15 @@ def array(path: Path, member: str | None = None, mapped: bool = False) -> np.nda
             if dtype.hasobject:
                 return _objects(file, left, str(path))
         return np.load(path, mmap_mode="r" if mapped and math.prod(shape) else None, allow_pickle=False)
-    name = f"{path}[{member}]"
+    name, held = f"{path}[{member}]", path.stat().st_size
     try:
         with _archive(path) as archive, archive.open(f"{member}.npy") as file:
-            shape, dtype, left = _header(file, archive.getinfo(f"{member}.npy").file_size, name)
+            size = archive.getinfo(f"{member}.npy").file_size
+            if size > FLOOR + TIMES * held:
+                raise ValueError(
+                    f"{name} would be {size} bytes, in a file of {held}: no features are so alike"
+                )
+            shape, dtype, left = _header(file, size, name)
             if dtype.hasobject:
                 return _objects(file, left, name)
             file.seek(0)
@@ -81,7 +90,11 @@ def _header(file: BinaryIO, size: int, name: str) -> tuple[tuple[int, ...], np.d
         version = np.lib.format.read_magic(file)
         header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         shape, _, dtype = header[version](file)
-    except (ValueError, KeyError, EOFError):
+        if not all(type(n) is int and 0 <= n < 2**48 for n in shape) or not dtype.itemsize or len(shape) > 8:
+            raise ValueError
+    except (zipfile.BadZipFile, zlib.error):
+        raise  # the archive's fault
+    except Exception:  # of numpy, ast and tokenize
         raise ValueError(f"{name} is no numpy array (.npy) that can be read: fetch it again") from None
     left, want = size - file.tell(), math.prod(shape) * dtype.itemsize
     if want != left and not dtype.hasobject:
@@ -102,6 +115,7 @@ def _read(file: BinaryIO, size: int, name: str) -> Any:
         raise ValueError(f"{name} is empty: want a pickle")
     try:
         value = _Unpickler(file, size).load()
+        _weigh(value, FLOOR + TIMES * size)
     except Refused as error:
         raise ValueError(f"{name} {error}") from None
     except EOFError:
@@ -113,6 +127,42 @@ def _read(file: BinaryIO, size: int, name: str) -> Any:
     if isinstance(value, Allowed | Dtype):
         raise ValueError(f"{name} holds a type and no data")
     return value
+
+
+def _weigh(value: Any, most: int) -> None:
+    """Refuses what is small only because its parts are shared: more than `most` bytes when written out."""
+    sizes: dict[int, int] = {}
+    todo = [(value, 0)]  # how deep it lies; -1: all that it holds is weighed
+    while todo:
+        held, depth = todo.pop()
+        parts = _parts(held)
+        if depth < 0:
+            sizes[id(held)] = 8 + sum(sizes.get(id(part)) or _own(part) for part in parts)
+            if sizes[id(held)] > most:
+                raise Refused(
+                    f"repeats the same data until it is more than {most} bytes; save it written out"
+                )
+        elif id(held) not in sizes:
+            if depth > DEEPEST:
+                raise Refused(f"nests lists more than {DEEPEST} deep, or in themselves")
+            todo += [(held, -1), *((part, depth + 1) for part in parts if _parts(part))]
+
+
+def _parts(value: Any) -> list:
+    """What a container holds; nothing where it is none."""
+    if isinstance(value, dict):
+        return [*value, *value.values()]
+    if isinstance(value, np.ndarray):
+        return value.ravel().tolist() if value.dtype.hasobject else []
+    return list(value) if isinstance(value, list | tuple | set | frozenset) else []
+
+
+def _own(value: Any) -> int:
+    if isinstance(value, int) and value.bit_length() > BITS:
+        raise Refused(f"holds a number of {value.bit_length()} bits")
+    return 8 + (
+        value.nbytes if isinstance(value, np.ndarray) else len(value) if isinstance(value, COPIED) else 0
+    )
 
 
 class _Bounded:
