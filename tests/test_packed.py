@@ -12,6 +12,7 @@ from lpgnet.model import LPGNet, attention_weights
 from lpgnet.runs import packed
 from lpgnet.runs.packed import Batch, Layout, Packed
 from lpgnet.runs.seeds import Seeds
+from lpgnet.runs.snapshot import steps
 
 LABELS = torch.randint(C, (sum(LENGTHS),), generator=torch.Generator().manual_seed(1))
 
@@ -238,3 +239,21 @@ def test_attention_keeps_memory_in_proportion_to_length(context):
             model.attended("tt", rows, rows, layout, layout)
         kept.append(sum(sizes.values()))
     assert kept[1] <= 2.1 * kept[0] and kept[1] < 1024 * 128 * 4
+
+
+# The steps that notebook 02 shows
+
+
+@pytest.mark.parametrize("changes", [{}, {"paths": ("tt",)}, {"projections": True}, {"ffn": 0}], ids=str)
+def test_steps_are_those_of_the_model_in_the_paper_s_order(changes):
+    model, (rows, valid, _) = model_of(**changes), dialogues((5,))
+    found, output = steps(model, rows, valid), model(rows, valid)
+    assert_close(found["E (15)"], output.logits)
+    numbers = [int(name.rpartition("(")[2][:-1]) for name in found]
+    assert numbers == sorted(numbers) and found["X' text (2)"].shape == (1, 5, D)
+    for path in model.config.paths:
+        values = found["X' text (2)" if path[1] == "t" else "X' audio (2)"]
+        if "projections" in changes:
+            values = model.maps[path][2](values)
+        attended = (found[f"A {path} (5)"] @ values).mean(1, keepdim=True)
+        assert_close(found[f"Mean {path} (6)"], attended, **CLOSE)

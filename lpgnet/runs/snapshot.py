@@ -1,11 +1,14 @@
-"""What a trained LPGNet holds inside: attention maps of one dialogue, fused features of the test part."""
+"""What LPGNet does inside: every step for one dialogue, attention maps, fused features of the test part."""
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from lpgnet.model import MODALITY, attention_weights
+from lpgnet.model import MODALITY, LPGNet, attention_weights
 from lpgnet.runs.dataset import Dataset
-from lpgnet.runs.packed import Batch, Packed
+from lpgnet.runs.packed import Packed
 
 
 @torch.no_grad()
@@ -32,17 +35,53 @@ def snapshot(model: Packed, data: Dataset) -> dict[str, np.ndarray]:
         "turns": some["id"],
         "turn_labels": some["label"].fillna(""),
     }
-    maps = {f"attention_{path}": weights for path, weights in _attention(model, data.batch([unit])).items()}
+    plain = LPGNet(model.config, data.sizes, len(data.classes)).to(data.labels.device).eval()
+    plain.load_state_dict(model.state_dict())
+    rows = {m: x[None] for m, x in data.batch([unit]).rows.items()}
+    every_turn = {m: torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) for m, x in rows.items()}
+    on_the_way = steps(plain, rows, every_turn)
+    maps = {f"attention_{path}": on_the_way[f"A {path} (5)"][0].cpu().numpy() for path in model.config.paths}
     words = {name: np.array(value, dtype=str) for name, value in arrays.items() if name != "fused"}
     return arrays | words | maps
 
 
-def _attention(model: Packed, batch: Batch) -> dict[str, np.ndarray]:
-    """The weights of each path in one dialogue, (U, U)."""
-    x, maps = {m: model.encoded(m, batch.rows[m], batch.layouts[m]) for m in model.encode}, {}
+@torch.no_grad()
+def steps(
+    model: LPGNet, rows: dict[str, Tensor], valid: dict[str, Tensor], speaker: Tensor | None = None
+) -> dict[str, Tensor]:
+    """What every equation gives on the way to the output, by the paper's name and number, in its order.
+
+    The modules of the model are watched while it runs, so nothing is computed in another way than there.
+    """
+    found: dict[str, Tensor] = {}
+    watched = [(conv, None, f"X' {m} (2)", lambda x: x.mT) for m, conv in model.encode.items()]
+    watched += [(model.compress[p], f"Mean {p} (6)", f"A_conv {p} (6)", None) for p in model.config.paths]
+    watched += [(ffn, None, f"FFN {p} (7)", None) for p, ffn in model.ffn.items()]
+    watched += [(g, f"X_final {p} (8)", f"Z {p} (9)", torch.sigmoid) for p, g in model.unimodal_gate.items()]
+    names = {"text": "T", "audio": "A"}
+    watched += [(w, None, f"{names[m]}_fused (12)", None) for m, w in model.merge.items()]
+    watched += [(model.classify, "F_final (14)", "E (15)", None)]
+    watched += [(head, None, f"E {m} (18)", None) for m, head in model.student.items()]
+    hooks = [module.register_forward_hook(_noted(found, *rest)) for module, *rest in watched]
+    output = model(rows, valid, speaker)
+    for hook in hooks:
+        hook.remove()
+    x = {m: found[f"X' {m} (2)"] for m in model.encode}
     for path in model.config.paths:
         query, key = (x[MODALITY[letter]] for letter in path)
         if model.maps:
             query, key = model.maps[path][0](query), model.maps[path][1](key)
-        maps[path] = attention_weights(query, key).cpu().numpy()
-    return maps
+        found[f"A {path} (5)"] = attention_weights(query, key, valid[MODALITY[path[1]]])
+    found |= {f"alpha {m} (13)": x for m, x in output.modality_weight.items()}
+    return dict(sorted(found.items(), key=lambda step: int(step[0].rpartition("(")[2][:-1])))
+
+
+def _noted(found: dict, reads: str | None, gives: str, change: Callable | None) -> Callable:
+    """A hook that writes down what a module reads and gives."""
+
+    def hook(_, inputs: tuple, output: Tensor) -> None:
+        if reads:
+            found[reads] = inputs[0]
+        found[gives] = change(output) if change else output
+
+    return hook

@@ -220,6 +220,12 @@ def _dataset(place: Place, data: DataConfig, fold: str, sets: str, frames: bool,
     return dataset.to(torch.device(device))
 
 
+def dataset(place: Place, job: Job, device: str = "cpu") -> Dataset:
+    """What a run reads."""
+    frames = getattr(job.run.model, "pool", "none") != "none"
+    return _dataset(place, job.run.data, job.fold, json.dumps(job.features), frames, device)
+
+
 def work(place: Place, jobs: list[Job], data: dict, device: str) -> float:
     """Make the runs of some seeds of one experiment and fold, and write their records.
 
@@ -228,9 +234,8 @@ def work(place: Place, jobs: list[Job], data: dict, device: str) -> float:
     torch.set_num_threads(1)
     start = time.perf_counter()
     first = jobs[0]
-    frames = getattr(first.run.model, "pool", "none") != "none"
-    dataset = _dataset(place, first.run.data, first.fold, json.dumps(first.features), frames, device)
-    fits = fit(first.run, dataset, [job.seed for job in jobs])
+    read = dataset(place, first, device)
+    fits = fit(first.run, read, [job.seed for job in jobs])
     spent = time.perf_counter() - start
     made = {
         "seconds": round(spent / len(jobs), 3),
@@ -239,8 +244,8 @@ def work(place: Place, jobs: list[Job], data: dict, device: str) -> float:
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
     }
     for job, fitted in zip(jobs, fits, strict=True):
-        keep(place, job, dataset, fitted, data)
-        records.save(job.path, _record(job, dataset, fitted, data, made), _predictions(dataset, fitted))
+        keep(place, job, read, fitted, data)
+        records.save(job.path, _record(job, read, fitted, data, made), _predictions(read, fitted))
     return spent
 
 

@@ -12,11 +12,9 @@ import pandas as pd
 import torch
 
 from lpgnet.beyond.conversation import timeline
-from lpgnet.corpora.table import utterances
-from lpgnet.labels import folds, manifest
 from lpgnet.machine.files import write_forms
 from lpgnet.places import Place
-from lpgnet.runs import checkpoint, metrics
+from lpgnet.runs import checkpoint, metrics, training
 from lpgnet.runs.dataset import Dataset
 from lpgnet.runs.plan import Job, planned
 from lpgnet.tables.figures.theme import save_figure
@@ -80,7 +78,7 @@ def _pooled(place: Place, jobs: list[Job]) -> dict[tuple[str, float], dict[int, 
     for job in jobs:
         reader = checkpoint.load(_folder(place, job))
         if job.fold not in datasets:
-            datasets = {job.fold: _dataset(place, job)}  # one in memory: jobs go fold by fold
+            datasets = {job.fold: training.dataset(place, job)}  # one in memory: jobs go fold by fold
         for modality in reader.sizes:
             for rate in RATES:
                 counts = pooled.setdefault((modality, rate), {})
@@ -97,12 +95,6 @@ def _folder(place: Place, job: Job) -> Path:
             f"no checkpoint {folder}: delete {job.path}, if it is there, and run notebook 08 again"
         )
     return folder
-
-
-def _dataset(place: Place, job: Job) -> Dataset:
-    kept = manifest(utterances(place.features), job.labels)
-    (fold,) = [f for f in folds(kept, place.split, job.run.data.validation) if f.name == job.fold]
-    return Dataset(place.features, job.features, job.run.data, job.labels, fold, frames=False)
 
 
 def write(frame: pd.DataFrame, place: Place) -> list[Path]:

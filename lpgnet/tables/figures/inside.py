@@ -29,12 +29,7 @@ from lpgnet.tables.figures.theme import (
 from lpgnet.tables.statistics import summary
 
 SHOWN = "full"
-PATHS = {  # key in the file -> what the panel shows
-    "attention_tt": "text asks text",
-    "attention_aa": "audio asks audio",
-    "attention_at": "audio asks text",
-    "attention_ta": "text asks audio",
-}
+PATHS = {"tt": "text asks text", "aa": "audio asks audio", "at": "audio asks text", "ta": "text asks audio"}
 COLOURS = sns.color_palette("colorblind").as_hex()
 UNSCORED = "#D0D0D0"
 PERPLEXITY = 30.0  # of t-SNE; a third of a small test part
@@ -149,21 +144,25 @@ def _reliability(axis: Axes, scored: pd.DataFrame, classes: pd.Index, after: boo
 @themed
 def attention(kept: dict, runs: pd.DataFrame, data: dict) -> Figure:
     """The four maps of Eq. (5) for one dialogue: a row is a turn that asks, a column one that answers."""
+    maps = {name[-2:]: kept[name] for name in kept if name.startswith("attention_")}
     turns = [str(label) or "-" for label in kept["turn_labels"]]
-    figure, axes = empty_figure(10.5, 10, 2, rows=2)
-    highest = max(float(kept[name].max()) for name in PATHS)
-    step = max(1, len(turns) // 24)
-    for axis, (name, title) in zip(axes, PATHS.items(), strict=True):
-        sns.heatmap(kept[name], ax=axis, cmap="Blues", vmin=0, vmax=highest, cbar=False, square=True)
+    return attention_maps(maps, turns, f"{_one(runs, data)} Dialogue {kept['dialogue']}.")
+
+
+@themed
+def attention_maps(maps: dict[str, np.ndarray], turns: list[str], words: str) -> Figure:
+    """The maps of some paths, (U, U) each, with the turns' labels on the axes.  words: for the caption."""
+    rows = -(-len(maps) // 2)
+    figure, axes = empty_figure(10.5, 1 + 4.5 * rows, min(2, len(maps)), rows=rows)
+    highest, step = max(float(weights.max()) for weights in maps.values()), max(1, len(turns) // 24)
+    for axis, (path, weights) in zip(axes, maps.items(), strict=False):
+        sns.heatmap(weights, ax=axis, cmap="Blues", vmin=0, vmax=highest, cbar=False, square=True)
         places = np.arange(0, len(turns), step)
         axis.set_xticks(places + 0.5, [turns[p] for p in places], rotation=90, fontsize=7)
         axis.set_yticks(places + 0.5, [turns[p] for p in places], rotation=0, fontsize=7)
-        axis.set(title=f"{name[-2:]}: {title}", xlabel="Answers (key)", ylabel="Asks (query)")
-    text = (
-        f"{_one(runs, data)} Dialogue {kept['dialogue']}: {len(turns)} turns, by label, in order. A row sums"
-    )
-    text += f" to one. White: 0; darkest: {highest:.2f}. Mean over the rows: what each turn gives to Eq. (6)."
-    return titled(figure, "Attention of the four paths", text)
+        axis.set(title=f"{path}: {PATHS[path]}", xlabel="Answers (key)", ylabel="Asks (query)")
+    text = f"{words} {len(turns)} turns. A row sums to one. White: 0; darkest: {highest:.2f}. Mean over"
+    return titled(figure, "Attention by path", f"{text} the rows: what each turn gives to Eq. (6).")
 
 
 @figure("embedding", "Two scatter plots of the fused features, PCA and t-SNE, coloured by emotion.", of=left)
