@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import torch
 from huggingface_hub import ModelCard, PyTorchModelHubMixin, hf_hub_download
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -38,48 +38,28 @@ PARTS = ("train", "validation")  # whose dialogues a model has seen
 Word = Annotated[str, AfterValidator(lambda value: plain_string(value, "a word of it"))]
 
 
-class _Checked(BaseModel):
-    """What a config.json must say, or else nothing is made of it; what more it says is left alone."""
-
-    model_config = ConfigDict(strict=True)
-
-
-class _Set(_Checked):
-    encoder: Word
-    version: Word
-    recipe: Word
+def _object(**fields) -> type[BaseModel]:
+    """What a JSON object must have at least, and of which types."""
+    return create_model(
+        "Config", __config__=ConfigDict(strict=True), **{n: (t, ...) for n, t in fields.items()}
+    )
 
 
-class _Data(_Checked):
-    text: Word | None
-
-
-class _Run(_Checked):
-    data: _Data
-    train: dict
-    loss: dict
-    model: dict
-
-
-class _Trained(_Checked):
-    corpus: Word
-    place: Word
-    labels: Literal[(*PROTOCOLS, OWN)]
-    experiment: Word
-    fold: Word
-    seed: int
-    dialogues: dict[Word, list[str]]
-    config: _Run
-
-
-class _Config(_Checked):
-    model: dict
-    sizes: Annotated[dict[Literal[MODALITIES], Annotated[int, Field(gt=0)]], Field(min_length=1)]
-    classes: Annotated[list[Word], Field(min_length=2)]
-    standardise: bool
-    encoders: dict[Literal[MODALITIES], _Set]
-    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    trained: _Trained
+CHECKED = _object(
+    model=dict,
+    sizes=Annotated[dict[Literal[MODALITIES], Annotated[int, Field(gt=0)]], Field(min_length=1)],
+    classes=Annotated[list[Word], Field(min_length=2)],
+    standardise=bool,
+    encoders=dict[Literal[MODALITIES], _object(encoder=Word, version=Word, recipe=Word)],
+    temperature=Annotated[float, Field(gt=0, allow_inf_nan=False)],
+    trained=_object(
+        **dict.fromkeys(("corpus", "place", "experiment", "fold"), Word),
+        labels=Literal[(*PROTOCOLS, OWN)],
+        seed=int,
+        dialogues=dict[Word, list[str]],
+        config=_object(data=_object(text=Word | None), train=dict, loss=dict, model=dict),
+    ),
+)
 
 
 class Reader(nn.Module, PyTorchModelHubMixin, library_name="lpgnet", tags=["emotion-recognition"]):
@@ -264,7 +244,7 @@ def _built(path: Path, config: dict) -> Reader:
     if lacking:
         raise ValueError(f"{path} is not of an LPGNet checkpoint: it lacks {', '.join(lacking)}")
     try:
-        _Config.model_validate(config)
+        CHECKED.model_validate(config)
         return Reader(**{name: config[name] for name in wanted})
     except ValidationError as error:
         first = error.errors()[0]
