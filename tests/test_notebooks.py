@@ -59,6 +59,24 @@ def test_parameters_are_literals_that_a_notebook_may_be_told(notebook):
     places.parameters(reproduce.declared(notebook.stem))
 
 
+def test_metadata_say_what_a_notebook_reads_and_writes(notebook):
+    """The runner knows no notebook by number; what it writes by name, its first cell names too."""
+    about, first = reproduce.about(notebook.stem), nbformat.read(notebook, 4).cells[0].source
+    assert about.keys() == {"reads", "writes", "asked", "needs"} and about["reads"] and about["writes"]
+    assert [path for path in about["writes"] if path.endswith(".csv") and path not in first] == []
+    assert about["needs"] is None or about["needs"] in EXPERIMENTS
+    assert not re.search(r"startswith|== \"0\d", Path(reproduce.__file__).read_text())
+
+
+def test_the_paper_s_notebooks_show_figures_and_one_shows_the_plain_model():
+    sources = {path.stem[:2]: "\n".join(c.source for c in code(path)) for path in SOURCES}
+    drawing = re.compile(
+        r"(architecture|inside|of_tables|of_runs|figures|timeline)\.\w+\(|sections\.gather\("
+    )
+    assert [number for number, text in sources.items() if not drawing.search(text)] == []
+    assert "from lpgnet.model import LPGNet" in sources["02"]
+
+
 def test_every_experiment_is_run_by_some_notebook():
     """07 runs every reading and context of `experiments`."""
     named = {e for path in SOURCES for e in places.parameters(reproduce.declared(path.stem)).experiments}
