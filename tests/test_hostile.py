@@ -338,10 +338,9 @@ def test_what_is_imported_is_what_is_read_back(tmp_path):
         for i in range(12):
             words = [string(plain_string, pool) for _ in range(4)]
             start = rng.choice([float("nan"), rng.uniform(0, 1e6), rng.random() * 1e-9])
-            rows.append((
-                f"{i}{words[0]}", string(plain_name, pool), rng.randrange(9), *words[1:3], rng.randrange(6), i > 3,
-                string(plain_text, pool), "", start, start + 1 / 3, words[3], string(plain_string, pool), -1, "",
-            ))  # fmt: skip
+            names = f"{i}{words[0]}", string(plain_name, pool), rng.randrange(9), *words[1:3]
+            said = rng.randrange(6), i > 3, string(plain_text, pool), "", start, start + 1 / 3
+            rows.append((*names, *said, words[3], string(plain_string, pool), -1, ""))
         table, _ = framed(rows, tmp_path / "x")
         store.write_table(tmp_path, table)
         pd.testing.assert_frame_equal(utterances(tmp_path)[COLUMNS], table[COLUMNS], check_exact=True)

@@ -658,6 +658,14 @@ def test_a_speech_folder_that_lacks_a_file_says_so_at_once(copy, name):
         SpeechModel(folder, "tiny")
 
 
+@pytest.mark.parametrize("held", [[], {}, {"a": 1}, {"a": "../x"}, {"a": None}])
+def test_an_index_of_weights_that_is_none_is_refused(copy, held):
+    (copy[0] / "model.safetensors").unlink()
+    (copy[0] / "model.safetensors.index.json").write_text(json.dumps({"weight_map": held or None}))
+    with pytest.raises(ValueError, match=r"index\.json(: a file of weights is| has the weight_map)"):
+        SpeechModel(copy[0], "tiny")
+
+
 def edit(path, **changes):
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from lpgnet.features.loading import first_line, read_json
+from lpgnet.features.loading import first_line, shards
 
 PINNED = {
     "emotion2vec/emotion2vec_base": "0c9a3152734f9d7a7a05b4ee6bfb3c109d288664",
@@ -97,7 +97,7 @@ def _whole(folder: Path) -> bool:
     for whole in ("model.safetensors", "pytorch_model.bin"):  # as transformers looks for them
         index = folder / f"{whole}.index.json"
         if whole not in weights and index.is_file():
-            return weights.issuperset(read_json(index).get("weight_map", {}).values())
+            return weights.issuperset(shards(index))
         if whole in weights:
             return True
     return bool(weights)

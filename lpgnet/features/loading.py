@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lpgnet.machine.files import parsed_json
+from lpgnet.machine.files import parsed_json, plain_name, shown
 
 SHOWN = 5  # names of weights in an error
 PICKLES = (".bin", ".pt", ".pth")
@@ -75,6 +75,14 @@ def read_json(path: Path) -> dict:
     if not isinstance(found, dict):
         raise ValueError(f"{path} holds a {type(found).__name__}: want a JSON object")
     return found
+
+
+def shards(index: Path) -> list[str]:
+    """The names of the files that an index of weights names; a ValueError where it is none."""
+    found = read_json(index).get("weight_map")
+    if not isinstance(found, dict):
+        raise ValueError(f"{index} has the weight_map {shown(repr(found))}: want weight -> file")
+    return sorted({plain_name(name, f"{index}: a file of weights") for name in found.values()})
 
 
 def refuse_code(folder: Path) -> None:

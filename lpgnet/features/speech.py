@@ -23,6 +23,7 @@ from lpgnet.features.loading import (
     read_json,
     refuse_code,
     refuse_misfit,
+    shards,
 )
 from lpgnet.machine.files import sha256
 
@@ -93,8 +94,7 @@ class SpeechModel:
                 return [self.folder / whole]
             index = self.folder / f"{whole}.index.json"
             if index.is_file():
-                shards = sorted(set(read_json(index).get("weight_map", {}).values()))
-                return [index, *(self._file(shard) for shard in shards)]
+                return [index, *map(self._file, shards(index))]
         return [self._file("model.safetensors")]
 
     def __call__(self, waves: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -84,7 +84,7 @@ def _config(folder: Path) -> dict:
         )
     refuse_code(folder)
     config = read_json(path)
-    if "hidden_size" not in config or "vocab_size" not in config:
+    if not all(isinstance(config.get(name), int) for name in ("hidden_size", "vocab_size")):
         kind = config.get("model_type", "a model without a type")
         raise ValueError(f"{folder} holds {kind}: want a text encoder with hidden_size and vocab_size")
     return config
