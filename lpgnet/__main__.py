@@ -11,11 +11,13 @@ from lpgnet.cli import app
 
 
 def main() -> None:
+    sys.stdout.reconfigure(errors="backslashreplace")  # a path that is no UTF-8, an ASCII locale
     try:
         app(prog_name="python -m lpgnet")
     except (ValueError, LookupError, OSError, RuntimeError) as error:
         raiser = traceback.extract_tb(error.__traceback__)[-1].filename
-        if "lpgnet" not in raiser and not getattr(error, "errno", None):
+        known = getattr(error, "errno", None) or "home directory" in str(error)  # ~nosuchuser
+        if "lpgnet" not in raiser and not known:
             raise
         sys.exit(f"error: {error}")
 

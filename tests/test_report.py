@@ -82,6 +82,9 @@ def made_run(place, data, job, rows, rng) -> tuple[records.Record, pd.DataFrame]
         labels=job.labels,
         classes=classes,
         version="0",
+        asked=job.asked,
+        code=job.code,
+        libraries=job.libraries,
         key=job.key,
         config=job.run.as_dict(),
         manifest=data["protocols"][job.labels]["manifest"],
@@ -111,7 +114,7 @@ def keep(path: Path, rows: pd.DataFrame, rng) -> None:
         dialogue=np.array(first["dialogue"].iloc[0]),
         turns=first["id"].to_numpy(str),
         turn_labels=first["label"].to_numpy(str),
-        **dict(zip(inside.PATHS, maps, strict=True)),
+        **{f"attention_{path}": one for path, one in zip(inside.PATHS, maps, strict=True)},
     )
 
 
@@ -432,8 +435,9 @@ def test_attention_and_features_are_drawn_where_a_run_left_them(place):
     mine = runs[runs["experiment"] == "full"]
     kept = inside.checkpoint(mine, data, place.checkpoints)
     figure = inside.attention(kept, mine, data)
-    for axis, name in zip(figure.axes, inside.PATHS, strict=True):
-        np.testing.assert_allclose(axis.collections[0].get_array().reshape(kept[name].shape), kept[name])
+    for axis, path in zip(figure.axes, inside.PATHS, strict=True):
+        want = kept[f"attention_{path}"]
+        np.testing.assert_allclose(axis.collections[0].get_array().reshape(want.shape), want)
     flat = inside._flat(kept["fused"].astype(float), 3.0)
     assert [place.shape for place in flat.values()] == [(len(kept["ids"]), 2)] * 2
     assert inside.checkpoint(mine, data, place.checkpoints / "none") is None

@@ -1,11 +1,11 @@
 """A corpus by its name and root -> its utterance table."""
 
-import json
 from pathlib import Path
 
 import pandas as pd
 
 from lpgnet.corpora.table import utterances
+from lpgnet.machine.files import parsed_json
 from lpgnet.places import CORPORA, OUTPUT, about_import, features_of
 
 SIMULATED = OUTPUT / "data" / "simulated"
@@ -35,7 +35,7 @@ def load(corpus: str, root: str | None, jobs: int) -> tuple[Path, pd.DataFrame, 
         shown = "\n  ".join(problems[:20])
         command = "python -m lpgnet corpus check --root DIR"
         raise ValueError(f"{len(problems)} problems in {root}; `{command}` lists all:\n  {shown}")
-    return root, table, json.loads(made.read_text())["oracle"] if made.exists() else {}
+    return root, table, parsed_json(made.read_text(), made)["oracle"] if made.exists() else {}
 
 
 def _read(corpus: str, root: Path) -> tuple[pd.DataFrame, list[str]]:

@@ -19,7 +19,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*(-[A-Za-z0-9_.]+)*")  # no "--", wh
 
 def import_file(path: Path, name: str, text: Path | None = None, audio: Path | None = None) -> str:
     """Read a feature or label file into the store of a new corpus `name`; returns what was found."""
-    folder, taken = features_of(name), {*RESERVED, "labels", "results", "features", "runs"}
+    folder, taken = features_of(name), set(RESERVED)
     if not NAME.fullmatch(name) or name.casefold() in taken or len(name) > 100:
         raise ValueError(
             f"--name {shown(repr(name))}: want 100 letters, digits, '.', '_' and single '-' at most, none "
