@@ -20,6 +20,7 @@ from lpgnet import places
 from lpgnet.beyond.archive import bundle
 from lpgnet.beyond.report import page
 from lpgnet.config import ROOT
+from lpgnet.runs import records
 
 
 @pytest.fixture(scope="module")
@@ -233,8 +234,9 @@ def test_stale_records_stay_out_and_damaged_ones_stop_it(place, tmp_path):
     kept = dataclasses.replace(place, output=tmp_path / "copy")
     shutil.copytree(place.output, kept.output)
     source = next(kept.runs.glob("linear/0-*.json"))
-    stale = json.loads(source.read_text()) | {"key": "f" * 64}
-    (kept.runs / "linear" / "0-ffffffff.json").write_text(json.dumps(stale))
+    stale = dataclasses.replace(records.read(source), key="f" * 64)
+    stale = dataclasses.replace(stale, sha256=records.fingerprint(stale))
+    (kept.runs / "linear" / "0-ffffffff.json").write_text(json.dumps(dataclasses.asdict(stale)))
     shutil.copy(source.with_suffix(".parquet"), kept.runs / "linear" / "0-ffffffff.parquet")
     page.write(kept)
     found = bundle.write(kept, tmp_path / "x.zip")

@@ -296,6 +296,8 @@ def _stale(record: Record, job: Job | None, libraries: dict[str, str]) -> tuple[
     """Why a record isn't what is asked for today, and what has changed of what made it; "" where nothing."""
     if job is None:
         return "this run isn't wanted here", ""
+    if record.key != _hash([record.asked, record.code["digest"], record.libraries]):
+        return "its key is of something else", ""
     if record.asked != job.asked:
         recipes = {m: about["recipe"] for m, about in job.features.items()}
         other = "features" if record.features != recipes else "configuration or labels"
