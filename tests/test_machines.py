@@ -18,7 +18,8 @@ from pathlib import Path
 import torch
 torch.set_num_threads(int(sys.argv[2]))
 from conftest import ENCODER
-from lpgnet import places, training
+from lpgnet import places
+from lpgnet.runs import training
 from lpgnet.experiments import experiment
 from test_training import dataset
 here = dataclasses.replace(places.place(), output=Path(sys.argv[1]))

@@ -15,7 +15,7 @@ Emotion of each turn of a conversation from text and audio: LPGNet (He & Xiao 20
 doi:10.20944/preprints202508.0678.v1) as rerun by the `lpgnet` compendium, version {version}. It loads
 without a network:
 
-    from lpgnet import checkpoint
+    from lpgnet.runs import checkpoint
     reader = checkpoint.load("FOLDER")
 
 **{origin}**

@@ -22,8 +22,8 @@ def import_file(path: Path, name: str, text: Path | None = None, audio: Path | N
     folder, taken = features_of(name), set(RESERVED)
     if not NAME.fullmatch(name) or name.casefold() in taken or len(name) > 100:
         raise ValueError(
-            f"--name {shown(repr(name))}: want 100 letters, digits, '.', '_' and single '-' at most, none "
-            f"of {', '.join(sorted(taken))}"
+            f"--name {shown(repr(name))}: want at most 100 letters, digits, '.', '_' and single '-', and "
+            f"none of {', '.join(sorted(taken))}"
         )
     there = folder.parents[1].iterdir() if folder.parents[1].is_dir() else ()
     if same := [p.name for p in there if p.name.casefold() == name.casefold() and p.name != name]:
