@@ -1,6 +1,7 @@
 """The paper's numbers, the readings, and what a notebook may be told."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -174,6 +175,15 @@ def test_places_share_no_folder():
     assert len({p.results for p in made}) == len({p.tables for p in made}) == len(made)
     assert place().name == "simulated" and place("iemocap").name == "iemocap"
     assert place(split="loso").name == "simulated--quick--loso--majority-4"
+
+
+def test_a_relative_output_is_the_same_folder_for_processes_that_start_elsewhere(tmp_path):
+    block = "import os; from lpgnet.places import OUTPUT; print(OUTPUT, os.environ['LPGNET_OUTPUT'])"
+    env = os.environ | {"LPGNET_OUTPUT": "out", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", block], env=env, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.stdout.split() == [str(tmp_path / "out")] * 2
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,8 @@ from lpgnet.machine.files import write_csv
 from lpgnet.runs.plan import possible, unfitted
 from lpgnet.tables.comparisons import Scored, compared, scored
 from lpgnet.tables.scores import HEADLINE, SHOWN, Evaluation, identity, pooled, seed_scores
-from lpgnet.tables.statistics import holm, paired_seeds, percent, significant, summary
+from lpgnet.tables.statistics import ALPHA, holm, paired_seeds, percent, significant, summary
 
-ALPHA = 0.05
 RENAMED = {"mean_b": "default_mean", "mean_a": "alternative_mean"}
 RENAMED |= {"seeds_low": "ci_low", "seeds_high": "ci_high"}
 PAIRED = ["difference", "ci_low", "ci_high", "n_seeds", "dialogues_low", "dialogues_high", "n_dialogues"]

@@ -31,7 +31,7 @@ from lpgnet.tables.statistics import summary
 SHOWN = "full"
 PATHS = {"tt": "text asks text", "aa": "audio asks audio", "at": "audio asks text", "ta": "text asks audio"}
 COLOURS = sns.color_palette("colorblind").as_hex()
-UNSCORED = "#D0D0D0"
+NOT_SCORED = "#D0D0D0"
 PERPLEXITY = 30.0  # of t-SNE; a third of a small test part
 
 
@@ -174,7 +174,7 @@ def embedding(kept: dict, runs: pd.DataFrame, data: dict) -> Figure:
     figure, axes = empty_figure(10.5, 5.2, 2)
     for axis, (title, place) in zip(axes, _flat(points, near).items(), strict=True):
         plain = labels == ""
-        axis.scatter(*place[plain].T, s=12, color=UNSCORED, label="not scored" if plain.any() else None)
+        axis.scatter(*place[plain].T, s=12, color=NOT_SCORED, label="not scored" if plain.any() else None)
         for colour, name in zip(COLOURS, runs["classes"].iloc[0], strict=False):
             axis.scatter(*place[labels == name].T, s=16, color=colour, label=name, alpha=0.85, linewidths=0)
         axis.set(title=title, xticks=[], yticks=[])
