@@ -72,7 +72,7 @@ def test_a_path_stays_below_its_root(tmp_path):
 @pytest.mark.parametrize("name", ["Simulated", "IEMOCAP", "labels", "Results", "..", "a/b", "x" * 101, "a\n"])
 def test_what_an_import_may_not_be_called(tmp_path, monkeypatch, name):
     monkeypatch.setattr("lpgnet.places.OUTPUT", tmp_path)
-    refused(commands.import_file, tmp_path / "x.pkl", name, says="--name .*: want 100 letters")
+    refused(commands.import_file, tmp_path / "x.pkl", name, says="--name .*: want at most 100 letters")
 
 
 def test_an_import_may_not_differ_from_another_by_case_alone(tmp_path, monkeypatch):
