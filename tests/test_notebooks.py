@@ -77,6 +77,12 @@ def test_the_paper_s_notebooks_show_figures_and_one_shows_the_plain_model():
     assert "from lpgnet.model import LPGNet" in sources["02"]
 
 
+def test_every_option_that_names_a_place_reaches_each_notebook(notebook):
+    """One that a notebook lacks would be dropped in silence; 01 makes features, and reads no record."""
+    lacking = set(places.WHICH) - reproduce.declared(notebook.stem).keys()
+    assert lacking == ({"KEEP_CODE"} if notebook.stem.startswith("01") else set())
+
+
 def test_every_experiment_is_run_by_some_notebook():
     """07 runs every reading and context of `experiments`."""
     named = {e for path in SOURCES for e in places.parameters(reproduce.declared(path.stem)).experiments}
