@@ -33,8 +33,8 @@ from lpgnet.experiments import experiment
 from lpgnet.features import extract, store
 from lpgnet.machine.workers import device_named
 from lpgnet.model import MODALITY, LPGNet
-from lpgnet.runs import baselines, packed, training
-from lpgnet.runs.dataset import Dataset
+from lpgnet.runs import baselines, packed, seeds, training
+from lpgnet.runs.dataset import Dataset, shuffled
 from lpgnet.runs.packed import BLOCK, PIECE, Layout, Packed
 
 SECONDS = (1.6, 9.5, 3.1, 4.4, 2.2, 7.0, 3.4, 4.5)  # of utterances; mean 4.46 as in IEMOCAP
@@ -195,7 +195,9 @@ def frames() -> None:
     print("one attention path, batch 4, d 64, forward and backward: memory that it needs at its peak")
     print(f"  {'length':>8} {'by blocks':>12} {'at once':>12} {'ratio':>7}")
     for length in (512, 1024, 2048, 4096):
-        split, whole = (child(attention_memory, length, block, frugal=True) for block in (BLOCK, 10**6))
+        split, whole = (
+            child(attention_memory, length, block, frugal=True) for block in (BLOCK["cpu"], 10**6)
+        )
         print(f"  {length:>8} {split / MIB:8.0f} MiB {whole / MIB:8.0f} MiB {whole / split:6.1f} x")
 
 
@@ -205,7 +207,7 @@ def attention_memory(length: int, block: int) -> int:
 
 
 def attend(length: int, block: int) -> None:
-    packed.BLOCK = block
+    packed.BLOCK["cpu"] = block
     layout = Layout(torch.tensor([length] * 4))
     rows = torch.randn(4, length, 64, requires_grad=True)
     model = Packed(LPGNetConfig(hidden=64), {"text": 1, "audio": 1}, 4)
@@ -257,14 +259,13 @@ def epochs(name: str, padded: bool, threads: int = 1, count: int = 2) -> list[fl
     torch.set_num_threads(threads)
     run, data, starts = experiment(name), Made(), []
     run = replace(run, train=replace(run.train, epochs=1 + count))
-    shuffled = training.shuffled
 
     def noted(units, size, order):
         if units is data.units["train"]:
             starts.append(time.perf_counter())
         return shuffled(units, size, order)
 
-    with mock.patch.object(training, "shuffled", noted):
+    with mock.patch.object(seeds, "shuffled", noted):
         (padded_fit if padded else training.fit)(run, data, [0])
     return np.diff([*starts, time.perf_counter()])[1:].tolist()
 
@@ -278,7 +279,7 @@ def padded_fit(run, data: Made, seeds: list[int]) -> None:
     weight = data.class_weight() if run.loss.class_weights else None
     for _ in range(run.train.epochs):
         model.train()
-        for units in training.shuffled(data.units["train"], run.train.batch, order):
+        for units in shuffled(data.units["train"], run.train.batch, order):
             batch = data.batch(units)
             logits, students = forward(model, batch)
             loss = losses.total(logits, students, batch.labels, run.loss, weight)
@@ -287,7 +288,7 @@ def padded_fit(run, data: Made, seeds: list[int]) -> None:
             optimizer.step()
         model.eval()
         for part in ("validation", "test"):
-            for units in training.shuffled(data.units[part], run.train.batch, order):
+            for units in shuffled(data.units[part], run.train.batch, order):
                 with torch.no_grad():
                     forward(model, data.batch(units))
 

@@ -1,5 +1,7 @@
 """The packed model against the plain one, over every alternative; rows in and out of padding."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from test_model import ALTERNATIVES, CLOSE, FRAME, LENGTHS, C, D, dialogues, frames, model_of
@@ -7,11 +9,11 @@ from torch import nn
 from torch.testing import assert_close
 
 from lpgnet import losses
-from lpgnet.config import LossConfig
+from lpgnet.config import LossConfig, RunConfig
 from lpgnet.model import LPGNet, attention_weights
 from lpgnet.runs import packed
 from lpgnet.runs.packed import Batch, Layout, Packed
-from lpgnet.runs.seeds import Seeds
+from lpgnet.runs.seeds import MASKS, Stacked, evaluated
 from lpgnet.runs.snapshot import steps
 
 LABELS = torch.randint(C, (sum(LENGTHS),), generator=torch.Generator().manual_seed(1))
@@ -58,6 +60,22 @@ def flat(output, real):
     return type(output)(output.logits[real], *some)
 
 
+def drawn(dropout, batch, generator):
+    """A mask of its own generator, as `Alone` draws it."""
+    return dropout.mask_of(torch.rand(dropout.shape(batch.layouts["text"]), generator=generator))
+
+
+def held(batches):
+    """Some batches as the data of a run, and which dialogues of it each is."""
+    rows = {m: torch.cat([b.rows[m] for b in batches]) for m in batches[0].rows}
+    labels, speaker = (torch.cat([getattr(b, name) for b in batches]) for name in ("labels", "speaker"))
+    parts = torch.arange(len(labels)).split([n for b in batches for n in b.layouts["text"].counts])
+    units = {"train": [*parts], "validation": [], "test": []}
+    data = SimpleNamespace(rows=rows, labels=labels, speaker=speaker, units=units)
+    cut = iter(parts)
+    return data, [[next(cut) for _ in b.layouts["text"].counts] for b in batches]
+
+
 def loss_of(output, labels):
     return losses.total(output.logits, output.students, labels, LossConfig())
 
@@ -92,7 +110,7 @@ def test_packed_is_plain_under_given_masks(changes):
     data, batch, real = case(changes)
     generator = torch.Generator().manual_seed(5)
     for path in fast.ffn:
-        mask = fast.ffn[path][3].draw(batch.layouts["text"], generator)
+        mask = drawn(fast.ffn[path][3], batch, generator)
         fast.ffn[path][3].mask, plain.ffn[path][3] = mask, Masked(mask)
     assert_close(fast(batch), flat(plain(*data), real), **CLOSE)
 
@@ -104,17 +122,19 @@ def test_stacked_seeds_are_plain_ones(changes):
     """Two seeds with batches of their own, one forward pass, dropout masks and all."""
     plains, batches, datas = [], [], []
     fasts = [model_of(seed, Packed, dropout=0.5, **changes) for seed in (0, 1)]
-    generators = [torch.Generator().manual_seed(9 + seed) for seed in (0, 1)]
     for seed, fast in enumerate(fasts):
         plain = model_of(dropout=0.5, **changes)
         plain.load_state_dict(fast.state_dict())
         data, batch, real = case(changes, seed)
-        own = torch.Generator().manual_seed(9 + seed)
+        own = torch.Generator().manual_seed(MASKS + seed)
         for path, ffn in plain.ffn.items():
-            ffn[3] = Masked(fast.ffn[path][3].draw(batch.layouts["text"], own))
+            ffn[3] = Masked(drawn(fast.ffn[path][3], batch, own))
         plains.append(plain.train()), batches.append(batch), datas.append((data, real))
-    seeds = Seeds(fasts)
-    found = seeds.loss(batches, generators, LossConfig(), None)
+    made, units = held(batches)
+    seeds = Stacked(fasts, RunConfig(), made, [0, 1])
+    index, lengths = seeds._packed(units, max(len(b.labels) for b in batches) + 2)
+    seeds._draw(index.shape[1], lengths.shape[1])
+    found = seeds.loss(index, lengths)
     for i, (plain, (data, real)) in enumerate(zip(plains, datas, strict=True)):
         assert_close(found[i], loss_of(flat(plain(*data), real), batches[i].labels), **CLOSE)
         want = torch.autograd.grad(loss_of(flat(plain(*data), real), batches[i].labels), plain.parameters())
@@ -132,7 +152,7 @@ def test_in_bfloat16_both_stay_near_single_precision():
     with torch.autocast("cpu", torch.bfloat16):
         for logits in (fast(batch).logits, plain(*data).logits[real]):
             assert (logits.float() - want).abs().max() < 0.02 * want.abs().max()
-    assert Seeds([fast], mixed=True).outputs([batch])[0].logits.dtype == torch.float32
+    assert evaluated(fast, [batch], mixed=True).logits.dtype == torch.float32
 
 
 def test_the_plain_model_is_what_a_run_constructs():
@@ -213,7 +233,7 @@ def test_attention_by_blocks_is_attention(monkeypatch, context, projections, ask
     model, outcomes = model_of(kind=Packed, projections=projections, context=context), []
     query, key, asks, answers = asked
     for block in (2, 128):
-        monkeypatch.setattr(packed, "BLOCK", block)
+        monkeypatch.setitem(packed.BLOCK, "cpu", block)
         q, k = (layout.pad(x).requires_grad_() for layout, x in ((asks, query), (answers, key)))
         output = model.attended("at", q, k, asks, answers)
         leaves = [*model.maps["at"].parameters(), q, k] if projections else [q, k]

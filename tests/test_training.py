@@ -17,9 +17,9 @@ from lpgnet.features.store import SHARD, read_index
 from lpgnet.labels import folds, manifest
 from lpgnet.machine.workers import device_named
 from lpgnet.runs import metrics, plan, records, training
-from lpgnet.runs.dataset import Dataset, Scaler, context_windows
+from lpgnet.runs.dataset import Dataset, Scaler, context_windows, shuffled
 from lpgnet.runs.plan import current_records, describe, done, planned
-from lpgnet.runs.seeds import Seeds
+from lpgnet.runs.seeds import evaluated
 
 
 def sets(here):
@@ -149,13 +149,13 @@ def test_class_weight_is_one_over_the_share_in_the_training_part(here):
 
 def test_batches_hold_every_unit_once_and_none_is_alone():
     units = [torch.tensor([i]) for i in range(9)]
-    got = list(training.shuffled(units, 4, torch.Generator().manual_seed(0)))
+    got = list(shuffled(units, 4, torch.Generator().manual_seed(0)))
     assert [len(b) for b in got] == [4, 5]
     assert sorted(int(u) for b in got for u in b) == list(range(9))
-    assert [len(b) for b in training.shuffled(units, 3, torch.Generator())] == [3, 3, 3]
-    again = list(training.shuffled(units, 4, torch.Generator().manual_seed(0)))
+    assert [len(b) for b in shuffled(units, 3, torch.Generator())] == [3, 3, 3]
+    again = list(shuffled(units, 4, torch.Generator().manual_seed(0)))
     assert again == got
-    assert list(training.shuffled(units, 4, torch.Generator().manual_seed(1))) != got
+    assert list(shuffled(units, 4, torch.Generator().manual_seed(1))) != got
 
 
 @pytest.mark.parametrize("name", sorted(EXPERIMENTS))
@@ -238,7 +238,7 @@ def test_the_chosen_weights_are_those_of_the_chosen_epoch(here):
     fitted = fit(run, data, 0)
     model = training.build(run, data)
     model.load_state_dict(fitted.best["weights"])
-    logits = Seeds([model]).outputs([data.batch(data.units["test"])])[0].logits.numpy()
+    logits = evaluated(model, [data.batch(data.units["test"])]).logits.numpy()
     np.testing.assert_allclose(logits, fitted.test_logits[fitted.best["epoch"] - 1], rtol=1e-5, atol=1e-6)
 
 
@@ -453,10 +453,10 @@ def test_with_past_turns_only_a_turn_gets_what_its_beginning_alone_gives(here, n
     whole, past = dataset(here), dataset(here, sees="past")
     model = training.build(tiny(name), whole)
     units = whole.units["test"][:2]
-    (got,) = Seeds([model]).outputs([past.batch(units)])
+    got = evaluated(model, [past.batch(units)])
     for row, index in zip(got.logits, torch.cat(units), strict=True):
         (unit,) = (u for u in units if index in u)
-        (alone,) = Seeds([model]).outputs([whole.batch([unit[unit <= index]])])
+        alone = evaluated(model, [whole.batch([unit[unit <= index]])])
         assert_close(row, alone.logits[-1])
 
 
@@ -477,8 +477,20 @@ def test_a_network_that_knows_no_order_does_not_mind_shuffled_turns(here):
         data = dataset(here, turns=turns)
         torch.manual_seed(0)
         model = training.build(tiny(name), data)
-        (output,) = Seeds([model]).outputs([data.batch(data.units["test"])])
+        output = evaluated(model, [data.batch(data.units["test"])])
         return output.logits[torch.cat(data.units["test"]).argsort()]
 
     assert_close(logits("full", "spoken"), logits("full", "shuffled"))
     assert not torch.allclose(logits("sdt", "spoken"), logits("sdt", "shuffled"))
+
+
+def test_frames_kept_on_a_card_are_those_read_one_by_one(here):
+    """As `Dataset.to` keeps them on a GPU: rows in any order, one twice, some cut at `most`."""
+    data = dataset(here, frames=True, most=2)
+    index = torch.tensor([9, 3, 3, 17, 0])
+    for modality in data.features:
+        want = data._sequences(modality, index)
+        whole = data._sequences(modality, torch.arange(len(data.table)))
+        data.on_card[modality] = whole
+        for one, two in zip(data._sequences(modality, index), want, strict=True):
+            assert torch.equal(one, two)

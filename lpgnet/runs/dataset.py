@@ -1,6 +1,6 @@
 """What a run reads: features, labels and speakers of one fold, standardised on its training part."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,6 +90,32 @@ def context_windows(config: DataConfig) -> Callable[[list[Tensor]], tuple[list[T
     return sequences
 
 
+def shuffled(units: list[Tensor], size: int, generator: torch.Generator) -> Iterator[list[Tensor]]:
+    """Batches of `size` units in random order.
+
+    Reading R4: a last batch of one joins the one before, since batch norm has no variance of one row.
+    """
+    order = [units[i] for i in torch.randperm(len(units), generator=generator).tolist()]
+    starts = list(range(0, len(order), size))
+    if len(order) - starts[-1] == 1 and len(starts) > 1:
+        starts.pop()
+    for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
+        yield order[start:end]
+
+
+def lost_turns(counts: list[int], share: float, generator: torch.Generator) -> Tensor:
+    """Which turns of dialogues so long lose their text, and which their audio: (2, N).
+
+    With probability `share` a dialogue loses turns; a coin says of which modality, and each of its turns goes
+    with a probability drawn for that dialogue.
+    """
+    sequence = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+    loses, coin, rate = torch.rand(3, len(counts), generator=generator)
+    gone = torch.rand(len(sequence), generator=generator) < torch.where(loses < share, rate, 0.0)[sequence]
+    second = (coin < 0.5)[sequence]
+    return torch.stack([gone & ~second, gone & second])
+
+
 def _present(piece: Tensor) -> Tensor:
     """The rows of (n, F) that are there, in double precision."""
     return piece[~piece.isnan().any(1)].double()
@@ -128,6 +154,7 @@ class Dataset:
         self.scalers = {m: Scaler.fit(self._training_rows(m)) for m in sets}
         self.rows = {m: self._prepared(m, self._vectors(m)) for m in sets} if not frames else {}
         nothing = torch.tensor([[torch.nan]])
+        self.on_card: dict[str, tuple[Tensor, Tensor]] = {}  # all frames and their numbers, on a GPU
         self.absent = {m: self._prepared(m, nothing.expand(1, self.sizes[m]))[0] for m in sets}
         self.longest = max(len(u) for units in self.units.values() for u in units)
 
@@ -143,6 +170,16 @@ class Dataset:
 
     def _frames(self, modality: str, row: int) -> Tensor:
         return self.features[modality].frames(self.table["place"].iat[row], self.most)
+
+    def _sequences(self, modality: str, index: Tensor) -> tuple[Tensor, Tensor]:
+        """The frames of some utterances, row after row, and how many each has."""
+        if modality not in self.on_card:
+            frames = [self._frames(modality, i) for i in index.tolist()]
+            return torch.cat(frames), torch.tensor([len(f) for f in frames])
+        every, lengths = self.on_card[modality]
+        starts, own = (lengths.cumsum(0) - lengths)[index], lengths[index]
+        shift = (starts - own.cumsum(0) + own).repeat_interleave(own)
+        return every[(torch.arange(len(shift)) + shift).to(every.device)], own
 
     def _training_rows(self, modality: str) -> Callable[[], Iterable[Tensor]]:
         index = torch.cat(self.units["train"]).tolist()
@@ -161,6 +198,9 @@ class Dataset:
         self.absent = {m: row.to(device) for m, row in self.absent.items()}
         self.scalers = {m: scaler.to(device) for m, scaler in self.scalers.items()}
         self.labels, self.speaker = self.labels.to(device), self.speaker.to(device)
+        if self.at_frames and device.type == "cuda":  # about 2 GB of IEMOCAP's speech in half precision
+            whole = {m: self._sequences(m, torch.arange(len(self.table))) for m in self.features}
+            self.on_card = {m: (frames.to(device), lengths) for m, (frames, lengths) in whole.items()}
         return self
 
     def batch(self, units: list[Tensor]) -> Batch:
@@ -171,11 +211,11 @@ class Dataset:
         if self.at_frames:
             rows, layouts = {}, {}
             for m in self.features:
-                frames = [self._frames(m, i) for i in index.tolist()]
-                layouts[m] = Layout(torch.tensor([len(f) for f in frames], device=device))
-                rows[m] = self._prepared(m, torch.cat(frames).to(device))
+                frames, lengths = self._sequences(m, index)
+                layouts[m] = Layout(lengths, device)
+                rows[m] = self._prepared(m, frames)
         else:
-            layout = Layout(torch.tensor([len(u) for u in units], device=device))
+            layout = Layout(torch.tensor([len(u) for u in units]), device)
             layouts = dict.fromkeys(self.rows, layout)
             rows = {m: kept.index_select(0, index.to(device)) for m, kept in self.rows.items()}
         labels = self.labels[index]

@@ -17,27 +17,35 @@ from torch.utils.checkpoint import checkpoint
 from lpgnet.config import LPGNetConfig
 from lpgnet.model import MODALITY, LPGNet, Output, attention_weights
 
-BLOCK = 128  # queries whose attention weights are formed at once
+BLOCK = {"cpu": 128, "cuda": 1024}  # queries whose attention weights are formed at once
 PIECE = {"cpu": 1, "cuda": 8}  # sequences padded to one length inside attention; measured in `make bench`
 
 
 class Layout:
     """Where N packed rows stand in B sequences; rows go sequence by sequence, in order."""
 
-    def __init__(self, lengths: Tensor):
-        """lengths: (B,) integers, each at least 1."""
+    def __init__(self, lengths: Tensor, device: torch.device | str = "cpu"):
+        """lengths: (B,) integers, each at least 1, on the CPU: counting on a GPU would wait for it."""
         if lengths.ndim != 1 or lengths.numel() == 0 or int(lengths.min()) < 1:
             raise ValueError(f"lengths are {lengths.tolist()}: want at least one sequence, none empty")
-        self.lengths, self.counts = lengths, lengths.tolist()
-        positions = torch.arange(max(self.counts), device=lengths.device)
-        self.valid = positions < lengths[:, None]  # (B, U), True where real
-        sequences = torch.arange(len(lengths), device=lengths.device)
-        self.sequence = sequences.repeat_interleave(lengths)  # (N,)
+        self.counts, self.device = lengths.tolist(), torch.device(device)
+        valid = torch.arange(max(self.counts)) < lengths[:, None]
+        self.lengths, self.valid = lengths.to(device), valid.to(device)  # (B, U), True where real
+        self.sequence = torch.arange(len(lengths)).repeat_interleave(lengths).to(device)  # (N,)
         # (N,), where each row stands in B x U; B x U itself is nowhere (`lpgnet.runs.seeds` fills up so).
-        self.place = self.valid.flatten().nonzero()[:, 0]
+        self.place = valid.flatten().nonzero()[:, 0].to(device)
         self.alone = len(lengths) == 1
-        size = PIECE[lengths.device.type]
-        self.pieces = [Layout(part) for part in lengths.split(size)] if len(lengths) > size else [self]
+        size = PIECE[self.device.type]
+        self.pieces = (
+            [Layout(part, device) for part in lengths.split(size)] if len(lengths) > size else [self]
+        )
+
+    @classmethod
+    def of(cls, tensors: dict[str, Tensor]) -> "Layout":
+        """Of tensors that are there already: lengths, valid, sequence, place; one piece."""
+        layout = cls.__new__(cls)
+        layout.__dict__.update(tensors, pieces=[layout], alone=False)
+        return layout
 
     @property
     def mask(self) -> Tensor | None:
@@ -106,9 +114,8 @@ class Dropout(nn.Module):
         """Of the mask for a batch at utterance level."""
         return len(layout.place if self.per == "utterance" else layout.lengths), self.size
 
-    def draw(self, layout: Layout, generator: torch.Generator) -> Tensor:
-        """A mask of 0 or 1 / (1 - p)."""
-        draws = torch.rand(self.shape(layout), device=layout.valid.device, generator=generator)
+    def mask_of(self, draws: Tensor) -> Tensor:
+        """Uniform numbers made into a mask of 0 or 1 / (1 - p), in place."""
         return draws.ge_(self.p).div_(1 - self.p)  # four times as fast as bernoulli_ on a CPU
 
     def forward(self, x: Tensor) -> Tensor:
@@ -123,10 +130,10 @@ def by_block(attend: Callable, query: Tensor, real: Tensor | None) -> list[Tenso
     The weights of a block are formed again in the backward pass and not kept, so that a frame sequence
     of U needs memory for BLOCK x U weights and not for U x U.
     """
-    queries = query.split(BLOCK, dim=-2)
+    queries = query.split(BLOCK[query.device.type], dim=-2)
     if len(queries) == 1:
         return [attend(query, real)]
-    reals = [None] * len(queries) if real is None else real.split(BLOCK, dim=-1)
+    reals = [None] * len(queries) if real is None else real.split(BLOCK[query.device.type], dim=-1)
     options = {"use_reentrant": False, "preserve_rng_state": False}  # no dropout within
     return [checkpoint(attend, *block, **options) for block in zip(queries, reals, strict=True)]
 
@@ -224,7 +231,8 @@ class Packed(LPGNet):
         own = {p: layouts[MODALITY[p[0]]] for p in hidden}
         if self.config.pool == "path":
             return None, {p: own[p].mean(h) for p, h in hidden.items()}
-        layout = Layout(torch.stack([one.lengths for one in layouts.values()]).amax(dim=0))
+        counts = torch.tensor([one.counts for one in layouts.values()])
+        layout = Layout(counts.amax(dim=0), layouts["text"].device)
         return layout, {p: _moved(h, own[p], layout) for p, h in hidden.items()}
 
     def fuse(self, fused: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:

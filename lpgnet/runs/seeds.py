@@ -1,28 +1,32 @@
-"""Models of one shape and different seeds, side by side: on weights stacked by torch.func, or one alone.
+"""The models of one experiment and fold behind the same calls: one alone, or all seeds side by side.
 
 S: the number of seeds; other letters as in `lpgnet.model`.  A stacked tensor has S first.  Each seed has its
-own batch and its own dropout masks, so what it gives doesn't depend on who is beside it.
+own batches and its own dropout masks, so what it gives doesn't depend on who is beside it.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
-from torch.nn.functional import pad
 
 from lpgnet import losses
-from lpgnet.config import BiGRUConfig, LossConfig, LPGNetConfig, RunConfig
+from lpgnet.config import BiGRUConfig, LPGNetConfig, RunConfig, TrainConfig
 from lpgnet.model import Output
+from lpgnet.runs.dataset import Dataset, lost_turns, shuffled
 from lpgnet.runs.packed import BLOCK, Batch, Dropout, Layout
 
-LAYOUT = ("lengths", "valid", "sequence", "place")
+MASKS = 1_000_000  # added to a seed for its dropout masks, so that they don't repeat its order
+EAGER = 2  # calls before a CUDA graph is recorded, as `torch.cuda.graph` asks for
 
 
-def stackable(run: RunConfig, longest: int) -> bool:
+def stackable(run: RunConfig, longest: int = 0) -> bool:
     """Whether seeds of a run can share one forward pass; longest: turns of the longest dialogue.
 
-    Not torch's GRU (no batching rule), frame sequences (one seed fills a GPU), a batch norm over
+    Not torch's GRU (no batching rule), frame sequences (their lengths differ too much), a batch norm over
     utterances (seeds differ in their number), one FFN for all paths, and what `by_block` would cut.
     """
     model = run.model
@@ -30,85 +34,275 @@ def stackable(run: RunConfig, longest: int) -> bool:
         return False
     if not isinstance(model, LPGNetConfig):
         return not isinstance(model, BiGRUConfig)
-    return (model.pool, model.context, model.shared) == ("none", "dialogue", False) and longest <= BLOCK
+    return (model.pool, model.context, model.shared) == ("none", "dialogue", False) and longest <= BLOCK[
+        "cpu"
+    ]
 
 
-class Seeds:
-    """S models behind the same calls, whether stacked or one.
+def optimiser(parameters: Iterable[Tensor], config: TrainConfig) -> torch.optim.Optimizer:
+    """Reading R23: Adam with L2 on every parameter, at a constant rate."""
+    kind, parameters = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer], [*parameters]
+    graphs = parameters[0].is_cuda  # the count of steps stays on the card
+    return kind(parameters, lr=config.lr, weight_decay=config.l2, fused=True, capturable=graphs)
 
-    mixed: matrix products in bfloat16.
-    """
 
-    def __init__(self, models: list[nn.Module], mixed: bool = False):
-        self.model, self.count, self.mixed = models[0], len(models), mixed
-        if self.count > 1:
-            self.parameters, self.buffers = stack_module_state(models)
-        else:
-            self.parameters = dict(models[0].named_parameters())
-            self.buffers = dict(models[0].named_buffers())
+def mixed(config: TrainConfig, device: torch.device) -> bool:
+    """Whether matrix products are in bfloat16: where asked, and by itself on a GPU that has them."""
+    if config.precision == "auto":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return config.precision == "mixed"
 
-    @property
-    def size(self) -> int:
-        """Parameters of one model."""
-        return sum(p.numel() for p in self.parameters.values()) // self.count
 
-    def loss(
-        self,
-        batches: list[Batch],
-        generators: list[torch.Generator],
-        config: LossConfig,
-        class_weight: Tensor | None,
-    ) -> Tensor:
-        """(S,): each seed's loss of Eq. (22) on its own batch, its masks from its own generator."""
-        masks = self._masks(batches, generators) if generators else {}
+def evaluated(model: nn.Module, batches: Iterable[Batch], mixed: bool = False) -> Output:
+    """A model's output on some batches, in order, dropout off, on the CPU."""
+    model.eval()
+    with torch.no_grad():
+        outputs = [_asked(_output(model, {}, batch, mixed), batch) for batch in batches]
+    return each(Tensor.cpu, concatenated(outputs))
 
-        def one(state: dict[str, Tensor], tensors: dict) -> Tensor:
-            batch, output = self._output(state, tensors)
-            return losses.total(output.logits, output.students, batch.labels, config, class_weight)
 
+class Alone:
+    """One model, batch by batch, each batch of its own shape."""
+
+    def __init__(self, models: list[nn.Module], run: RunConfig, data: Dataset, seeds: list[int]):
+        (self.model,), device = models, data.labels.device
+        self.run, self.data, self.mixed = run, data, mixed(run.train, device)
+        self.order = torch.Generator().manual_seed(seeds[0])
+        self.noise = torch.Generator(device).manual_seed(MASKS + seeds[0])
+        self.weight = data.class_weight().to(device) if run.loss.class_weights else None
+        self.optimizer = optimiser(self.model.parameters(), run.train)
+        # A model that could be stacked has masks of its own generator here too, others torch's dropout.
+        self.drops = drops(self.model) if stackable(run, data.longest) else {}
+        self.size = sum(p.numel() for p in self.model.parameters())
+
+    def epoch(self) -> list[float]:
+        """One pass over the training part; the mean loss of its batches."""
+        total = [
+            self.step(units) for units in shuffled(self.data.units["train"], self.run.train.batch, self.order)
+        ]
+        return [torch.stack(total).mean().item()]
+
+    def step(self, units: list[Tensor]) -> Tensor:
+        batch = self.data.batch(sorted(units, key=len))  # alike in a piece of attention
+        if self.run.train.moddrop:
+            batch = self._without(batch)
         self.model.train()
-        state = self.parameters | self.buffers | masks
-        if self.count > 1:
-            return vmap(one)(state, stack_batches(batches))
-        return one(state, batches[0])[None]
+        loss = self.loss(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
 
-    @torch.no_grad()
-    def outputs(self, batches: list[Batch]) -> list[Output]:
-        """Each seed's outputs on the same batches, in order, dropout off."""
-        self.model.eval()
-        state = self.parameters | self.buffers
+    def loss(self, batch: Batch) -> Tensor:
+        """Eq. (22) of one batch, its masks drawn from the seed's generator."""
+        made, device = {}, batch.labels.device
+        for name, drop in self.drops.items():
+            draws = torch.rand(drop.shape(batch.layouts["text"]), device=device, generator=self.noise)
+            made[f"{name}.mask"] = drop.mask_of(draws)
+        output = _output(self.model, made, batch, self.mixed)
+        return losses.total(output.logits, output.students, batch.labels, self.run.loss, self.weight)
 
-        def one(state: dict[str, Tensor], data: Batch | dict) -> Output:
-            batch, output = self._output(state, data)
-            return output if batch.asked is None else _each(lambda x: x[batch.asked], output)
+    def _without(self, batch: Batch) -> Batch:
+        gone = lost_turns(batch.layouts["text"].counts, self.run.train.moddrop, self.order)
+        pairs = zip(batch.rows.items(), gone.to(batch.labels.device), strict=True)
+        rows = {m: torch.where(lost[:, None], self.data.absent[m], x) for (m, x), lost in pairs}
+        return replace(batch, rows=rows)
 
-        if self.count > 1:
-            pieces = [vmap(one, in_dims=(0, None))(state, _tensors(batch)) for batch in batches]
-            return [
-                concatenated([_each(lambda x, s=s: x[s], piece) for piece in pieces])
-                for s in range(self.count)
-            ]
-        return [concatenated([one(state, batch) for batch in batches])]
+    def outputs(self, part: str) -> list[Output | None]:
+        """On "validation" or "test", in order; None where the part is empty."""
+        units = self.data.units[part]
+        whole = not self.data.at_frames and self.data.reach is None  # else piece by piece
+        size = len(units) if whole else self.run.train.batch
+        batches = (self.data.batch(units[i : i + size]) for i in range(0, len(units), size or 1))
+        return [evaluated(self.model, batches, self.mixed) if units else None]
+
+    def keep(self, seeds: list[int]) -> None:
+        """Take the weights as they are as the best of these seeds, numbered from 0."""
+        self.best = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
 
     def weights(self, seed: int) -> dict[str, Tensor]:
-        """A copy of one seed's state dict, on the CPU.  seed: its place among the S."""
-        state = self.parameters | self.buffers
-        one = {name: tensor[seed] if self.count > 1 else tensor for name, tensor in state.items()}
-        return {name: tensor.detach().cpu().clone() for name, tensor in one.items() if tensor is not None}
+        """The kept state dict of a seed, on the CPU."""
+        return {name: tensor.cpu() for name, tensor in self.best.items()}
 
-    def _output(self, state: dict[str, Tensor], data: Batch | dict) -> tuple[Batch, Output]:
-        batch = data if isinstance(data, Batch) else _batch(data)
-        with torch.autocast(batch.labels.device.type, torch.bfloat16, enabled=self.mixed):
-            output = functional_call(self.model, state, (batch,))
-        return batch, _each(Tensor.float, output) if self.mixed else output
 
-    def _masks(self, batches: list[Batch], generators: list[torch.Generator]) -> dict[str, Tensor]:
-        drops = {f"{n}.mask": m for n, m in self.model.named_modules() if isinstance(m, Dropout) and m.p}
-        drawn = [
-            {name: drop.draw(batch.layouts["text"], generator) for name, drop in drops.items()}
-            for batch, generator in zip(batches, generators, strict=True)
-        ]
-        return {n: _filled([d[n] for d in drawn]) if self.count > 1 else drawn[0][n] for n in drops}
+class Stacked:
+    """S models on stacked weights.  Steps have one shape, so that a GPU replays each as a graph.
+
+    A batch of B dialogues is filled up to the rows of the B longest; rows of filling stand nowhere.
+    """
+
+    def __init__(self, models: list[nn.Module], run: RunConfig, data: Dataset, seeds: list[int]):
+        self.model, self.run, self.data, self.device = models[0], run, data, data.labels.device
+        self.mixed, self.count = mixed(run.train, self.device), len(models)
+        self.parameters, self.buffers = stack_module_state(models)
+        self.size = sum(p.numel() for p in self.model.parameters())
+        self.orders = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self.noises = [torch.Generator(self.device).manual_seed(MASKS + seed) for seed in seeds]
+        self.weight = data.class_weight().to(self.device) if run.loss.class_weights else None
+        self.optimizer = optimiser(self.parameters.values(), run.train)
+        self.drops, self.draws = drops(self.model), {}
+        self.lengths = sorted(map(len, data.units["train"]), reverse=True)
+        self.train = Replayed(self._step, self.device)
+        self.looks = {}
+        for part in ("validation", "test"):
+            if units := data.units[part]:
+                index, lengths = (x[0].to(self.device) for x in self._packed([units]))
+                tensors = partial(self._tensors, index, lengths, max(map(len, units)))
+                self.looks[part] = Replayed(partial(self._look, tensors), self.device)
+        self.best = {n: t.detach().clone() for n, t in self._state().items()}
+
+    def _state(self) -> dict[str, Tensor]:
+        return {n: t for n, t in (self.parameters | self.buffers).items() if t is not None}
+
+    def epoch(self) -> list[float]:
+        """One pass over the training part; per seed the mean loss of its batches."""
+        size, total = self.run.train.batch, []
+        plans = [shuffled(self.data.units["train"], size, order) for order in self.orders]
+        for step in zip(*plans, strict=True):
+            units = [sorted(some, key=len) for some in step]
+            index, lengths = self._packed(units, sum(self.lengths[: len(units[0])]))
+            gone = [self._gone(index, lengths)] if self.run.train.moddrop else []
+            self._draw(index.shape[1], lengths.shape[1])
+            total.append(self.train(*(x.to(self.device) for x in (index, lengths, *gone))).clone())
+        return torch.stack(total).mean(dim=0).tolist()
+
+    def outputs(self, part: str) -> list[Output | None]:
+        """Each seed's on "validation" or "test", in order, on the CPU; None where the part is empty."""
+        if part not in self.looks:
+            return [None] * self.count
+        every = each(Tensor.cpu, self.looks[part]())
+        return [each(lambda x, s=s: x[s], every) for s in range(self.count)]
+
+    def keep(self, seeds: list[int]) -> None:
+        which = torch.tensor(seeds, device=self.device)
+        for name, tensor in self._state().items():
+            self.best[name].index_copy_(0, which, tensor.detach().index_select(0, which))
+
+    def weights(self, seed: int) -> dict[str, Tensor]:
+        return {name: tensor[seed].cpu().clone() for name, tensor in self.best.items()}
+
+    def _step(self, index: Tensor, lengths: Tensor, gone: Tensor | None = None) -> Tensor:
+        """All weights take one step; `loss` before it."""
+        total = self.loss(index, lengths, gone)
+        parameters = [*self.parameters.values()]
+        gradients = torch.autograd.grad(total.sum(), parameters, allow_unused=True)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient if gradient is None else gradient.contiguous()  # as fused Adam reads it
+        self.optimizer.step()
+        return total.detach()
+
+    def loss(self, index: Tensor, lengths: Tensor, gone: Tensor | None = None) -> Tensor:
+        """(S,): each seed's loss of Eq. (22) on its own batch, as `_packed` gives it; gone: as `_gone`."""
+        self.model.train()
+        batches = self._tensors(index, lengths, self.lengths[0])
+        if gone is not None:
+            pairs = zip(batches["rows"].items(), gone.unbind(1), strict=True)
+            batches["rows"] = {m: torch.where(g[..., None], self.data.absent[m], x) for (m, x), g in pairs}
+
+        def one(state: dict[str, Tensor], tensors: dict) -> Tensor:
+            batch = _batch(tensors)
+            output = _output(self.model, state, batch, self.mixed)
+            return losses.total(output.logits, output.students, batch.labels, self.run.loss, self.weight)
+
+        masks = self._masks(index.shape[1], lengths.shape[1])
+        return vmap(one)(self.parameters | self.buffers | masks, batches)
+
+    @torch.no_grad()
+    def _look(self, part: Callable[[], dict]) -> Output:
+        self.model.eval()
+        tensors = part()
+
+        def one(state: dict[str, Tensor]) -> Output:
+            return _output(self.model, state, _batch(tensors), self.mixed)
+
+        return vmap(one)(self.parameters | self.buffers)
+
+    def _packed(self, batches: list[list[Tensor]], rows: int = 0) -> tuple[Tensor, Tensor]:
+        """Which row of the data each row of some batches is, (S, N), -1 in the filling; lengths (S, B)."""
+        index = [torch.cat(units) for units in batches]
+        rows = rows or len(index[0])
+        filled = [nn.functional.pad(some, (0, rows - len(some)), value=-1) for some in index]
+        return torch.stack(filled), torch.tensor([[len(u) for u in units] for units in batches])
+
+    def _tensors(self, index: Tensor, lengths: Tensor, longest: int) -> dict:
+        """What `_batch` reads: (S, ...) for each seed's own batch, or of one batch without S."""
+        there = index.clamp(min=0)
+        labels = torch.where(index < 0, losses.UNSCORED, self.data.labels[there])
+        return {
+            "rows": {m: kept[there] for m, kept in self.data.rows.items()},
+            "speaker": self.data.speaker[there],
+            "labels": labels,
+            "layout": layouts(lengths, index.shape[-1], longest),
+        }
+
+    def _shapes(self, rows: int, dialogues: int) -> dict[str, tuple[int, ...]]:
+        layout = layouts(torch.zeros(dialogues, dtype=int), rows, self.lengths[0])
+        return {name: drop.shape(Layout.of(layout)) for name, drop in self.drops.items()}
+
+    def _draw(self, rows: int, dialogues: int) -> None:
+        """Uniform numbers for the masks of one step, each seed's from its own generator."""
+        if dialogues not in self.draws:
+            size = sum(math.prod(shape) for shape in self._shapes(rows, dialogues).values())
+            self.draws[dialogues] = torch.empty(self.count, size, device=self.device)
+        for draws, noise in zip(self.draws[dialogues], self.noises, strict=True):
+            torch.rand(draws.shape, generator=noise, out=draws)
+
+    def _masks(self, rows: int, dialogues: int) -> dict[str, Tensor]:
+        shapes = self._shapes(rows, dialogues)
+        parts = self.draws[dialogues].split([math.prod(shape) for shape in shapes.values()], dim=1)
+        pairs = zip(shapes.items(), parts, strict=True)
+        return {f"{n}.mask": self.drops[n].mask_of(part.unflatten(1, shape)) for (n, shape), part in pairs}
+
+    def _gone(self, index: Tensor, lengths: Tensor) -> Tensor:
+        """(S, 2, N): which turns of a step lose their text, and which their audio."""
+        rows, made = index.shape[1], zip(lengths.tolist(), self.orders, strict=True)
+        gone = [lost_turns(counts, self.run.train.moddrop, order) for counts, order in made]
+        return torch.stack([nn.functional.pad(some, (0, rows - some.shape[1])) for some in gone])
+
+
+class Replayed:
+    """A function of tensors: on a GPU one CUDA graph for each set of shapes, recorded once it ran twice.
+
+    What it returns is overwritten by the next call.
+    """
+
+    def __init__(self, function: Callable, device: torch.device):
+        self.function, self.cuda = function, device.type == "cuda"
+        self.calls: dict[tuple, int] = {}
+        self.graphs: dict[tuple, tuple] = {}
+
+    def __call__(self, *inputs: Tensor):
+        shapes = tuple(x.shape for x in inputs)
+        if not self.cuda:
+            return self.function(*inputs)
+        if shapes in self.graphs:
+            graph, kept, outputs = self.graphs[shapes]
+            for own, new in zip(kept, inputs, strict=True):
+                own.copy_(new, non_blocking=True)
+            graph.replay()
+            return outputs
+        self.calls[shapes] = self.calls.get(shapes, 0) + 1
+        if self.calls[shapes] <= EAGER:
+            return self._eager(inputs)
+        graph, kept = torch.cuda.CUDAGraph(), [x.clone() for x in inputs]
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            outputs = self.function(*kept)
+        self.graphs[shapes] = graph, kept, outputs
+        graph.replay()
+        return outputs
+
+    def _eager(self, inputs: tuple[Tensor, ...]):
+        side, main = torch.cuda.Stream(), torch.cuda.current_stream()
+        side.wait_stream(main)
+        with torch.cuda.stream(side):
+            outputs = self.function(*inputs)
+        main.wait_stream(side)
+        return outputs
+
+
+def drops(model: nn.Module) -> dict[str, Dropout]:
+    """The dropouts of a model whose masks are drawn beforehand, by name."""
+    return {n: m for n, m in model.named_modules() if isinstance(m, Dropout) and m.p}
 
 
 def concatenated(outputs: list[Output]) -> Output:
@@ -120,46 +314,39 @@ def concatenated(outputs: list[Output]) -> Output:
     )
 
 
-def stack_batches(batches: list[Batch]) -> dict:
-    """The batches of S seeds, filled up to the longest with rows that stand nowhere and don't count."""
-    parts = [_tensors(batch) for batch in batches]
-    nowhere = len(batches[0].layouts["text"].lengths) * max(p["layout"]["valid"].shape[1] for p in parts)
-    for part in parts:  # places count in the common width
-        layout, width = part["layout"], nowhere // len(part["layout"]["lengths"])
-        own = layout["valid"].shape[1]
-        layout["place"] = layout["place"] // own * width + layout["place"] % own
-    fill = {"labels": losses.UNSCORED, "place": nowhere}
+def layouts(lengths: Tensor, rows: int, longest: int) -> dict[str, Tensor]:
+    """The tensors of `Layout` for (..., B) lengths in so many rows, padded to `longest`, without a sync.
 
-    def deep(name: str, values: list):
-        if isinstance(values[0], dict):
-            return {key: deep(key, [value[key] for value in values]) for key in values[0]}
-        return _filled(values, fill.get(name, 0))
-
-    return deep("", parts)
-
-
-def _filled(tensors: list[Tensor], value: float = 0) -> Tensor:
-    """Tensors of S seeds, each filled up to the largest size in every dimension, stacked."""
-    sizes = torch.tensor([t.shape for t in tensors]).amax(dim=0)
-    lacks = [(sizes - torch.tensor(t.shape)).tolist()[::-1] for t in tensors]  # pad starts at the last
-    pairs = [[n for lack in some for n in (0, lack)] for some in lacks]
-    return torch.stack([pad(t, amounts, value=value) for t, amounts in zip(tensors, pairs, strict=True)])
+    Rows of filling belong to the last sequence and stand nowhere, at place B x U.
+    """
+    ends, dialogues = lengths.cumsum(-1), lengths.shape[-1]
+    row = torch.arange(rows, device=lengths.device).expand(*lengths.shape[:-1], rows).contiguous()
+    sequence = torch.searchsorted(ends, row, right=True).clamp(max=dialogues - 1)
+    place = sequence * longest + row - (ends - lengths).gather(-1, sequence)
+    return {
+        "lengths": lengths,
+        "valid": torch.arange(longest, device=lengths.device) < lengths[..., None],
+        "sequence": sequence,
+        "place": torch.where(row < ends[..., -1:], place, dialogues * longest),
+    }
 
 
-def _tensors(batch: Batch) -> dict:
-    """A batch at utterance level as plain dictionaries of tensors."""
-    layout = {name: getattr(batch.layouts["text"], name) for name in LAYOUT}
-    return {"rows": batch.rows, "speaker": batch.speaker, "labels": batch.labels, "layout": layout}
-
-
-def _batch(tensors: dict) -> Batch:
-    layout = Layout.__new__(Layout)
-    layout.__dict__.update(tensors["layout"], pieces=[layout], alone=False)
-    rows = tensors["rows"]
-    return Batch(rows, dict.fromkeys(rows, layout), tensors["speaker"], tensors["labels"])
-
-
-def _each(change: Callable[[Tensor], Tensor], output: Output) -> Output:
+def each(change: Callable[[Tensor], Tensor], output: Output) -> Output:
     """Every tensor of an output, changed."""
     parts = ({m: change(x) for m, x in part.items()} for part in output[1:])
     return Output(change(output.logits), *parts)
+
+
+def _output(model: nn.Module, state: dict[str, Tensor], batch: Batch, mixed: bool) -> Output:
+    with torch.autocast(batch.labels.device.type, torch.bfloat16, enabled=mixed, cache_enabled=False):
+        output = functional_call(model, state, (batch,))
+    return each(Tensor.float, output) if mixed else output
+
+
+def _asked(output: Output, batch: Batch) -> Output:
+    return output if batch.asked is None else each(lambda x: x[batch.asked], output)
+
+
+def _batch(tensors: dict) -> Batch:
+    layout, rows = Layout.of(tensors["layout"]), tensors["rows"]
+    return Batch(rows, dict.fromkeys(rows, layout), tensors["speaker"], tensors["labels"])

@@ -2,15 +2,14 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 import joblib
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lpgnet import __version__
 from lpgnet.config import (
@@ -20,7 +19,6 @@ from lpgnet.config import (
     LPGNetConfig,
     RunConfig,
     SDTConfig,
-    TrainConfig,
 )
 from lpgnet.corpora.table import utterances
 from lpgnet.labels import folds, manifest
@@ -31,9 +29,9 @@ from lpgnet.places import Place
 from lpgnet.runs import baselines, checkpoint, metrics, records
 from lpgnet.runs.calibration import temperature
 from lpgnet.runs.dataset import Dataset
-from lpgnet.runs.packed import Batch, Packed
+from lpgnet.runs.packed import Packed
 from lpgnet.runs.plan import Job, current_records, describe, done, planned, possible
-from lpgnet.runs.seeds import Seeds, stackable
+from lpgnet.runs.seeds import Alone, Stacked, mixed, stackable
 from lpgnet.runs.snapshot import snapshot
 
 MODELS = {
@@ -43,33 +41,14 @@ MODELS = {
     SDTConfig: baselines.SDT,
 }
 SLICES = ["id", "dialogue", "order", "speaker", "session", "scripted", "start", "end", "label"]
+BESIDE, ON_CARD = 10, 4  # seeds on stacked weights, and processes that share a GPU (docs/gpu.md)
 KEEP_WEIGHTS = ("full", "full_6", "full_moddrop")  # experiments whose best-validation weights are kept
-MASKS = 1_000_000  # added to a seed for its dropout masks, so that they don't repeat its order
 
 
 def build(run: RunConfig, data: Dataset) -> nn.Module:
     """The model of a run, with torch's default initial weights (Reading R23)."""
     model = MODELS[type(run.model)]
     return model(run.model, data.sizes, len(data.classes), len(data.speaker_names))
-
-
-def optimiser(parameters: Iterable[Tensor], config: TrainConfig) -> torch.optim.Optimizer:
-    """Reading R23: Adam with L2 on every parameter, at a constant rate."""
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[config.optimizer]
-    return kind(list(parameters), lr=config.lr, weight_decay=config.l2, fused=True)
-
-
-def shuffled(units: list[Tensor], size: int, generator: torch.Generator) -> Iterator[list[Tensor]]:
-    """Batches of `size` units in random order.
-
-    Reading R4: a last batch of one joins the one before, since batch norm has no variance of one row.
-    """
-    order = [units[i] for i in torch.randperm(len(units), generator=generator).tolist()]
-    starts = list(range(0, len(order), size))
-    if len(order) - starts[-1] == 1 and len(starts) > 1:
-        starts.pop()
-    for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
-        yield order[start:end]
 
 
 def f1(labels: np.ndarray, logits: np.ndarray) -> float:
@@ -100,16 +79,16 @@ class TrainedSeed:
     def score_epoch(self, loss: float, test: Output, validation: Output | None) -> bool:
         """Write an epoch down; returns whether it is the best on validation, ties to the earliest."""
         self.curves["loss"].append(loss)
-        self.test_logits.append(test.logits.cpu().numpy())
+        self.test_logits.append(test.logits.numpy())
         self.curves["test_f1"].append(f1(self.labels, self.test_logits[-1]))
         chosen, logits = True, np.zeros((0, test.logits.shape[-1]))
         if validation is not None:  # without one (R13's "none") the last epoch is the one
-            logits = validation.logits.cpu().numpy()
+            logits = validation.logits.numpy()
             score = f1(self.validation_labels, logits)
             chosen = score > max(self.curves["validation_f1"], default=-1.0)
             self.curves["validation_f1"].append(score)
         if chosen:
-            self.best = {"epoch": len(self.test_logits), "output": test, "validation": logits}
+            self.best |= {"epoch": len(self.test_logits), "output": test, "validation": logits}
         return chosen
 
 
@@ -119,25 +98,19 @@ def fit(run: RunConfig, data: Dataset, seeds: list[int]) -> list[TrainedSeed]:
     The epoch is chosen on validation alone; what the test part gives is only written down.
     Seeds that can, train side by side (`lpgnet.runs.seeds`); what one gives doesn't depend on the others.
     """
-    if len(seeds) > 1 and not stackable(run, data.longest):
+    together = stackable(run, data.longest)
+    if len(seeds) > 1 and not together:
         return [fitted for seed in seeds for fitted in fit(run, data, [seed])]
-    device = data.labels.device
-    several = Seeds([_initial(run, data, seed) for seed in seeds], mixed(run.train, device))
-    optimizer = optimiser(several.parameters.values(), run.train)
-    orders = [torch.Generator().manual_seed(seed) for seed in seeds]
-    noises = [torch.Generator(device).manual_seed(MASKS + seed) for seed in seeds]
-    draws = noises if stackable(run, data.longest) else []  # else torch's own dropout, seeded too
-    weight = data.class_weight().to(device) if run.loss.class_weights else None
-    test, validation = (_held(data, part, run) for part in ("test", "validation"))
-    golds, size = [_gold(data, part) for part in ("test", "validation")], several.size
-    fits = [TrainedSeed(*golds, parameters=size) for _ in seeds]
+    stacked = together and (len(seeds) > 1 or data.labels.is_cuda)
+    several = (Stacked if stacked else Alone)([_initial(run, data, seed) for seed in seeds], run, data, seeds)
+    golds = [_gold(data, part) for part in ("test", "validation")]
+    fits = [TrainedSeed(*golds, parameters=several.size) for _ in seeds]
     for _ in range(run.train.epochs):
-        losses = _epoch(several, optimizer, data, run, orders, draws, weight)
-        tests = several.outputs(test())
-        looks = several.outputs(validation()) if len(golds[1]) else [None] * len(seeds)
-        for s, (fitted, *seen) in enumerate(zip(fits, losses, tests, looks, strict=True)):
-            if fitted.score_epoch(*seen):
-                fitted.best["weights"] = several.weights(s)
+        seen = zip(fits, several.epoch(), several.outputs("test"), several.outputs("validation"), strict=True)
+        if best := [s for s, (fitted, *epoch) in enumerate(seen) if fitted.score_epoch(*epoch)]:
+            several.keep(best)
+    for s, fitted in enumerate(fits):
+        fitted.best["weights"] = several.weights(s)
     return fits
 
 
@@ -146,59 +119,9 @@ def _initial(run: RunConfig, data: Dataset, seed: int) -> nn.Module:
     return build(run, data).to(data.labels.device)
 
 
-def mixed(config: TrainConfig, device: torch.device) -> bool:
-    """Whether matrix products are in bfloat16: where asked, and by itself on a GPU that has them."""
-    if config.precision == "auto":
-        return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return config.precision == "mixed"
-
-
-def _held(data: Dataset, part: str, run: RunConfig) -> Callable[[], Iterable[Batch]]:
-    """The batches of a part that is only looked at: one of all dialogues; the long ones piece by piece."""
-    units = data.units[part]
-    if not data.at_frames and data.reach is None:
-        batches = [data.batch(units)] if units else []
-        return lambda: batches
-    return lambda: (data.batch(units[i : i + run.train.batch]) for i in range(0, len(units), run.train.batch))
-
-
 def _gold(data: Dataset, part: str) -> np.ndarray:
     units = data.units[part]
     return data.labels[torch.cat(units)].cpu().numpy() if units else np.zeros(0, int)
-
-
-def _epoch(several: Seeds, optimizer, data: Dataset, run: RunConfig, orders, draws, weight) -> list[float]:
-    """One pass over the training part; per seed the mean loss of its batches."""
-    total = []
-    plans = [shuffled(data.units["train"], run.train.batch, order) for order in orders]
-    for step in zip(*plans, strict=True):
-        batches = [data.batch(sorted(units, key=len)) for units in step]  # alike in a piece of attention
-        if run.train.moddrop:
-            pairs = zip(batches, orders, strict=True)
-            batches = [without(batch, run.train.moddrop, data.absent, order) for batch, order in pairs]
-        loss = several.loss(batches, draws, run.loss, weight)
-        optimizer.zero_grad(set_to_none=True)
-        loss.sum().backward()
-        optimizer.step()
-        total.append(loss.detach())
-    return torch.stack(total).mean(dim=0).tolist()
-
-
-def without(batch: Batch, share: float, absent: dict[str, Tensor], generator: torch.Generator) -> Batch:
-    """A batch in which some dialogues lack turns of one modality, as an absent utterance does.
-
-    With probability `share` a dialogue loses turns; a coin says of which modality, and each of its turns goes
-    with a probability drawn for that dialogue.  absent: what a modality's row is where nothing is, (F,).
-    """
-    layout = batch.layouts["text"]
-    sequence = layout.sequence.cpu()
-    loses, coin, rate = torch.rand(3, len(layout.lengths), generator=generator)
-    gone = torch.rand(len(sequence), generator=generator) < torch.where(loses < share, rate, 0.0)[sequence]
-    second = (coin < 0.5)[sequence]
-    rows = {}
-    for m, lost in zip(batch.rows, (gone & ~second, gone & second), strict=True):
-        rows[m] = torch.where(lost.to(absent[m].device)[:, None], absent[m], batch.rows[m])
-    return replace(batch, rows=rows)
 
 
 def epochs(fitted: TrainedSeed) -> dict[str, int]:
@@ -324,7 +247,7 @@ def run_missing(
 ) -> pd.DataFrame:
     """Make every run of some experiments that has no record yet; returns their records.
 
-    jobs: worker processes with one thread each (default: one per core; one on a GPU).
+    jobs: worker processes with one thread each (default: one per core; on a GPU `ON_CARD`).
     scheduler: the address of a dask cluster whose workers see the same folders; it makes the runs instead.
     """
     where = device_named(device)
@@ -337,16 +260,22 @@ def run_missing(
     recorded = len(wanted) - len(missing)
     print(f"{len(wanted)} runs of {', '.join(allowed) or 'none'}: {recorded} recorded already")
     pieces = [joblib.delayed(work)(place, group, data, where) for group in _groups(missing, where)]
-    run_parallel("runs", pieces, 1 if where == "cuda" else (jobs or joblib.cpu_count()), scheduler)
+    cores = joblib.cpu_count()
+    run_parallel("runs", pieces, jobs or (min(ON_CARD, cores) if where == "cuda" else cores), scheduler)
     frame = current_records(place, data, settings)
     return frame[frame["experiment"].isin(names)]
 
 
 def _groups(jobs: list[Job], device: str) -> list[list[Job]]:
-    """What one call makes: on a GPU all seeds of an experiment and fold; on a CPU, a process a seed."""
+    """What one call makes: on a CPU a run; on a GPU all seeds that can train side by side.
+
+    What trains alone takes longest, so it begins.
+    """
     if device == "cpu":
         return [[job] for job in jobs]
     groups: dict[tuple, list[Job]] = {}
     for job in jobs:
-        groups.setdefault((job.experiment, job.fold), []).append(job)
-    return list(groups.values())
+        alone = () if stackable(job.run) else (job.seed,)
+        groups.setdefault((job.experiment, job.fold, *alone), []).append(job)
+    pieces = [g[i : i + BESIDE] for g in groups.values() for i in range(0, len(g), BESIDE)]
+    return sorted(pieces, key=lambda piece: stackable(piece[0].run))
