@@ -21,16 +21,14 @@ from unittest import mock
 import joblib
 import numpy as np
 import pandas as pd
-import soundfile
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lpgnet import losses
 from lpgnet.config import LPGNetConfig
-from lpgnet.corpora.sound import RATE, read_wav
 from lpgnet.experiments import experiment
-from lpgnet.features import extract, store
+from lpgnet.features import store
 from lpgnet.machine.workers import device_named
 from lpgnet.model import MODALITY, LPGNet
 from lpgnet.runs import baselines, packed, seeds, training
@@ -96,6 +94,10 @@ def base_checkpoint(folder: Path) -> None:
 
 
 def utterances(root: Path, count: int) -> pd.DataFrame:
+    import soundfile
+
+    from lpgnet.corpora.sound import RATE
+
     rng = np.random.default_rng(0)
     names = [f"{i}.wav" for i in range(count)]
     for i, name in enumerate(names):
@@ -106,6 +108,10 @@ def utterances(root: Path, count: int) -> pd.DataFrame:
 
 def extraction() -> None:
     """Times real time: all cores with our extraction, against funasr one by one as its README calls it."""
+    import soundfile
+
+    from lpgnet.features import extract
+
     cores = joblib.cpu_count()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -135,6 +141,8 @@ def funasr_one_by_one(root: Path, table: pd.DataFrame, threads: int) -> float:
 
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         from funasr import AutoModel
+
+        from lpgnet.corpora.sound import read_wav
 
         options = {"disable_update": True, "disable_pbar": True, "log_level": "ERROR", "device": "cpu"}
         model = AutoModel(model=str(root), ncpu=threads, **options)

@@ -163,6 +163,7 @@ def card(check: Check, *_) -> float:
 
 def per_epoch(check: Check, fit, few: int, many: int) -> tuple[float, float]:
     """Seconds of an epoch, and those of the start, from runs of few and of many epochs."""
+    fit(few)
     one, two = check.timed(lambda: fit(few)), check.timed(lambda: fit(many))
     each = (two - one) / (many - few)
     return each, max(one - few * each, 0.0)

@@ -35,10 +35,8 @@ class Layout:
         # (N,), where each row stands in B x U; B x U itself is nowhere (`lpgnet.runs.seeds` fills up so).
         self.place = valid.flatten().nonzero()[:, 0].to(device)
         self.alone = len(lengths) == 1
-        size = PIECE[self.device.type]
-        self.pieces = (
-            [Layout(part, device) for part in lengths.split(size)] if len(lengths) > size else [self]
-        )
+        parts = lengths.split(PIECE[self.device.type])
+        self.pieces = [Layout(part, device) for part in parts] if len(parts) > 1 else [self]
 
     @classmethod
     def of(cls, tensors: dict[str, Tensor]) -> "Layout":
@@ -130,10 +128,11 @@ def by_block(attend: Callable, query: Tensor, real: Tensor | None) -> list[Tenso
     The weights of a block are formed again in the backward pass and not kept, so that a frame sequence
     of U needs memory for BLOCK x U weights and not for U x U.
     """
-    queries = query.split(BLOCK[query.device.type], dim=-2)
+    block = BLOCK["cuda" if query.is_cuda else "cpu"]
+    queries = query.split(block, dim=-2)
     if len(queries) == 1:
         return [attend(query, real)]
-    reals = [None] * len(queries) if real is None else real.split(BLOCK[query.device.type], dim=-1)
+    reals = [None] * len(queries) if real is None else real.split(block, dim=-1)
     options = {"use_reentrant": False, "preserve_rng_state": False}  # no dropout within
     return [checkpoint(attend, *block, **options) for block in zip(queries, reals, strict=True)]
 
