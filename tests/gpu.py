@@ -161,9 +161,10 @@ def card(check: Check, *_) -> float:
     return rates["bfloat16"]
 
 
-def per_epoch(check: Check, fit, few: int, many: int) -> tuple[float, float]:
+def per_epoch(check: Check, fit, few: int, many: int, warm: bool = True) -> tuple[float, float]:
     """Seconds of an epoch, and those of the start, from runs of few and of many epochs."""
-    fit(few)
+    if warm:
+        fit(few)
     one, two = check.timed(lambda: fit(few)), check.timed(lambda: fit(many))
     each = (two - one) / (many - few)
     return each, max(one - few * each, 0.0)
@@ -223,7 +224,7 @@ def speed(check: Check, places_of: dict, rate: float) -> None:
             run = check.run(name, 1)
             plain, _ = per_epoch(check, lambda n: padded_fit(check.run(name, n), data, [0]), 1, 3)  # noqa: B023
             padded_s = plain * EPOCHS * len(seeds)
-        told = launches(check, check.run(name, 1), data, seeds)
+        told = "-" if name == "frame" else launches(check, check.run(name, 1), data, seeds)
         row = {
             "model": name,
             "s, 10 seeds x 150": round(whole, 1),
@@ -302,7 +303,7 @@ def beside(check: Check, places_of: dict, _) -> None:
             work = lambda n: training.run_missing(
                 place, [name], 2 if check.small else SEEDS, jobs, check.device.type, {"epochs": n}
             )  # noqa: E731, B023
-            each, begin = per_epoch(check, work, few, many)
+            each, begin = per_epoch(check, work, few, many, warm=False)
             check.say(
                 f"{name}, ten seeds in {jobs} processes: {each:.2f} s an epoch of all, start {begin:.1f} s, so {each * EPOCHS + begin:.0f} s for 150"
             )
