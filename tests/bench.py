@@ -282,9 +282,10 @@ def padded_fit(run, data: Made, seeds: list[int]) -> None:
     """A plain loop as the field's public ones: batches padded anew each epoch, one seed, unfused Adam."""
     torch.manual_seed(seeds[0])
     model, forward = padded(run, data)
+    model = model.to(data.labels.device)
     optimizer = torch.optim.Adam(model.parameters(), lr=run.train.lr, weight_decay=run.train.l2)
     order = torch.Generator().manual_seed(seeds[0])
-    weight = data.class_weight() if run.loss.class_weights else None
+    weight = data.class_weight().to(data.labels.device) if run.loss.class_weights else None
     for _ in range(run.train.epochs):
         model.train()
         for units in shuffled(data.units["train"], run.train.batch, order):
@@ -313,7 +314,9 @@ def padded_sdt(model, batch):
     """SDT* on (B, U, d) throughout; the same weights."""
     layout = batch.layouts["text"]
     valid, mask = layout.valid, layout.valid[:, None, None, :]
-    places = baselines.sinusoids(torch.arange(valid.shape[1]), model.classify.in_features)
+    places = baselines.sinusoids(
+        torch.arange(valid.shape[1], device=valid.device), model.classify.in_features
+    )
     speaker = layout.pad(model.speaker(batch.speaker))
     x = {m: e(layout.pad(batch.rows[m])) + places + speaker for m, e in model.encode.items()}
     gated = {}

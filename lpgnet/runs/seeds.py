@@ -4,6 +4,7 @@ S: the number of seeds; other letters as in `lpgnet.model`.  A stacked tensor ha
 own batches and its own dropout masks, so what it gives doesn't depend on who is beside it.
 """
 
+import gc
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -142,13 +143,12 @@ class Stacked:
         self.optimizer = optimiser(self.parameters.values(), run.train)
         self.drops, self.draws = drops(self.model), {}
         self.lengths = sorted(map(len, data.units["train"]), reverse=True)
-        self.train = Replayed(self._step, self.device)
-        self.looks = {}
+        graphs = Replayed if self.device.type == "cuda" else lambda: _called
+        self.train, self.looks = graphs(), {}
         for part in ("validation", "test"):
             if units := data.units[part]:
                 index, lengths = (x[0].to(self.device) for x in self._packed([units]))
-                tensors = partial(self._tensors, index, lengths, max(map(len, units)))
-                self.looks[part] = Replayed(partial(self._look, tensors), self.device)
+                self.looks[part] = graphs(), (index, lengths), max(map(len, units))
         self.best = {n: t.detach().clone() for n, t in self._state().items()}
 
     def _state(self) -> dict[str, Tensor]:
@@ -163,14 +163,16 @@ class Stacked:
             index, lengths = self._packed(units, sum(self.lengths[: len(units[0])]))
             gone = [self._gone(index, lengths)] if self.run.train.moddrop else []
             self._draw(index.shape[1], lengths.shape[1])
-            total.append(self.train(*(x.to(self.device) for x in (index, lengths, *gone))).clone())
+            inputs = (x.to(self.device) for x in (index, lengths, *gone))
+            total.append(self.train(self._step, *inputs).clone())
         return torch.stack(total).mean(dim=0).tolist()
 
     def outputs(self, part: str) -> list[Output | None]:
         """Each seed's on "validation" or "test", in order, on the CPU; None where the part is empty."""
         if part not in self.looks:
             return [None] * self.count
-        every = each(Tensor.cpu, self.looks[part]())
+        called, batch, longest = self.looks[part]
+        every = each(Tensor.cpu, called(partial(self._look, longest), *batch))
         return [each(lambda x, s=s: x[s], every) for s in range(self.count)]
 
     def keep(self, seeds: list[int]) -> None:
@@ -208,9 +210,9 @@ class Stacked:
         return vmap(one)(self.parameters | self.buffers | masks, batches)
 
     @torch.no_grad()
-    def _look(self, part: Callable[[], dict]) -> Output:
+    def _look(self, longest: int, index: Tensor, lengths: Tensor) -> Output:
         self.model.eval()
-        tensors = part()
+        tensors = self._tensors(index, lengths, longest)
 
         def one(state: dict[str, Tensor]) -> Output:
             return _output(self.model, state, _batch(tensors), self.mixed)
@@ -261,43 +263,55 @@ class Stacked:
 
 
 class Replayed:
-    """A function of tensors: on a GPU one CUDA graph for each set of shapes, recorded once it ran twice.
+    """Calls of a function of tensors on a GPU: for each set of shapes a CUDA graph, after `EAGER` calls.
 
-    What it returns is overwritten by the next call.
+    What it returns is overwritten by the next call.  The function is given anew each time: kept here, it
+    would tie its owner and the graphs in a circle, and a graph must not be collected while one is recorded.
     """
 
-    def __init__(self, function: Callable, device: torch.device):
-        self.function, self.cuda = function, device.type == "cuda"
+    def __init__(self):
         self.calls: dict[tuple, int] = {}
         self.graphs: dict[tuple, tuple] = {}
 
-    def __call__(self, *inputs: Tensor):
+    def __call__(self, function: Callable, *inputs: Tensor):
         shapes = tuple(x.shape for x in inputs)
-        if not self.cuda:
-            return self.function(*inputs)
-        if shapes in self.graphs:
-            graph, kept, outputs = self.graphs[shapes]
-            for own, new in zip(kept, inputs, strict=True):
-                own.copy_(new, non_blocking=True)
-            graph.replay()
-            return outputs
-        self.calls[shapes] = self.calls.get(shapes, 0) + 1
-        if self.calls[shapes] <= EAGER:
-            return self._eager(inputs)
-        graph, kept = torch.cuda.CUDAGraph(), [x.clone() for x in inputs]
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            outputs = self.function(*kept)
-        self.graphs[shapes] = graph, kept, outputs
+        if shapes not in self.graphs:
+            self.calls[shapes] = self.calls.get(shapes, 0) + 1
+            if self.calls[shapes] <= EAGER:
+                return _on_a_stream(function, inputs)
+            self.graphs[shapes] = _recorded(function, inputs)
+        graph, kept, outputs = self.graphs[shapes]
+        for own, new in zip(kept, inputs, strict=True):
+            own.copy_(new)
         graph.replay()
         return outputs
 
-    def _eager(self, inputs: tuple[Tensor, ...]):
-        side, main = torch.cuda.Stream(), torch.cuda.current_stream()
-        side.wait_stream(main)
-        with torch.cuda.stream(side):
-            outputs = self.function(*inputs)
-        main.wait_stream(side)
-        return outputs
+
+def _on_a_stream(function: Callable, inputs: tuple[Tensor, ...]):
+    """A call as any other, on a stream of its own, as recording wants the ones before it."""
+    side, main = torch.cuda.Stream(), torch.cuda.current_stream()
+    side.wait_stream(main)
+    with torch.cuda.stream(side):
+        outputs = function(*inputs)
+    main.wait_stream(side)
+    return outputs
+
+
+def _recorded(function: Callable, inputs: tuple[Tensor, ...]) -> tuple:
+    """A graph of a call, the tensors it reads, and those it writes."""
+    graph, kept = torch.cuda.CUDAGraph(), [x.clone() for x in inputs]
+    gc.disable()  # what is collected now may free memory, which can't be recorded
+    try:
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            outputs = function(*kept)
+    finally:
+        gc.enable()
+    return graph, kept, outputs
+
+
+def _called(function: Callable, *inputs: Tensor):
+    """On a CPU there is nothing to record."""
+    return function(*inputs)
 
 
 def drops(model: nn.Module) -> dict[str, Dropout]:
