@@ -66,14 +66,14 @@ def drawn(dropout, batch, generator):
 
 
 def held(batches):
-    """Some batches as the data of a run, and which dialogues of it each is."""
+    """Some batches as the training part of a run, and the numbers of each one's dialogues in it."""
     rows = {m: torch.cat([b.rows[m] for b in batches]) for m in batches[0].rows}
     labels, speaker = (torch.cat([getattr(b, name) for b in batches]) for name in ("labels", "speaker"))
-    parts = torch.arange(len(labels)).split([n for b in batches for n in b.layouts["text"].counts])
-    units = {"train": [*parts], "validation": [], "test": []}
-    data = SimpleNamespace(rows=rows, labels=labels, speaker=speaker, units=units)
-    cut = iter(parts)
-    return data, [[next(cut) for _ in b.layouts["text"].counts] for b in batches]
+    counts = [b.layouts["text"].counts for b in batches]
+    parts = [*torch.arange(len(labels)).split([n for some in counts for n in some])]
+    units = {"train": parts, "validation": [], "test": []}
+    data = SimpleNamespace(rows=rows, labels=labels, speaker=speaker, units=units, at_frames=False)
+    return data, torch.arange(len(parts)).unflatten(0, (len(batches), -1))
 
 
 def loss_of(output, labels):
@@ -132,9 +132,8 @@ def test_stacked_seeds_are_plain_ones(changes):
         plains.append(plain.train()), batches.append(batch), datas.append((data, real))
     made, units = held(batches)
     seeds = Stacked(fasts, RunConfig(), made, [0, 1])
-    index, lengths = seeds._packed(units, max(len(b.labels) for b in batches) + 2)
-    seeds._draw(index.shape[1], lengths.shape[1])
-    found = seeds.loss(index, lengths)
+    seeds.draw(units.shape[1])
+    found = seeds.loss(units)
     for i, (plain, (data, real)) in enumerate(zip(plains, datas, strict=True)):
         assert_close(found[i], loss_of(flat(plain(*data), real), batches[i].labels), **CLOSE)
         want = torch.autograd.grad(loss_of(flat(plain(*data), real), batches[i].labels), plain.parameters())

@@ -11,10 +11,10 @@ from torch.testing import assert_close
 
 from lpgnet.experiments import EXPERIMENTS
 from lpgnet.runs import packed, records, training
-from lpgnet.runs.dataset import lost_turns
-from lpgnet.runs.packed import BLOCK, Batch, Dropout, Layout
+from lpgnet.runs.dataset import Sequences, lost_turns
+from lpgnet.runs.packed import BLOCK, Batch, Dropout, Grid, Layout
 from lpgnet.runs.plan import describe, planned
-from lpgnet.runs.seeds import Alone, Stacked, layouts, mixed, stackable
+from lpgnet.runs.seeds import Alone, Stacked, mixed, stackable
 
 TOGETHER = {"rtol": 2e-4, "atol": 2e-5}  # rounding, after a few steps of Adam
 
@@ -79,7 +79,7 @@ def test_what_cannot_share_a_pass_trains_one_by_one(here, name, more):
     assert not stackable(run, data.longest)
     both = training.fit(run, data, [0, 1])
     assert both[1].curves == fit(run, data, 1).curves
-    assert not stackable(tiny("frame"), 1) and not stackable(tiny("full"), BLOCK["cpu"] + 1)
+    assert not stackable(tiny("full"), BLOCK["cpu"] + 1)
     assert not stackable(tiny("past_full"), 1) and stackable(tiny("full"), BLOCK["cpu"])
 
 
@@ -101,12 +101,28 @@ def batch_of(lengths):
     return Batch(rows, dict.fromkeys(rows, layout), labels, labels)
 
 
-def test_filled_layouts_by_hand():
-    """Lengths (1, 3) and (2, 1), four rows: the second seed's row of filling stands nowhere."""
-    made = layouts(torch.tensor([[1, 3], [2, 1]]), 4, 3)
-    assert made["place"].tolist() == [[0, 3, 4, 5], [0, 1, 3, 6]]
-    assert made["sequence"].tolist() == [[0, 1, 1, 1], [0, 0, 1, 1]]
-    assert made["valid"].tolist() == [[[1, 0, 0], [1, 1, 1]], [[1, 1, 0], [1, 0, 0]]]
+def test_a_grid_by_hand():
+    """Lengths (1, 3) of U = 3: padded rows keep their place, and count in no mean."""
+    grid, rows = Grid(torch.tensor([1, 3]), 3), torch.arange(6.0)[:, None]
+    assert grid.valid.tolist() == [[True, False, False], [True, True, True]]
+    assert grid.pad(rows)[..., 0].tolist() == [[0, 0, 0], [3, 4, 5]]
+    assert torch.equal(grid.unpad(grid.cut(rows)[0]), rows)
+    assert grid.mean(rows)[:, 0].tolist() == [0, 4]
+    assert grid.spread(torch.tensor([[7.0], [8.0]]))[:, 0].tolist() == [7, 7, 7, 8, 8, 8]
+
+
+@pytest.mark.parametrize("frames", [False, True])
+def test_sequences_are_the_batches_of_the_data(here, frames):
+    data = dataset(here, frames=frames)
+    units, part = data.units["train"], Sequences(data, data.units["train"])
+    some = [5, 0, 3]
+    made, want = part.batch(torch.tensor(some)), data.batch([units[i] for i in some])
+    for m in want.rows:
+        grid = Grid(made["lengths"][m], part.longest[m])
+        assert torch.equal(made["rows"][m][grid.valid.flatten()], want.rows[m])
+    scored = made["labels"] if frames else made["labels"][grid.valid.flatten()]
+    assert torch.equal(scored, want.labels)
+    assert (made["labels"] >= 0).sum() == (want.labels >= 0).sum()
 
 
 @pytest.mark.parametrize("name", ["full", "sdt"])

@@ -482,15 +482,3 @@ def test_a_network_that_knows_no_order_does_not_mind_shuffled_turns(here):
 
     assert_close(logits("full", "spoken"), logits("full", "shuffled"))
     assert not torch.allclose(logits("sdt", "spoken"), logits("sdt", "shuffled"))
-
-
-def test_frames_kept_on_a_card_are_those_read_one_by_one(here):
-    """As `Dataset.to` keeps them on a GPU: rows in any order, one twice, some cut at `most`."""
-    data = dataset(here, frames=True, most=2)
-    index = torch.tensor([9, 3, 3, 17, 0])
-    for modality in data.features:
-        want = data._sequences(modality, index)
-        whole = data._sequences(modality, torch.arange(len(data.table)))
-        data.on_card[modality] = whole
-        for one, two in zip(data._sequences(modality, index), want, strict=True):
-            assert torch.equal(one, two)

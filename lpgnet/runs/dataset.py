@@ -12,7 +12,7 @@ from lpgnet.corpora.table import utterances
 from lpgnet.features.store import Features
 from lpgnet.labels import Fold, labelled, rule
 from lpgnet.losses import UNSCORED
-from lpgnet.runs.packed import Batch, Layout
+from lpgnet.runs.packed import Batch, Grid, Layout
 
 FLAT = 1e-6  # a column whose deviation is below this part of its size carries nothing
 
@@ -154,7 +154,6 @@ class Dataset:
         self.scalers = {m: Scaler.fit(self._training_rows(m)) for m in sets}
         self.rows = {m: self._prepared(m, self._vectors(m)) for m in sets} if not frames else {}
         nothing = torch.tensor([[torch.nan]])
-        self.on_card: dict[str, tuple[Tensor, Tensor]] = {}  # all frames and their numbers, on a GPU
         self.absent = {m: self._prepared(m, nothing.expand(1, self.sizes[m]))[0] for m in sets}
         self.longest = max(len(u) for units in self.units.values() for u in units)
 
@@ -171,15 +170,12 @@ class Dataset:
     def _frames(self, modality: str, row: int) -> Tensor:
         return self.features[modality].frames(self.table["place"].iat[row], self.most)
 
-    def _sequences(self, modality: str, index: Tensor) -> tuple[Tensor, Tensor]:
-        """The frames of some utterances, row after row, and how many each has."""
-        if modality not in self.on_card:
-            frames = [self._frames(modality, i) for i in index.tolist()]
-            return torch.cat(frames), torch.tensor([len(f) for f in frames])
-        every, lengths = self.on_card[modality]
-        starts, own = (lengths.cumsum(0) - lengths)[index], lengths[index]
-        shift = (starts - own.cumsum(0) + own).repeat_interleave(own)
-        return every[(torch.arange(len(shift)) + shift).to(every.device)], own
+    def framed(self, modality: str) -> tuple[Tensor, Tensor]:
+        """All frames, prepared, (sum T, F) on the device (4 GB of IEMOCAP's speech); how many each row has."""
+        frames = [self._frames(modality, i) for i in range(len(self.table))]
+        device, rows = self.labels.device, torch.cat(frames)
+        pieces = [self._prepared(modality, piece.to(device)) for piece in rows.split(1 << 18)]
+        return torch.cat(pieces), torch.tensor([len(f) for f in frames])
 
     def _training_rows(self, modality: str) -> Callable[[], Iterable[Tensor]]:
         index = torch.cat(self.units["train"]).tolist()
@@ -198,9 +194,6 @@ class Dataset:
         self.absent = {m: row.to(device) for m, row in self.absent.items()}
         self.scalers = {m: scaler.to(device) for m, scaler in self.scalers.items()}
         self.labels, self.speaker = self.labels.to(device), self.speaker.to(device)
-        if self.at_frames and device.type == "cuda":  # about 2 GB of IEMOCAP's speech in half precision
-            whole = {m: self._sequences(m, torch.arange(len(self.table))) for m in self.features}
-            self.on_card = {m: (frames.to(device), lengths) for m, (frames, lengths) in whole.items()}
         return self
 
     def batch(self, units: list[Tensor]) -> Batch:
@@ -211,9 +204,9 @@ class Dataset:
         if self.at_frames:
             rows, layouts = {}, {}
             for m in self.features:
-                frames, lengths = self._sequences(m, index)
-                layouts[m] = Layout(lengths, device)
-                rows[m] = self._prepared(m, frames)
+                frames = [self._frames(m, i) for i in index.tolist()]
+                layouts[m] = Layout(torch.tensor([len(f) for f in frames]), device)
+                rows[m] = self._prepared(m, torch.cat(frames).to(device))
         else:
             layout = Layout(torch.tensor([len(u) for u in units]), device)
             layouts = dict.fromkeys(self.rows, layout)
@@ -229,3 +222,44 @@ class Dataset:
         labels = self.labels[torch.cat(self.units["train"])]
         counts = torch.bincount(labels[labels >= 0], minlength=len(self.classes)).clamp(min=1)
         return counts.sum() / counts.float()
+
+
+class Sequences:
+    """The sequences of a part by number, on the data's device: batches without a word from the CPU.
+
+    turns: utterances of each.  longest: U per modality.  real: (N,), where each utterance stands in all B x U
+    positions of the part; None at frame level.
+    """
+
+    def __init__(self, data: Dataset, units: list[Tensor]):
+        self.data, self.turns, device = data, [len(unit) for unit in units], data.labels.device
+        self.utterance = torch.cat(units).to(device)  # of all units, one after the other
+        lengths = torch.tensor(self.turns)
+        if data.at_frames:
+            self.rows, counts = {}, {}
+            for m in data.features:
+                self.rows[m], counts[m] = data.framed(m)
+            starts = {m: (n.cumsum(0) - n)[torch.cat(units)] for m, n in counts.items()}
+            lengths = {m: n[torch.cat(units)] for m, n in counts.items()}
+            self.real = None
+        else:
+            self.rows, starts = data.rows, dict.fromkeys(data.rows, lengths.cumsum(0) - lengths)
+            lengths = dict.fromkeys(data.rows, lengths)
+            self.real = Grid(lengths["text"], max(self.turns)).valid.flatten().nonzero()[:, 0].to(device)
+        self.longest = {m: int(n.max()) for m, n in lengths.items()}
+        self.starts, self.lengths = ({m: x.to(device) for m, x in some.items()} for some in (starts, lengths))
+
+    def batch(self, units: Tensor) -> dict:
+        """What a `Batch` is made of, for (..., B) sequences by number; positions are a `Grid`'s."""
+        rows, lengths = {}, {m: n[units] for m, n in self.lengths.items()}
+        for m, kept in self.rows.items():
+            step = torch.arange(self.longest[m], device=units.device)
+            at = (self.starts[m][units][..., None] + step).flatten(-2)
+            at = at.clamp(max=len(kept if self.data.at_frames else self.utterance) - 1)
+            rows[m] = kept[at if self.data.at_frames else self.utterance[at]]
+        utterance = self.utterance[units if self.data.at_frames else at]
+        labels = self.data.labels[utterance]
+        if not self.data.at_frames:
+            valid = step < lengths["text"][..., None]
+            labels = torch.where(valid.flatten(-2), labels, UNSCORED)
+        return {"rows": rows, "lengths": lengths, "speaker": self.data.speaker[utterance], "labels": labels}

@@ -32,18 +32,10 @@ class Layout:
         valid = torch.arange(max(self.counts)) < lengths[:, None]
         self.lengths, self.valid = lengths.to(device), valid.to(device)  # (B, U), True where real
         self.sequence = torch.arange(len(lengths)).repeat_interleave(lengths).to(device)  # (N,)
-        # (N,), where each row stands in B x U; B x U itself is nowhere (`lpgnet.runs.seeds` fills up so).
-        self.place = valid.flatten().nonzero()[:, 0].to(device)
+        self.place = valid.flatten().nonzero()[:, 0].to(device)  # (N,), in B x U
         self.alone = len(lengths) == 1
         parts = lengths.split(PIECE[self.device.type])
         self.pieces = [Layout(part, device) for part in parts] if len(parts) > 1 else [self]
-
-    @classmethod
-    def of(cls, tensors: dict[str, Tensor]) -> "Layout":
-        """Of tensors that are there already: lengths, valid, sequence, place; one piece."""
-        layout = cls.__new__(cls)
-        layout.__dict__.update(tensors, pieces=[layout], alone=False)
-        return layout
 
     @property
     def mask(self) -> Tensor | None:
@@ -54,12 +46,12 @@ class Layout:
         """(N, d) -> (B, U, d), zero where nothing is real."""
         if len(rows) != len(self.sequence):
             raise ValueError(f"{len(rows)} rows for {len(self.sequence)} real positions")
-        padded = rows.new_zeros(self.valid.numel() + 1, rows.shape[-1]).index_copy(0, self.place, rows)
-        return padded[:-1].unflatten(0, self.valid.shape)
+        padded = rows.new_zeros(self.valid.numel(), rows.shape[-1]).index_copy(0, self.place, rows)
+        return padded.unflatten(0, self.valid.shape)
 
     def unpad(self, padded: Tensor) -> Tensor:
         """(B, U, d) -> (N, d): the real positions."""
-        return padded.flatten(0, 1).index_select(0, self.place.clamp(max=self.valid.numel() - 1))
+        return padded.flatten(0, 1).index_select(0, self.place)
 
     def cut(self, rows: Tensor) -> list[Tensor]:
         """(N, d) -> per piece what attention reads: (U, d) of one sequence, (B, U, d) of several, padded."""
@@ -67,10 +59,44 @@ class Layout:
         pairs = zip(self.pieces, parts, strict=True)
         return [part if piece.alone else piece.pad(part) for piece, part in pairs]
 
+    def spread(self, rows: Tensor) -> Tensor:
+        """(B, d) -> (N, d): a sequence's row at each of its positions."""
+        return rows.index_select(0, self.sequence)
+
     def mean(self, rows: Tensor) -> Tensor:
         """(N, d) -> (B, d), over each sequence's real positions."""
         total = rows.new_zeros(len(self.lengths), rows.shape[-1]).index_add(0, self.sequence, rows)
         return total / self.lengths[:, None].to(rows.dtype)
+
+
+class Grid(Layout):
+    """A layout in which all B x U positions have a row, the padded ones too: nothing moves, shapes stay.
+
+    What stands in padded rows is nobody's: attention and means leave them out, labels there are not scored.
+    """
+
+    def __init__(self, lengths: Tensor, longest: int):
+        """lengths: (B,), on any device.  longest: U."""
+        positions = torch.arange(longest, device=lengths.device)
+        self.lengths, self.valid, self.device = lengths, positions < lengths[:, None], lengths.device
+        self.place = torch.arange(len(lengths) * longest, device=lengths.device)
+        self.alone, self.pieces = False, [self]
+
+    def pad(self, rows: Tensor) -> Tensor:
+        return rows.unflatten(0, self.valid.shape) * self.valid[..., None]
+
+    def unpad(self, padded: Tensor) -> Tensor:
+        return padded.flatten(0, 1)
+
+    def cut(self, rows: Tensor) -> list[Tensor]:
+        return [rows.unflatten(0, self.valid.shape)]
+
+    def spread(self, rows: Tensor) -> Tensor:
+        return rows[:, None].expand(-1, self.valid.shape[1], -1).flatten(0, 1)
+
+    def mean(self, rows: Tensor) -> Tensor:
+        total = self.valid[:, None].to(rows.dtype) @ rows.unflatten(0, self.valid.shape)
+        return total[:, 0] / self.lengths[:, None].to(rows.dtype)
 
 
 @dataclass
@@ -195,7 +221,9 @@ class Packed(LPGNet):
         if self.ffn:
             context = context + self.ffn[self.own[path]](context)  # Eq. (7)
         if self.config.context == "dialogue":
-            context = context.index_select(0, asks.sequence)
+            if self.config.pool == "path":  # Reading R21's mean, of what is the same at every position
+                return context + asks.mean(x[query])
+            context = asks.spread(context)
         return context.add_(x[query])  # Eq. (8)
 
     def attended(self, path: str, query: Tensor, key: Tensor, asks: Layout, answers: Layout) -> Tensor:
@@ -213,7 +241,9 @@ class Packed(LPGNet):
 
         def total(some: Tensor, real: Tensor | None) -> Tensor:  # (..., 1, Uk)
             weights = attention_weights(some, key, answers.mask)
-            return (weights if real is None else weights * real[..., None]).sum(dim=-2, keepdim=True)
+            if real is None:
+                return weights.sum(dim=-2, keepdim=True)
+            return real[..., None, :].to(weights.dtype) @ weights
 
         if not averaged:
             attended = torch.cat(by_block(rows, query, asks.mask), dim=-2)
@@ -229,7 +259,8 @@ class Packed(LPGNet):
             return None, hidden
         own = {p: layouts[MODALITY[p[0]]] for p in hidden}
         if self.config.pool == "path":
-            return None, {p: own[p].mean(h) for p, h in hidden.items()}
+            means = self.config.context == "dialogue"  # `path` has them already
+            return None, hidden if means else {p: own[p].mean(h) for p, h in hidden.items()}
         counts = torch.tensor([one.counts for one in layouts.values()])
         layout = Layout(counts.amax(dim=0), layouts["text"].device)
         return layout, {p: _moved(h, own[p], layout) for p, h in hidden.items()}

@@ -17,8 +17,8 @@ from torch.func import functional_call, stack_module_state, vmap
 from lpgnet import losses
 from lpgnet.config import BiGRUConfig, LPGNetConfig, RunConfig, TrainConfig
 from lpgnet.model import Output
-from lpgnet.runs.dataset import Dataset, lost_turns, shuffled
-from lpgnet.runs.packed import BLOCK, Batch, Dropout, Layout
+from lpgnet.runs.dataset import Dataset, Sequences, lost_turns, shuffled
+from lpgnet.runs.packed import BLOCK, Batch, Dropout, Grid
 
 MASKS = 1_000_000  # added to a seed for its dropout masks, so that they don't repeat its order
 EAGER = 2  # calls before a CUDA graph is recorded, as `torch.cuda.graph` asks for
@@ -27,17 +27,17 @@ EAGER = 2  # calls before a CUDA graph is recorded, as `torch.cuda.graph` asks f
 def stackable(run: RunConfig, longest: int = 0) -> bool:
     """Whether seeds of a run can share one forward pass; longest: turns of the longest dialogue.
 
-    Not torch's GRU (no batching rule), frame sequences (their lengths differ too much), a batch norm over
-    utterances (seeds differ in their number), one FFN for all paths, and what `by_block` would cut.
+    Not torch's GRU (no batching rule), a batch norm over utterances (seeds differ in their number), one FFN
+    for all paths, and what `by_block` would cut.
     """
     model = run.model
     if run.data.window or run.data.sees != "dialogue":  # as many sequences as a seed's batch has utterances
         return False
     if not isinstance(model, LPGNetConfig):
         return not isinstance(model, BiGRUConfig)
-    return (model.pool, model.context, model.shared) == ("none", "dialogue", False) and longest <= BLOCK[
-        "cpu"
-    ]
+    if model.context != "dialogue" or model.shared or model.pool == "position":
+        return False
+    return longest <= BLOCK["cpu"] and (model.pool == "none" or run.data.frames <= BLOCK["cuda"])
 
 
 def optimiser(parameters: Iterable[Tensor], config: TrainConfig) -> torch.optim.Optimizer:
@@ -129,7 +129,7 @@ class Alone:
 class Stacked:
     """S models on stacked weights.  Steps have one shape, so that a GPU replays each as a graph.
 
-    A batch of B dialogues is filled up to the rows of the B longest; rows of filling stand nowhere.
+    A step is told which sequences it reads, nothing more: features, lengths and labels lie on the device.
     """
 
     def __init__(self, models: list[nn.Module], run: RunConfig, data: Dataset, seeds: list[int]):
@@ -142,13 +142,8 @@ class Stacked:
         self.weight = data.class_weight().to(self.device) if run.loss.class_weights else None
         self.optimizer = optimiser(self.parameters.values(), run.train)
         self.drops, self.draws = drops(self.model), {}
-        self.lengths = sorted(map(len, data.units["train"]), reverse=True)
-        graphs = Replayed if self.device.type == "cuda" else lambda: _called
-        self.train, self.looks = graphs(), {}
-        for part in ("validation", "test"):
-            if units := data.units[part]:
-                index, lengths = (x[0].to(self.device) for x in self._packed([units]))
-                self.looks[part] = graphs(), (index, lengths), max(map(len, units))
+        self.parts = {part: Sequences(data, units) for part, units in data.units.items() if units}
+        self.called = {part: (Replayed() if self.device.type == "cuda" else _called) for part in self.parts}
         self.best = {n: t.detach().clone() for n, t in self._state().items()}
 
     def _state(self) -> dict[str, Tensor]:
@@ -156,24 +151,26 @@ class Stacked:
 
     def epoch(self) -> list[float]:
         """One pass over the training part; per seed the mean loss of its batches."""
-        size, total = self.run.train.batch, []
-        plans = [shuffled(self.data.units["train"], size, order) for order in self.orders]
+        turns, total = self.parts["train"].turns, []
+        plans = [shuffled([*range(len(turns))], self.run.train.batch, order) for order in self.orders]
         for step in zip(*plans, strict=True):
-            units = [sorted(some, key=len) for some in step]
-            index, lengths = self._packed(units, sum(self.lengths[: len(units[0])]))
-            gone = [self._gone(index, lengths)] if self.run.train.moddrop else []
-            self._draw(index.shape[1], lengths.shape[1])
-            inputs = (x.to(self.device) for x in (index, lengths, *gone))
-            total.append(self.train(self._step, *inputs).clone())
+            units = [sorted(some, key=turns.__getitem__) for some in step]
+            self.draw(len(units[0]))
+            gone = [self._gone(units)] if self.run.train.moddrop else []
+            inputs = (x.to(self.device) for x in (torch.tensor(units), *gone))
+            total.append(self.called["train"](self._step, *inputs).clone())
         return torch.stack(total).mean(dim=0).tolist()
 
     def outputs(self, part: str) -> list[Output | None]:
         """Each seed's on "validation" or "test", in order, on the CPU; None where the part is empty."""
-        if part not in self.looks:
+        if part not in self.parts:
             return [None] * self.count
-        called, batch, longest = self.looks[part]
-        every = each(Tensor.cpu, called(partial(self._look, longest), *batch))
-        return [each(lambda x, s=s: x[s], every) for s in range(self.count)]
+        units = torch.arange(len(self.parts[part].turns), device=self.device)
+        pieces = units.split(self.run.train.batch) if self.data.at_frames else [units]
+        look = partial(self._look, part)
+        seen = [each(Tensor.clone, self.called[part](look, some)) for some in pieces]
+        whole = each(Tensor.cpu, concatenated(seen, dim=1))
+        return [each(lambda x, s=s: x[s], whole) for s in range(self.count)]
 
     def keep(self, seeds: list[int]) -> None:
         which = torch.tensor(seeds, device=self.device)
@@ -183,9 +180,9 @@ class Stacked:
     def weights(self, seed: int) -> dict[str, Tensor]:
         return {name: tensor[seed].cpu().clone() for name, tensor in self.best.items()}
 
-    def _step(self, index: Tensor, lengths: Tensor, gone: Tensor | None = None) -> Tensor:
+    def _step(self, units: Tensor, gone: Tensor | None = None) -> Tensor:
         """All weights take one step; `loss` before it."""
-        total = self.loss(index, lengths, gone)
+        total = self.loss(units, gone)
         parameters = [*self.parameters.values()]
         gradients = torch.autograd.grad(total.sum(), parameters, allow_unused=True)
         for parameter, gradient in zip(parameters, gradients, strict=True):
@@ -193,73 +190,64 @@ class Stacked:
         self.optimizer.step()
         return total.detach()
 
-    def loss(self, index: Tensor, lengths: Tensor, gone: Tensor | None = None) -> Tensor:
-        """(S,): each seed's loss of Eq. (22) on its own batch, as `_packed` gives it; gone: as `_gone`."""
+    def loss(self, units: Tensor, gone: Tensor | None = None) -> Tensor:
+        """(S,): each seed's loss of Eq. (22) on its own sequences, (S, B) by number; gone: as `_gone`."""
         self.model.train()
-        batches = self._tensors(index, lengths, self.lengths[0])
+        batches = self.parts["train"].batch(units)
         if gone is not None:
             pairs = zip(batches["rows"].items(), gone.unbind(1), strict=True)
             batches["rows"] = {m: torch.where(g[..., None], self.data.absent[m], x) for (m, x), g in pairs}
 
         def one(state: dict[str, Tensor], tensors: dict) -> Tensor:
-            batch = _batch(tensors)
+            batch = self._batch("train", tensors)
             output = _output(self.model, state, batch, self.mixed)
             return losses.total(output.logits, output.students, batch.labels, self.run.loss, self.weight)
 
-        masks = self._masks(index.shape[1], lengths.shape[1])
-        return vmap(one)(self.parameters | self.buffers | masks, batches)
+        return vmap(one)(self.parameters | self.buffers | self._masks(units.shape[1]), batches)
 
     @torch.no_grad()
-    def _look(self, longest: int, index: Tensor, lengths: Tensor) -> Output:
+    def _look(self, part: str, units: Tensor) -> Output:
+        """(S, N, ...): outputs of the real positions of some sequences, the same for all seeds."""
         self.model.eval()
-        tensors = self._tensors(index, lengths, longest)
+        batch = self._batch(part, self.parts[part].batch(units))
+        look = vmap(lambda state: _output(self.model, state, batch, self.mixed))
+        output, real = look(self.parameters | self.buffers), self.parts[part].real
+        return output if real is None else each(lambda x: x.index_select(1, real), output)
 
-        def one(state: dict[str, Tensor]) -> Output:
-            return _output(self.model, state, _batch(tensors), self.mixed)
+    def _batch(self, part: str, tensors: dict) -> Batch:
+        longest, lengths = self.parts[part].longest, tensors["lengths"]
+        grids = {m: Grid(lengths[m], longest[m]) for m in lengths}
+        return Batch(tensors["rows"], grids, tensors["speaker"], tensors["labels"])
 
-        return vmap(one)(self.parameters | self.buffers)
+    def _shapes(self, sequences: int) -> dict[str, tuple[int, ...]]:
+        """Of the masks of one seed's batch."""
+        grid = Grid(torch.zeros(sequences, dtype=int), self.parts["train"].longest["text"])
+        return {f"{name}.mask": drop.shape(grid) for name, drop in self.drops.items()}
 
-    def _packed(self, batches: list[list[Tensor]], rows: int = 0) -> tuple[Tensor, Tensor]:
-        """Which row of the data each row of some batches is, (S, N), -1 in the filling; lengths (S, B)."""
-        index = [torch.cat(units) for units in batches]
-        rows = rows or len(index[0])
-        filled = [nn.functional.pad(some, (0, rows - len(some)), value=-1) for some in index]
-        return torch.stack(filled), torch.tensor([[len(u) for u in units] for units in batches])
-
-    def _tensors(self, index: Tensor, lengths: Tensor, longest: int) -> dict:
-        """What `_batch` reads: (S, ...) for each seed's own batch, or of one batch without S."""
-        there = index.clamp(min=0)
-        labels = torch.where(index < 0, losses.UNSCORED, self.data.labels[there])
-        return {
-            "rows": {m: kept[there] for m, kept in self.data.rows.items()},
-            "speaker": self.data.speaker[there],
-            "labels": labels,
-            "layout": layouts(lengths, index.shape[-1], longest),
-        }
-
-    def _shapes(self, rows: int, dialogues: int) -> dict[str, tuple[int, ...]]:
-        layout = layouts(torch.zeros(dialogues, dtype=int), rows, self.lengths[0])
-        return {name: drop.shape(Layout.of(layout)) for name, drop in self.drops.items()}
-
-    def _draw(self, rows: int, dialogues: int) -> None:
+    def draw(self, sequences: int) -> None:
         """Uniform numbers for the masks of one step, each seed's from its own generator."""
-        if dialogues not in self.draws:
-            size = sum(math.prod(shape) for shape in self._shapes(rows, dialogues).values())
-            self.draws[dialogues] = torch.empty(self.count, size, device=self.device)
-        for draws, noise in zip(self.draws[dialogues], self.noises, strict=True):
+        if sequences not in self.draws:
+            size = sum(math.prod(shape) for shape in self._shapes(sequences).values())
+            self.draws[sequences] = torch.empty(self.count, size, device=self.device)
+        for draws, noise in zip(self.draws[sequences], self.noises, strict=True):
             torch.rand(draws.shape, generator=noise, out=draws)
 
-    def _masks(self, rows: int, dialogues: int) -> dict[str, Tensor]:
-        shapes = self._shapes(rows, dialogues)
-        parts = self.draws[dialogues].split([math.prod(shape) for shape in shapes.values()], dim=1)
-        pairs = zip(shapes.items(), parts, strict=True)
-        return {f"{n}.mask": self.drops[n].mask_of(part.unflatten(1, shape)) for (n, shape), part in pairs}
+    def _masks(self, sequences: int) -> dict[str, Tensor]:
+        shapes = self._shapes(sequences)
+        parts = self.draws[sequences].split([math.prod(shape) for shape in shapes.values()], dim=1)
+        cut = zip(shapes.items(), self.drops.values(), parts, strict=True)
+        return {name: drop.mask_of(part.unflatten(1, shape)) for (name, shape), drop, part in cut}
 
-    def _gone(self, index: Tensor, lengths: Tensor) -> Tensor:
-        """(S, 2, N): which turns of a step lose their text, and which their audio."""
-        rows, made = index.shape[1], zip(lengths.tolist(), self.orders, strict=True)
-        gone = [lost_turns(counts, self.run.train.moddrop, order) for counts, order in made]
-        return torch.stack([nn.functional.pad(some, (0, rows - some.shape[1])) for some in gone])
+    def _gone(self, units: list[list[int]]) -> Tensor:
+        """(S, 2, B x U): which turns of a step lose their text, and which their audio."""
+        part, made = self.parts["train"], []
+        for some, order in zip(units, self.orders, strict=True):
+            counts = [part.turns[unit] for unit in some]
+            grid = Grid(torch.tensor(counts), part.longest["text"])
+            gone = torch.zeros(2, grid.valid.numel(), dtype=bool)
+            gone[:, grid.valid.flatten()] = lost_turns(counts, self.run.train.moddrop, order)
+            made.append(gone)
+        return torch.stack(made)
 
 
 class Replayed:
@@ -319,30 +307,13 @@ def drops(model: nn.Module) -> dict[str, Dropout]:
     return {n: m for n, m in model.named_modules() if isinstance(m, Dropout) and m.p}
 
 
-def concatenated(outputs: list[Output]) -> Output:
+def concatenated(outputs: list[Output], dim: int = 0) -> Output:
     """The outputs of several batches as one."""
     return Output(
-        torch.cat([o.logits for o in outputs]),
-        {m: torch.cat([o.students[m] for o in outputs]) for m in outputs[0].students},
-        {m: torch.cat([o.modality_weight[m] for o in outputs]) for m in outputs[0].modality_weight},
+        torch.cat([o.logits for o in outputs], dim),
+        {m: torch.cat([o.students[m] for o in outputs], dim) for m in outputs[0].students},
+        {m: torch.cat([o.modality_weight[m] for o in outputs], dim) for m in outputs[0].modality_weight},
     )
-
-
-def layouts(lengths: Tensor, rows: int, longest: int) -> dict[str, Tensor]:
-    """The tensors of `Layout` for (..., B) lengths in so many rows, padded to `longest`, without a sync.
-
-    Rows of filling belong to the last sequence and stand nowhere, at place B x U.
-    """
-    ends, dialogues = lengths.cumsum(-1), lengths.shape[-1]
-    row = torch.arange(rows, device=lengths.device).expand(*lengths.shape[:-1], rows).contiguous()
-    sequence = torch.searchsorted(ends, row, right=True).clamp(max=dialogues - 1)
-    place = sequence * longest + row - (ends - lengths).gather(-1, sequence)
-    return {
-        "lengths": lengths,
-        "valid": torch.arange(longest, device=lengths.device) < lengths[..., None],
-        "sequence": sequence,
-        "place": torch.where(row < ends[..., -1:], place, dialogues * longest),
-    }
 
 
 def each(change: Callable[[Tensor], Tensor], output: Output) -> Output:
@@ -359,8 +330,3 @@ def _output(model: nn.Module, state: dict[str, Tensor], batch: Batch, mixed: boo
 
 def _asked(output: Output, batch: Batch) -> Output:
     return output if batch.asked is None else each(lambda x: x[batch.asked], output)
-
-
-def _batch(tensors: dict) -> Batch:
-    layout, rows = Layout.of(tensors["layout"]), tensors["rows"]
-    return Batch(rows, dict.fromkeys(rows, layout), tensors["speaker"], tensors["labels"])
