@@ -154,6 +154,7 @@ class Dataset:
         self.scalers = {m: Scaler.fit(self._training_rows(m)) for m in sets}
         self.rows = {m: self._prepared(m, self._vectors(m)) for m in sets} if not frames else {}
         nothing = torch.tensor([[torch.nan]])
+        self.whole: dict[str, tuple[Tensor, Tensor]] = {}  # of `framed`
         self.absent = {m: self._prepared(m, nothing.expand(1, self.sizes[m]))[0] for m in sets}
         self.longest = max(len(u) for units in self.units.values() for u in units)
 
@@ -171,11 +172,13 @@ class Dataset:
         return self.features[modality].frames(self.table["place"].iat[row], self.most)
 
     def framed(self, modality: str) -> tuple[Tensor, Tensor]:
-        """All frames, prepared, (sum T, F) on the device (4 GB of IEMOCAP's speech); how many each row has."""
-        frames = [self._frames(modality, i) for i in range(len(self.table))]
-        device, rows = self.labels.device, torch.cat(frames)
-        pieces = [self._prepared(modality, piece.to(device)) for piece in rows.split(1 << 18)]
-        return torch.cat(pieces), torch.tensor([len(f) for f in frames])
+        """All frames, prepared, (sum T, F) on the device: 4 GB of IEMOCAP's speech; how many each row has."""
+        if modality not in self.whole:
+            frames = [self._frames(modality, i) for i in range(len(self.table))]
+            pieces = torch.cat(frames).split(1 << 18)
+            rows = torch.cat([self._prepared(modality, x.to(self.labels.device)) for x in pieces])
+            self.whole[modality] = rows, torch.tensor([len(f) for f in frames])
+        return self.whole[modality]
 
     def _training_rows(self, modality: str) -> Callable[[], Iterable[Tensor]]:
         index = torch.cat(self.units["train"]).tolist()
