@@ -125,7 +125,7 @@ def corpus(check: Check, output: Path, name: str, six: bool, framed: bool) -> pl
         "meta": {},
     }
     store.write(places.features_of(name, output), table, sets, about)
-    return places.place(name, output=output)
+    return places.place(name, "quick" if check.small else None, output=output)
 
 
 def data_of(check: Check, place: places.Place, name: str):
@@ -336,7 +336,6 @@ def paper(check: Check, places_of: dict, _) -> None:
     except subprocess.TimeoutExpired:
         done = False
     spent = time.perf_counter() - start
-    place = replace(place, profile="quick") if check.small else place
     runs = len([*place.runs.glob("*/[!.]*.json")])
     check.say(
         f"reproduce, through papermill: {'whole' if done else 'NOT whole'}, {runs} runs in {spent:.0f} s"
