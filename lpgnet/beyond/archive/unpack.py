@@ -1,0 +1,100 @@
+"""Runs as they lie somewhere, in a bundle or in a folder of another machine, as a place that can be read.
+
+What stands in a bundle is checked against its manifest before anything of it is used, and only what is known
+by its name is unpacked: records, predictions, and what figures need.  Nothing in it is ever run.
+"""
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from lpgnet.beyond.archive import verify
+from lpgnet.machine.files import parsed_json, plain_name, sha256, shown, whole
+from lpgnet.places import OUTPUT, Place
+from lpgnet.tables.figures import theme
+from lpgnet.tables.rebuild import Rebuilt, rebuild
+
+READ = re.compile(
+    r"results/([^/]+)/(runs/data\.json|efficiency\.csv|(runs|checkpoints)/\w+/\d+-[0-9a-f]{8}\.(json|parquet|npz))"
+)
+SAID = ("corpus", "profile", "split", "labels", "place", "text", "features", "protocols")
+LARGEST = 4 << 30  # bytes, unpacked
+
+
+@dataclass(frozen=True)
+class Unpacked(Place):
+    """A place as it lies in a folder, under the name that it had where it was made."""
+
+    folder: Path = Path()
+    called: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.called
+
+    @property
+    def results(self) -> Path:
+        return self.folder
+
+
+def in_folder(folder: Path, output: Path | None = None) -> Unpacked:
+    """The place whose runs/ lies in a folder.  output: above paper_tables/, where tables are to be written."""
+    path = folder / "runs" / "data.json"
+    if not path.exists():
+        raise FileNotFoundError(
+            f"no runs in {folder}: want the folder results/<place> of a run, which has runs/data.json, or a bundle"
+        )
+    data = parsed_json(path.read_text(encoding="utf-8"), path)
+    if not isinstance(data, dict) or (lacks := [name for name in SAID if name not in data]):
+        raise ValueError(f"{path} lacks {', '.join(lacks) if isinstance(data, dict) else 'everything'}")
+    encoders = (data["features"].get(m, {}).get("encoder", "") for m in ("text", "audio"))
+    which = (data[name] for name in ("corpus", "profile", "split", "labels"))
+    name, fitted = plain_name(data["place"], f"the place in {path}"), data["text"] == "finetuned"
+    return Unpacked(*which, *encoders, fitted, output or folder, keep_code=True, folder=folder, called=name)
+
+
+def unpack(bundle: Path, output: Path) -> Unpacked:
+    """The runs of a bundle under output/results/<place>; a bundle that isn't as it was made is refused."""
+    try:
+        with verify.Archive(bundle) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > LARGEST:
+                raise ValueError(f"{bundle} unpacks to more than {LARGEST >> 30} GiB: that is no bundle of runs")
+            if found := verify.problems(archive):
+                more = f" and {len(found) - 3} more" * (len(found) > 3)
+                raise ValueError(f"{bundle} isn't as it was made ({shown('; '.join(found[:3]))}{more}): get it again")
+            names = {name: match[1] for name in archive.namelist() if (match := READ.fullmatch(name))}
+            if len(set(names.values())) != 1:
+                held = ", ".join(sorted(set(names.values()))) or "none"
+                raise ValueError(f"{bundle} holds runs of {held}: want those of one place")
+            for name in names:
+                with whole(output / name) as part:
+                    part.write_bytes(archive.read(name))
+    except verify.DAMAGED as error:
+        if isinstance(error, ValueError):
+            raise
+        raise ValueError(f"{bundle} can't be read as a bundle ({error})") from None
+    return in_folder(output / "results" / names.popitem()[1], output)
+
+
+def rebuild_from(bundle: Path, out: Path | None = None) -> list[str]:
+    """Tables and figures of a bundle, in a folder of their own that says so; returns what there is to say."""
+    folder = out or OUTPUT / "results" / "rebuilt" / plain_name(bundle.stem, "the bundle's name")
+    note = folder / "FROM.txt"
+    if folder.exists() and not note.exists():
+        raise FileExistsError(f"{folder} is there and isn't of a bundle: name another folder or remove it")
+    shutil.rmtree(folder, ignore_errors=True)
+    with whole(note) as part:
+        part.write_text(f"Rebuilt from the records of {bundle.name}, sha256 {sha256(bundle)}; not run here.\n")
+    made = rebuild(unpack(bundle, folder))
+    if made.runs.empty:
+        reasons = sorted(set(made.runs.attrs["stale"].values()))
+        raise ValueError(f"{bundle} has no record that this version reads ({'; '.join(reasons) or 'none at all'})")
+    return [*map(str, made.paths), *made.remarks(), *left_out(made), note.read_text().strip()]
+
+
+def left_out(made: Rebuilt) -> list[str]:
+    """What a bundle can't give: a line per figure that can't be drawn."""
+    drawn = {path.stem for path in made.paths if path.suffix == ".png"}
+    names = sorted(name for name, declared in theme.FIGURES.items() if declared.of and name not in drawn)
+    return [f"figure {name} left out, its data are not in the bundle" for name in names]
