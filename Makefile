@@ -6,10 +6,13 @@ READY := $(VENV)/.ready
 export PYTHONHASHSEED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: env reproduce beyond test lab mutants bench lock clean
+.PHONY: env reproduce reference beyond test lab mutants bench lock clean
 
 reproduce: env  ## Tables 1-7 on the simulated corpus: data, features, all runs, tables, figures, HTML
 	$(BIN)/python -m lpgnet reproduce
+
+reference: env  ## From a finished reproduce: the run that others are compared with, docs/reference/simulated.zip
+	$(BIN)/python -m lpgnet bundle --reference --out docs/reference/simulated.zip
 
 beyond: env  ## Notebook 07: every other reading of the paper, and what context is, on the simulated corpus
 	$(BIN)/python -m lpgnet reproduce --only 01,07 --seeds 5
