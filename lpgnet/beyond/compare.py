@@ -36,7 +36,7 @@ from lpgnet.runs.metrics import scores
 from lpgnet.runs.plan import changed
 from lpgnet.tables.build import build_all
 from lpgnet.tables.scores import HEADLINE, SHOWN, Evaluation
-from lpgnet.tables.statistics import LEVEL, percent, summary
+from lpgnet.tables.statistics import LEVEL, half_interval, percent
 from lpgnet.tables.typeset import SIMULATED
 
 DEGREES = BYTES, ROUNDING, INTERVAL, DIFFERENT = (
@@ -55,8 +55,8 @@ LISTED = 12  # lines of a kind that the terminal shows; the page has all
 
 @dataclass(frozen=True)
 class Comparison:
-    """records, cells: one line each, `verdict` of `DEGREES`.  apart: what isn't compared and why, and how many
-    records that are.  facts: name, A, B of everything that made the two."""
+    """records, cells: one line each, `verdict` of `DEGREES`.  apart: how many records aren't compared and why
+    -> a line for each group.  facts: name, A, B of everything that made the two."""
 
     a: Side
     b: Side
@@ -165,27 +165,26 @@ def _limits(a: pd.DataFrame, b: pd.DataFrame) -> dict[tuple, dict[str, float]]:
 
 def _two_seeds(runs: pd.DataFrame) -> dict[str, float]:
     scored = pd.DataFrame([scores(confusion[HEADLINE]) for confusion in runs["confusion"]])
-    seeds = {name: summary(scored[name]) for name in SHOWN}
-    return {name: np.sqrt(2 * s.n) * (s.ci_high - s.mean) for name, s in seeds.items()}
+    return {name: np.sqrt(2 * len(scored)) * half_interval(scored[name].std(), len(scored)) for name in SHOWN}
 
 
 def compared_cells(a: dict[tuple, tuple], b: dict[tuple, tuple]) -> pd.DataFrame:
     """One line per cell of `_cells`; one that a side lacks is different."""
     lines = []
     for key in dict.fromkeys([*a, *b]):
-        mine, theirs = (cells.get(key, (np.nan,) * 4) for cells in (a, b))
+        mine, theirs = (cells.get(key, (np.nan,) * 3) for cells in (a, b))
         line = dict(zip(("table", "row", "metric"), key, strict=True)) | {"A": mine[0], "B": theirs[0]}
         lines.append({"verdict": _cell_degree(np.array(mine), np.array(theirs))} | line)
     return pd.DataFrame(lines, columns=["verdict", "table", "row", "metric", "A", "B"])
 
 
 def _cell_degree(a: np.ndarray, b: np.ndarray) -> str:
-    """a, b: mean, standard deviation and both ends of its interval, in percent."""
+    """a, b: mean and standard deviation in percent, number of seeds."""
     if np.array_equal(a, b, equal_nan=True):
         return BYTES
     if np.allclose(a, b, rtol=0, atol=1.01 * UNIT, equal_nan=True):
         return ROUNDING
-    half = min((a[3] - a[2]) / 2, (b[3] - b[2]) / 2)  # NaN where either has no interval
+    half = np.min([half_interval(std, n) for _, std, n in (a, b)])  # NaN where there is no interval
     return INTERVAL if abs(a[0] - b[0]) <= np.sqrt(2) * half else DIFFERENT
 
 
@@ -193,15 +192,14 @@ def _cells(tables: dict[int, pd.DataFrame]) -> dict[tuple, tuple]:
     """(table, row, metric) -> the numbers of every cell that is ours; Table 1 has counts."""
     found = {}
     for number, table in tables.items():
-        ends = ("ours",) if number == 1 else ("mean", "std", "ci_low", "ci_high")
-        names = [name.removesuffix(f"_{ends[0]}") for name in table if name.endswith(f"_{ends[0]}")]
+        end = "_ours" if number == 1 else "_mean"
+        names = [name.removesuffix(end) for name in table if name.endswith(end)]
         who = table["part"] if number == 1 else table["experiment"].fillna(table["source"])
         for row, line in zip(who, table.to_dict("records"), strict=True):
             for name in names:
-                values = [line.get(f"{name}_{end}") for end in ends]
-                if not pd.isna(values[0]):  # a mean that there is: ours or the simulator's
-                    numbers = tuple(np.nan if pd.isna(value) else float(value) for value in values)
-                    found[number, row, name] = numbers + (np.nan,) * (4 - len(numbers))
+                values = (line[f"{name}{end}"], line.get(f"{name}_std"), line.get("n_seeds"))
+                if not pd.isna(values[0]):  # ours, or the simulator's
+                    found[number, row, name] = tuple(np.nan if pd.isna(v) else float(v) for v in values)
     return found
 
 

@@ -73,7 +73,7 @@ def in_folder(folder: Path, output: Path | None = None) -> Unpacked:
     path = folder / "runs" / "data.json"
     if not path.exists():
         raise FileNotFoundError(
-            f"no runs in {folder}: want a bundle, or the folder results/<place> of a run (with runs/data.json)"
+            f"no runs in {folder}: want a bundle, or the folder results/<place> of a run (it has runs/)"
         )
     data = parsed_json(path.read_text(encoding="utf-8"), path)
     if not isinstance(data, dict) or (lacks := [name for name in SAID if name not in data]):
