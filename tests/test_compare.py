@@ -23,6 +23,9 @@ from lpgnet.beyond.compare import BYTES, DIFFERENT, INTERVAL, ROUNDING, compare
 from lpgnet.config import ROOT
 from lpgnet.machine.files import sha256, write_json
 from lpgnet.runs import metrics, records
+from lpgnet.tables import build
+from lpgnet.tables.rebuild import rebuild
+from lpgnet.tables.scores import Evaluation
 
 REFERENCES = sorted((ROOT / "docs" / "reference").glob("*.zip"))
 LIMIT = 4 * 2**20  # bytes of a committed reference run
@@ -204,7 +207,7 @@ def test_what_one_side_lacks_or_was_asked_otherwise_is_listed_and_not_compared(o
     assert len(found.records) == 19 and set(found.records["verdict"]) == {BYTES}
     epochs = config["train"]["epochs"]
     assert found.lines()[2:-1] == [
-        "only in A: sdt, session5, seed 2",
+        "only in A: session5, seed 2: sdt",
         f"asked otherwise: linear (1 records: train.epochs {epochs} and 99)",
     ]
     assert found.verdict().endswith("; 1 in A only; 1 asked otherwise (simulated corpus)")
@@ -231,6 +234,27 @@ def test_tampered_records_are_refused_by_name(one, other):
     path.write_text(path.read_text().replace('"temperature": 2.0', '"temperature": 2.5'))
     with pytest.raises(ValueError, match=f"record {path} is not as it was written"):
         sides(one, other)
+
+
+def test_a_table_that_its_records_do_not_give_is_refused(one, other):
+    tables = build.build_all(evaluated(one))
+    build.write_all(tables, other.tables)
+    assert sides(one, other).degree == BYTES
+    path = other.tables / "table2.csv"
+    found = pd.read_csv(path)
+    row = found.index[found["experiment"] == "full"][0]
+    found.loc[row, "accuracy_mean"] = 99.99
+    found.to_csv(path, index=False)
+    with pytest.raises(ValueError, match=r"b has tables .* \(table2\.csv, full, accuracy: 99\.99 for "):
+        sides(one, other)
+    found.loc[row, "n_seeds"] = 2  # of fewer seeds: older than its records, not changed by hand
+    found.to_csv(path, index=False)
+    assert sides(one, other).degree == BYTES
+
+
+def evaluated(place) -> Evaluation:
+    side = unpack.in_place(place, "")
+    return Evaluation(side.runs, side.data)
 
 
 def test_a_bundle_with_contradicting_records_is_not_written(other, tmp_path, monkeypatch):
@@ -332,8 +356,6 @@ def test_tables_from_a_bundle_without_torch_and_data(one, reference, tmp_path):
 def test_a_figure_that_a_bundle_lacks_the_data_of_is_named(reference, tmp_path):
     bare = dataclasses.replace(unpack.unpack(reference, tmp_path / "in"), output=tmp_path / "in")
     shutil.rmtree(bare.checkpoints)
-    from lpgnet.tables.rebuild import rebuild
-
     lines = unpack.left_out(rebuild(bare))
     assert "figure attention left out, its data are not in the bundle" in lines
     assert len(lines) == 3  # the embedding, and sdt_6, which the made-up runs lack
@@ -368,9 +390,7 @@ def test_the_verdict_against_the_reference(one, other, reference, monkeypatch):
     assert "; 3 in B only" in comparing.against_reference(other)
     (path,) = (other.runs / "sdt").glob("0-*.json")
     path.write_text("{")
-    assert comparing.against_reference(other).startswith(
-        "!! Against the reference run: not compared: record "
-    )
+    assert comparing.against_reference(other).startswith("Against the reference run: not compared: record ")
     monkeypatch.setattr(comparing, "REFERENCE", reference.parent / "none")
     assert comparing.against_reference(one) == ""
 

@@ -1,21 +1,26 @@
 """Two runs, record by record and table cell by table cell: is one the other again?
 
-Records are matched by experiment, fold and seed; where their settings differ they aren't compared, and like
-everything that one side lacks they are listed.  Tables are built from the records that both have.  What else
-differs (code, libraries, device, features) is said beside.  Four degrees, the first that holds:
+Records are matched by experiment, fold and seed; where their settings or label sets differ they aren't
+compared, and like everything that one side lacks they are listed.  Tables are built from the records that
+both have.  What else differs (code, libraries, device, features) is said beside.  Four degrees, the first
+that holds:
 
-same bytes: the predictions by SHA-256, and each number of the record; every number of the cell.
-same to rounding: the same epochs, confusion matrices and predicted classes, and probabilities, curves and
+Same bytes: the predictions by SHA-256, and each number of the record; every number of the cell.
+
+Same to rounding: the same epochs, confusion matrices and predicted classes, and probabilities, curves and
 temperature within 0.001; a cell's numbers within one unit of their last digit.
-within the seed interval: accuracy and weighted F1 differ by no more than two runs with other seeds do at
+
+Within the seed interval: accuracy and weighted F1 differ by no more than two runs with other seeds do at
 95 %: by t s sqrt(2), and means over n seeds by t s sqrt(2 / n), where s is the smaller of the two sides'
 standard deviations.  With few seeds t is large; with one seed nothing is within.
-different: anything else.
+
+Different: anything else.
 
 One in twenty lies outside a 95 % interval by chance.  So a run is reproduced where at most a twentieth of the
 records that aren't equal to rounding is different, and likewise of the cells; of fewer than twenty, none.
 
-A record that isn't as it was written, or whose scores aren't those of its predictions, is refused by name.
+A record that isn't as it was written, or whose scores aren't those of its predictions, is refused by name,
+and so is a table that isn't what its records give.
 """
 
 import tempfile
@@ -101,6 +106,12 @@ def compare(a: Side, b: Side) -> Comparison:
     if other:
         said = ", ".join(f"{name} {a.data[name]} and {b.data[name]}" for name in other)
         raise ValueError(f"A, {a.label}, and B, {b.label}, are of other kinds of run ({said}): want the same")
+    for side in (a, b):
+        if off := _contradicted(side):
+            raise ValueError(
+                f"{side.label} has tables that aren't what its records give ({'; '.join(_first(off))}): "
+                "run `python -m lpgnet tables` and find out who changed them"
+            )
     both = sorted(a.by_key.keys() & b.by_key.keys())
     otherwise = {key: _otherwise(a.by_key[key], b.by_key[key]) for key in both}
     common = [key for key in both if not otherwise[key]]
@@ -188,6 +199,17 @@ def _cell_degree(a: np.ndarray, b: np.ndarray) -> str:
     return INTERVAL if abs(a[0] - b[0]) <= np.sqrt(2) * half else DIFFERENT
 
 
+def _contradicted(side: Side) -> list[str]:
+    """Cells of a side's own tables that its records, as many, don't give."""
+    given, printed = _cells(build_all(Evaluation(side.runs, side.data))), _cells(side.tables)
+    both = {key: (printed[key], given[key]) for key in printed if key in given}
+    return [
+        f"table{number}.csv, {row}, {metric}: {says[0]:g} for {is_[0]:g}"
+        for (number, row, metric), (says, is_) in both.items()
+        if np.array_equal(says[2:], is_[2:], equal_nan=True) and not np.array_equal(says, is_, equal_nan=True)
+    ]
+
+
 def _cells(tables: dict[int, pd.DataFrame]) -> dict[tuple, tuple]:
     """(table, row, metric) -> the numbers of every cell that is ours; Table 1 has counts."""
     found = {}
@@ -205,7 +227,7 @@ def _cells(tables: dict[int, pd.DataFrame]) -> dict[tuple, tuple]:
 
 def _otherwise(a, b) -> list[str]:
     """The settings that two records of one experiment, fold and seed don't share."""
-    mine, theirs = (_flat(run.config) | {"labels": run.labels} for run in (a, b))
+    mine, theirs = (_flat(r.config) | {"labels": r.labels, "label set": r.manifest[:12]} for r in (a, b))
     return [
         f"{n} {mine.get(n)} and {theirs.get(n)}"
         for n in sorted(mine | theirs)
@@ -233,11 +255,17 @@ def _apart(a: Side, b: Side, otherwise: dict[tuple, list[str]]) -> dict[str, lis
 
 
 def _alone(side: str, keys: Iterable[tuple]) -> list[str]:
-    """What one side has alone: a line per experiment and fold."""
-    by: dict[tuple, list[str]] = {}
+    """What one side has alone: a line for the experiments that share fold and seeds."""
+    by: dict[tuple, list[int]] = {}
     for experiment, fold, seed in sorted(keys):
-        by.setdefault((experiment, fold), []).append(str(seed))
-    return [f"only in {side}: {e}, {f}, seed{'s' * (len(n) > 1)} {', '.join(n)}" for (e, f), n in by.items()]
+        by.setdefault((experiment, fold), []).append(seed)
+    shared: dict[tuple, list[str]] = {}
+    for (experiment, fold), seeds in by.items():
+        shared.setdefault((fold, *seeds), []).append(experiment)
+    return [
+        f"only in {side}: {fold}, seed {', '.join(map(str, seeds))}: {', '.join(names)}"
+        for (fold, *seeds), names in shared.items()
+    ]
 
 
 def _facts(a: Side, b: Side, of_a: pd.DataFrame, of_b: pd.DataFrame) -> pd.DataFrame:
@@ -309,8 +337,8 @@ def against_reference(place: Place) -> str:
     with tempfile.TemporaryDirectory() as folder:
         try:
             found = compare(in_place(place, place.name), read(str(bundle), Path(folder)))
-        except ValueError as error:
-            return f"!! Against the reference run: not compared: {error}"
+        except (ValueError, OSError) as error:
+            return f"Against the reference run: not compared: {error}"
     loud = "!! " if found.degree == DIFFERENT else ""
     more = f"; python -m lpgnet compare {place.name} reference" if loud else ""
     return f"{loud}Against the reference run: {found.verdict()}{more}"
@@ -318,29 +346,21 @@ def against_reference(place: Place) -> str:
 
 def page(found: Comparison) -> str:
     """One page that opens offline."""
-    sides = Text(f"A is {found.a.label}, B is {found.b.label}.")
-    blocks = [Text(found.verdict()), sides, *(Text(part) for part in __doc__.split("\n\n")[1:])]
+    blocks = [Text(found.verdict()), *(Text(part) for part in __doc__.split("\n\n")[1:])]
     made = replace(sheet(found.facts, "facts", "What made the two."), heads=["What", "A", "B"])
-    listed = [Text(line) for lines in found.apart.values() for line in lines] or [
-        Text("Nothing: each side has every record of the other.")
-    ]
-    heads = {"A": "A, mean", "B": "B, mean"}
-    cells = sheet(found.cells, "cells", "Cells. Percent; Table 1 counts utterances.", heads=heads)
+    apart = [Text(line) for lines in found.apart.values() for line in lines]
+    said = "Cells. Percent, means over the seeds that both have; Table 1 counts utterances."
+    cells, runs = sheet(found.cells, "cells", said), sheet(found.records, "runs", "Scores. Percent.")
     sections = [
         Section("verdict", "Verdict", "The verdict", [*blocks, made]),
         Section("cells", "Tables", "Table by table", [_worst_first(cells)]),
-        Section(
-            "records",
-            "Records",
-            "Record by record",
-            [_worst_first(sheet(found.records, "runs", "Scores. Percent."))],
-        ),
-        Section("apart", "Not compared", "What was not compared", listed),
+        Section("records", "Records", "Record by record", [_worst_first(runs)]),
+        Section("apart", "Not compared", "What was not compared", apart or [Text("Nothing.")]),
     ]
     return template("page.html.j2").render(
         sections=sections,
         title=f"Two runs of {found.a.data['corpus']} compared",
-        about=found.verdict(),
+        about=f"A is {found.a.label}, B is {found.b.label}.",
         banner=SIMULATED if found.a.data["corpus"] == "simulated" else "",
         style=style,
         stamp="",

@@ -24,9 +24,11 @@ from lpgnet.runs.plan import current_records
 from lpgnet.tables.figures import theme
 from lpgnet.tables.rebuild import Rebuilt, rebuild
 
-READ = re.compile(
-    r"results/([^/]+)/(runs/data\.json|efficiency\.csv|(runs|checkpoints)/\w+/\d+-[0-9a-f]{8}\.(json|parquet|npz))"
+READ = re.compile(  # the place's name is the first group
+    r"results/([^/]+)/(runs/data\.json|efficiency\.csv"
+    r"|(runs|checkpoints)/\w+/\d+-[0-9a-f]{8}\.(json|parquet|npz))"
 )
+TABLE = re.compile(r"paper_tables/([^/]+)/table[1-7]\.csv")
 SAID = ("corpus", "profile", "split", "labels", "place", "text", "features", "protocols")
 REFERENCE = ROOT / "docs" / "reference"
 KEY = ["experiment", "fold", "seed"]
@@ -41,6 +43,7 @@ class Side:
     data: dict
     runs: pd.DataFrame
     unused: list[str]
+    tables: dict[int, pd.DataFrame]  # as they were written, by number, where they are there
 
     def where(self, keys: Iterable[tuple]) -> pd.DataFrame:
         """Its records of some (experiment, fold, seed)."""
@@ -69,7 +72,7 @@ class Unpacked(Place):
 
 
 def in_folder(folder: Path, output: Path | None = None) -> Unpacked:
-    """The place whose runs/ lies in a folder.  output: above paper_tables/, where tables would go."""
+    """The place whose runs/ lies in a folder.  output: above paper_tables/."""
     path = folder / "runs" / "data.json"
     if not path.exists():
         raise FileNotFoundError(
@@ -81,7 +84,9 @@ def in_folder(folder: Path, output: Path | None = None) -> Unpacked:
     encoders = (data["features"].get(m, {}).get("encoder", "") for m in ("text", "audio"))
     which = (data[name] for name in ("corpus", "profile", "split", "labels"))
     name, fitted = plain_name(data["place"], f"the place in {path}"), data["text"] == "finetuned"
-    return Unpacked(*which, *encoders, fitted, output or folder, keep_code=True, folder=folder, called=name)
+    return Unpacked(
+        *which, *encoders, fitted, output or folder.parents[1], keep_code=True, folder=folder, called=name
+    )
 
 
 def unpack(bundle: Path, output: Path) -> Unpacked:
@@ -97,7 +102,8 @@ def unpack(bundle: Path, output: Path) -> Unpacked:
                 raise ValueError(
                     f"{bundle} isn't as it was made ({shown('; '.join(found[:3]))}{more}): get it again"
                 )
-            names = {name: match[1] for name in archive.namelist() if (match := READ.fullmatch(name))}
+            known = {name: READ.fullmatch(name) or TABLE.fullmatch(name) for name in archive.namelist()}
+            names = {name: match[1] for name, match in known.items() if match}
             if len(set(names.values())) != 1:
                 held = ", ".join(sorted(set(names.values()))) or "none"
                 raise ValueError(f"{bundle} holds runs of {held}: want those of one place")
@@ -183,4 +189,6 @@ def in_place(place: Place, label: str) -> Side:
     whys = {path: "of another version's form" for path in paths if path not in every}
     whys |= dict.fromkeys(every.keys() - set(found.values()), "another of the same run is used")
     unused = [f"{path.parent.name}/{path.name} ({why})" for path, why in sorted(whys.items())]
-    return Side(label, data, runs.assign(classes=runs["classes"].map(tuple)), unused)
+    tables = {n: path for n in range(1, 8) if (path := place.tables / f"table{n}.csv").exists()}
+    tables = {n: pd.read_csv(path) for n, path in tables.items()}
+    return Side(label, data, runs.assign(classes=runs["classes"].map(tuple)), unused, tables)
