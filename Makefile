@@ -6,7 +6,15 @@ READY := $(VENV)/.ready
 export PYTHONHASHSEED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: env reproduce reference beyond test lab mutants bench lock clean
+# What `tables --from` and `compare` import, at the lock's versions: no torch.
+REVIEW := jinja2 joblib latex2mathml matplotlib numpy pandas pyarrow pydantic scikit-learn scipy seaborn tabulate typer
+
+.PHONY: tables env reproduce reference beyond test lab mutants bench lock clean
+
+tables:  ## In a minute, without torch: the tables and figures of the committed run, docs/reference/
+	@test -x .venv-tables/bin/python || $(PYTHON) -m venv .venv-tables
+	.venv-tables/bin/python -m pip install --quiet -c requirements.lock $(REVIEW)
+	.venv-tables/bin/python -m lpgnet tables --from docs/reference/simulated.zip
 
 reproduce: env  ## Tables 1-7 on the simulated corpus: data, features, all runs, tables, figures, HTML
 	$(BIN)/python -m lpgnet reproduce
