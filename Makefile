@@ -6,10 +6,21 @@ READY := $(VENV)/.ready
 export PYTHONHASHSEED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: env reproduce beyond test lab mutants bench lock clean
+# What `tables --from` and `compare` import, at the lock's versions: no torch.
+REVIEW := jinja2 joblib latex2mathml matplotlib numpy pandas pyarrow pydantic scikit-learn scipy seaborn tabulate typer
+
+.PHONY: tables env reproduce reference beyond test lab mutants bench lock clean
+
+tables:  ## In a minute, without torch: the tables and figures of the committed run, docs/reference/
+	@test -x .venv-tables/bin/python || $(PYTHON) -m venv .venv-tables
+	.venv-tables/bin/python -m pip install --quiet -c requirements.lock $(REVIEW)
+	.venv-tables/bin/python -m lpgnet tables --from docs/reference/simulated.zip
 
 reproduce: env  ## Tables 1-7 on the simulated corpus: data, features, all runs, tables, figures, HTML
 	$(BIN)/python -m lpgnet reproduce
+
+reference: env  ## From a finished reproduce: the run that others are compared with, docs/reference/simulated.zip
+	$(BIN)/python -m lpgnet bundle --reference --out docs/reference/simulated.zip
 
 beyond: env  ## Notebook 07: every other reading of the paper, and what context is, on the simulated corpus
 	$(BIN)/python -m lpgnet reproduce --only 01,07 --seeds 5

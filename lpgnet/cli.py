@@ -121,10 +121,18 @@ def reproduce(
 @which_results()
 def tables(
     which: dict,
+    bundle: Annotated[
+        Path | None,
+        typer.Option("--from", help="From the records of a bundle, to results/rebuilt/, which says so."),
+    ] = None,
 ) -> None:
     """Rebuild Tables 1-7, statistics and figures from the records alone, without torch."""
+    from lpgnet.beyond.archive.unpack import rebuild_from
     from lpgnet.tables.rebuild import rebuild
 
+    if bundle:
+        typer.echo("\n".join(rebuild_from(bundle.expanduser())))
+        return
     made = rebuild(_place(which))
     typer.echo("\n".join([*map(str, made.paths), *made.remarks()]))
 
@@ -145,12 +153,38 @@ def report(
 def bundle(
     which: dict,
     out: Annotated[Path, typer.Option("--out", help="The zip to write; `python FILE.zip` checks it.")],
+    reference: Annotated[
+        bool, typer.Option("--reference", help="Only what tables and figures are rebuilt from.")
+    ] = False,
 ) -> None:
     """Records, tables, report, versions and checksums as one zip that verifies itself; no data in it."""
     from lpgnet.beyond.archive import bundle as archive
 
-    here = _place(which)
-    typer.echo(archive.write(here, out.expanduser()).says())
+    write = archive.write_reference if reference else archive.write
+    typer.echo(write(_place(which), out.expanduser()).says())
+
+
+@app.command()
+def compare(
+    a: Annotated[
+        str, typer.Argument(help="A folder results/<place>, a place's name, a bundle, or: reference.")
+    ],
+    b: Annotated[str, typer.Argument(help="Another run of the same kind.")] = "reference",
+    out: Annotated[Path | None, typer.Option("--out", help="The page to write; else below results/.")] = None,
+) -> None:
+    """Two runs, per record and table cell: same bytes, to rounding, within the seed interval, or different.
+
+    Exit code 0: reproduced; 1: different; 2: a run that can't be read, or nothing to compare.  No torch.
+    """
+    from lpgnet.beyond import compare as runs
+
+    try:
+        found, page = runs.compare_and_write(a, b, out and out.expanduser())
+    except (ValueError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
+    typer.echo("\n".join([*found.lines()[:-1], f"Page: {page}", found.verdict()]))
+    raise typer.Exit(1 if found.degree == runs.DIFFERENT else 0)
 
 
 @app.command()

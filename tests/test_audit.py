@@ -647,6 +647,16 @@ def edit(path: Path, **more) -> None:
     write_json(path, dataclasses.asdict(dataclasses.replace(record, sha256=fingerprint(record))))
 
 
+def test_a_confusion_matrix_that_is_not_of_its_predictions_is_found(ran):
+    place, (first, _) = ran
+    confusion = json.loads(first.read_text())["confusion"]
+    row = next(row for row in confusion["best_validation"] if row[0])
+    row[0], row[1] = row[0] - 1, row[1] + 1  # every class keeps its utterances
+    edit(first, confusion=confusion)
+    said = told(data_audit.audit_data(place), "record test parts")
+    assert f"linear/{first.name}: its confusion matrix isn't that of its predictions" in said
+
+
 def test_records_with_other_labels_or_counts_are_found(ran):
     place, (first, second) = ran
     record = json.loads(first.read_text())

@@ -305,7 +305,7 @@ def test_two_at_once_do_not_start(uninterrupted, small_tree):
         (("reproduce", "--text", "no/such/model"), "give a local folder, or use the encoders that ship"),
         (("reproduce", "--audio", "lpgnet"), "want config.yaml (emotion2vec) or config.json"),
         (("import", "README.md", "--name", "a--b"), "--name 'a--b': want"),
-        (("import", "README.md", "--name", "iemocap"), "none of features, iemocap"),
+        (("import", "README.md", "--name", "iemocap"), "none of compare, features, iemocap"),
         (("labels", "diff", "majority-4", "majority-7"), "'majority-7' is no label protocol"),
         (("export", "--out", "x"), "run notebook 01 first"),
         (("tables",), "run notebooks 01 to 05 first"),

@@ -91,3 +91,10 @@ def test_the_simulated_numbers_of_the_docs_are_those_of_the_dated_tables():
     assert len(rows) > 10
     for experiment, *numbers in rows:
         assert [f"{value:.1f}" for value in known[experiment]] == numbers
+
+
+def test_what_make_tables_installs_is_in_the_lock():
+    makefile = (ROOT / "Makefile").read_text()
+    named = set(re.search(r"^REVIEW := (.+)$", makefile, re.M)[1].split())
+    assert len(named) > 10 and named <= {pin.split("==")[0] for pin in LOCK}
+    assert named.isdisjoint({"torch", "transformers", "funasr"})

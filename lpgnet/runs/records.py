@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from lpgnet.machine.files import sha256, whole, write_json
+from lpgnet.runs import metrics
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,22 @@ def read(path: Path) -> Record | None:
     if found != record.predictions:
         raise ValueError(f"{path.with_suffix('.parquet')} is damaged; delete it and run again")
     return record
+
+
+def contradiction(record: Record, path: Path) -> str:
+    """What a record says that its predictions don't; "" where its scores are theirs."""
+    names, classes = [f"p_{name}" for name in record.classes], pd.Index(record.classes)
+    try:
+        rows = pd.read_parquet(path.with_suffix(".parquet"), columns=["label", "predicted", *names])
+        gold, predicted = (classes.get_indexer(rows[name]) for name in ("label", "predicted"))
+        counted = metrics.confusion(gold, predicted, len(classes)).tolist()
+    except (KeyError, ValueError, OSError) as error:
+        return f"its predictions can't be counted ({error})"
+    if (rows[names].to_numpy().argmax(1) != predicted).any():
+        return "a predicted class isn't the most probable one"
+    if counted != record.confusion.get("best_validation"):
+        return "its confusion matrix isn't that of its predictions"
+    return ""
 
 
 def fingerprint(record: Record) -> str:

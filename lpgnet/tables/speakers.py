@@ -36,7 +36,8 @@ def _of(place: Place) -> list[pd.DataFrame]:
     paths = [place.results / f"{name}.csv" for name in ("intervals", "comparisons")]
     if not all(path.exists() for path in paths):
         return []
-    models, pairs = map(pd.read_csv, paths)
+    read = map(pd.read_csv, paths)
+    models, pairs = (frame[frame["split"] == place.split] for frame in read)  # a bundle has one split alone
     models = models[models["experiment"].isin(MODELS)]
     models = models.assign(what=models["experiment"], value=models["mean"], verdict="")
     models = models.assign(**dict.fromkeys(TESTS, float("nan")))

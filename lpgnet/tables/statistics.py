@@ -66,8 +66,13 @@ def summary(values: Sequence[float]) -> Summary:
     if n < 2:
         return Summary(float(values[0]) if n else np.nan, np.nan, n, np.nan, np.nan)
     mean, std = float(values.mean()), float(values.std(ddof=1))
-    half = float(stdtrit(n - 1, (1 + LEVEL) / 2)) * std / np.sqrt(n)
+    half = half_interval(std, n)
     return Summary(mean, std, n, float(mean - half), float(mean + half))
+
+
+def half_interval(std: float, n: int) -> float:
+    """Half the 95 % t interval of a mean over n values; NaN for one."""
+    return float(stdtrit(n - 1, (1 + LEVEL) / 2)) * std / np.sqrt(n) if n > 1 else np.nan
 
 
 def paired_seeds(a: Mapping[int, float], b: Mapping[int, float]) -> Comparison:

@@ -3,7 +3,8 @@
 In it, in the folders of a checkout, so that the report's links go on working: records and predictions,
 tables, figures, CSVs, audits, the report, executed notebooks, the package that made them and what it was
 installed with.  Not in it: recordings, features, checkpoints, encoders, stale records; and, where a corpus is
-licensed, any page that may hold its words.
+licensed, any page that may hold its words.  A reference run is smaller: what tables and figures are rebuilt
+from, and nothing that can be.
 """
 
 import hashlib
@@ -14,19 +15,30 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from lpgnet.beyond.archive import verify
 from lpgnet.beyond.report import page, provenance
 from lpgnet.config import ROOT
 from lpgnet.corpora.table import plain, utterances
+from lpgnet.experiments import TABLED
 from lpgnet.machine.files import whole
 from lpgnet.places import Place
 from lpgnet.runs import records
 from lpgnet.runs.plan import current_records
+from lpgnet.tables.build import lacking
+from lpgnet.tables.scores import Evaluation
 
 MOMENT = (1980, 1, 1, 0, 0, 0)  # the first that a zip can name: equal files, equal bytes
 CODE = ("*.py", "*.txt", "*.j2", "*.css", "*.js")  # of the package
 BESIDE = ("pyproject.toml", "requirements.lock", "environment.yml", "README.md", "LICENSE", "CITATION.cff")
 WORDS = 6  # in a row, as in a transcript: a page that has them holds the corpus's words
+REFERENCE = (
+    "LPGNet, rerun: the records of {name} that other runs are compared with, and their predictions.\n\n"
+    "Tables and figures of it: python -m lpgnet tables --from {zip}\n"
+    "To compare a run with it: python -m lpgnet compare results/{name} {zip}\n"
+    "To check that all is as it was made: python {zip}\n"
+)
 QUOTING = ("01", "08")  # notebooks that show turns of the corpus
 
 
@@ -48,7 +60,7 @@ class Bundle:
 def write(place: Place, out: Path) -> Bundle:
     """Bundle a place whose report is up to date; a damaged record stops it, a stale one is left out."""
     data = records.read_data(place.runs)
-    runs = current_records(place, data)
+    runs = _sound(current_records(place, data))
     if not page.fresh(place):
         raise FileNotFoundError(
             f"{page.path_of(place)} is not there or not of what is there now: "
@@ -73,6 +85,37 @@ def write(place: Place, out: Path) -> Bundle:
     with whole(out) as part:
         manifest = _pack(part, files, texts)
     return Bundle(out, len(files) + len(texts) + 1, manifest, left_out)
+
+
+def write_reference(place: Place, out: Path) -> Bundle:
+    """The records of a finished `reproduce` with their predictions, and what figures need beside them."""
+    data = records.read_data(place.runs)
+    runs = current_records(place, data)
+    runs = _sound(runs[runs["experiment"].isin(TABLED)])
+    found = Evaluation(runs, data)
+    lines = [f"table {n}: {line}" for n in range(2, 8) for line in lacking(n, found)]
+    lacks = [line for line in lines if ": not run: " not in line]  # what the corpus doesn't allow
+    if lacks or runs.empty:
+        said = "; ".join(lacks[:3]) or "it has no record in use"
+        raise ValueError(
+            f"{place.results} is no finished run ({said}): run `python -m lpgnet reproduce` first"
+        )
+    used = [Path(path) for path in runs["path"]]
+    kept = [place.runs / "data.json", place.results / "efficiency.csv"]
+    kept += [path.with_suffix(suffix) for path in used for suffix in (".json", ".parquet")]
+    kept += [place.checkpoints / path.parent.name / f"{path.stem}.npz" for path in used]
+    files = {path.relative_to(place.output).as_posix(): path for path in kept if path.exists()}
+    with whole(out) as part:
+        manifest = _pack(part, files, {"README.txt": REFERENCE.format(name=place.name, zip=out.name)})
+    return Bundle(out, len(files) + 3, manifest, [])
+
+
+def _sound(runs: pd.DataFrame) -> pd.DataFrame:
+    """The same records; a ValueError names one whose scores aren't those of its predictions."""
+    for run in runs.itertuples():
+        if why := records.contradiction(run, Path(run.path)):
+            raise ValueError(f"record {run.path}: {why}; delete it and run again")
+    return runs
 
 
 def _files(place: Place, used: list[Path]) -> dict[str, Path]:

@@ -124,10 +124,10 @@ def _records(place: Place, index: dict, table: pd.DataFrame, kept: dict[str, str
     parts: dict[tuple, pd.DataFrame] = {}
     bad = list(filter(None, (_tested(parts, table, place.split, run) for run in runs.itertuples())))
     if bad:
-        found = f"{len(bad)} records were tested on other utterances than the test part"
+        found = f"{len(bad)} records don't agree with the test part or with their own predictions"
         yield Finding("record test parts", FAULT, found, some(bad), do)
     elif len(runs):
-        yield fine("record test parts", f"{len(runs)} records count every test utterance once, and no other")
+        yield fine("record test parts", f"{len(runs)} records count every test utterance once, as predicted")
 
 
 def _made_from(data: dict, index: dict, kept: dict[str, str]) -> Iterator[Finding]:
@@ -166,7 +166,10 @@ def _tested(parts: dict[tuple, pd.DataFrame], table: pd.DataFrame, split: str, r
             counted = int(np.sum(matrix))
             return f"{name}: {kind} counts {counted} utterances, the test part has {sum(support)}"
     ids = pd.read_parquet(Path(run.path).with_suffix(".parquet"), columns=["id"])["id"]
-    return "" if sorted(ids) == sorted(rows["id"]) else f"{name}: predictions of other utterances"
+    if sorted(ids) != sorted(rows["id"]):
+        return f"{name}: predictions of other utterances"
+    why = records.contradiction(run, Path(run.path))
+    return why and f"{name}: {why}"
 
 
 def write(frame: pd.DataFrame, place: Place) -> list[Path]:

@@ -17,9 +17,9 @@ from markupsafe import Markup
 from lpgnet.tables.figures import theme
 
 VERDICTS = {  # first word of a verdict -> its colour on the page
-    **dict.fromkeys(("supported", "holds", "ok", "unchanged"), "good"),
-    **dict.fromkeys(("not", "does", "fault"), "bad"),
-    **dict.fromkeys(("warning", "changed"), "warn"),
+    **dict.fromkeys(("supported", "holds", "ok", "unchanged", "same"), "good"),
+    **dict.fromkeys(("not", "does", "fault", "different"), "bad"),
+    **dict.fromkeys(("warning", "changed", "within"), "warn"),
 }
 HERE = Path(__file__).parent
 MINUS = "\N{MINUS SIGN}"
