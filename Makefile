@@ -51,6 +51,9 @@ mutants: env  ## Delete each statement of model.py and losses.py; a test must no
 bench: env  ## Speed and memory, as ratios measured in one run
 	$(BIN)/python tests/bench.py
 
+gpu: env  ## On a CUDA machine: seconds of the paper's size by model, against a padded loop and the CPU
+	$(BIN)/python tests/gpu.py
+
 lock: env  ## Pin anew what pyproject.toml asks for, here and in environment.yml
 	$(BIN)/python -m pip install --quiet pip-tools
 	$(BIN)/pip-compile --quiet --upgrade --extra sim --extra dask --extra meld --extra test --strip-extras --no-annotate --no-header \

@@ -1,6 +1,6 @@
 """`make gpu`: what one CUDA card makes of the paper's size, one table, in under 8 minutes.
 
-python tests/gpu.py [--device cuda|cpu] [--small] [--minutes 8] [--jobs N] [PART ...]
+python tests/gpu.py [--device cuda|cpu] [--small] [--minutes 8] [PART ...]; parts: speed, equality, paper.
 
 The features are made on the spot: 4,290 and 1,241 utterances with a planted signal in 120 and 31 dialogues,
 768-d, frames of speech and of tokens too.  Nothing of a corpus is in them, so accuracies mean nothing here.
@@ -16,60 +16,63 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
 import pandas as pd
 import torch
-from bench import dialogues, padded, padded_fit
+from bench import dialogues, padded_fit
 from torch.utils.flop_counter import FlopCounterMode
 
 from lpgnet import places
-from lpgnet.experiments import GROUPS, experiment
+from lpgnet.config import RunConfig
+from lpgnet.experiments import TABLED, experiment
 from lpgnet.features import store
 from lpgnet.runs import training
-from lpgnet.runs.packed import PIECE
+from lpgnet.runs.dataset import Dataset
 from lpgnet.runs.plan import describe, planned
-from lpgnet.runs.seeds import Alone, mixed
+from lpgnet.runs.seeds import Alone, Stacked, stackable
 
-EPOCHS, SEEDS = 150, 10
-CODES = np.array(["hap", "exc", "sad", "neu", "ang", "fru"])
-SHARES = np.array([595, 1041, 1084, 1708, 1103]) / 5531  # of IEMOCAP's four classes; fru beside them
+EPOCHS = 150
+CODES = np.array(["ang", "exc", "fru", "hap", "neu", "sad"])
+SHARES = np.array([1103, 1041, 0, 595, 1708, 1084]) / 5531  # IEMOCAP's four classes; fru stands beside them
 SIZES = {"paper": (120, 4290, 110, 31, 1241, 83, 768), "small": (12, 150, 20, 5, 50, 14, 16)}
-TABLED = ("full", "sdt", "bigru", "frame", "linear")
+EPOCHS_TIMED = {"full": (4, 24), "sdt": (4, 24), "bigru": (2, 6), "frame": (1, 2), "linear": (4, 24)}
 
 
 class Check:
-    """One run of this script: its device, its size, when it began, and what it found."""
+    """One run of this script: its device, its size, when it began, and what it has said."""
 
-    def __init__(self, device: str, small: bool, minutes: float, jobs: int | None):
-        self.device, self.small, self.jobs = torch.device(device), small, jobs
-        self.start, self.seconds = time.perf_counter(), 60 * minutes
-        self.sizes = SIZES["small" if small else "paper"]
+    def __init__(self, device: str, small: bool, minutes: float, output: Path):
+        self.device, self.small, self.output = torch.device(device), small, output
+        self.start, self.end = time.perf_counter(), time.perf_counter() + 60 * minutes
+        self.sizes, self.seeds = SIZES["small" if small else "paper"], [*range(2 if small else 10)]
         self.lines: list[str] = []
 
     def say(self, line: str) -> None:
         print(f"[{time.perf_counter() - self.start:5.0f} s] {line}", flush=True)
         self.lines.append(line)
 
-    def left(self) -> float:
-        return self.seconds - (time.perf_counter() - self.start)
-
-    def sync(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-
-    def timed(self, work) -> float:
-        self.sync()
+    def seconds(self, work: Callable) -> float:
+        """Of a call, until the card has done it all."""
+        wait = torch.cuda.synchronize if self.device.type == "cuda" else lambda: None
+        wait()
         start = time.perf_counter()
         work()
-        self.sync()
+        wait()
         return time.perf_counter() - start
 
-    def run(self, name: str, epochs: int, **train):
+    def per_epoch(self, fit: Callable, few: int, many: int) -> tuple[float, float]:
+        """Seconds of an epoch and of the start, from runs of few and of many epochs, after one to warm up."""
+        fit(few)
+        one, two = self.seconds(lambda: fit(few)), self.seconds(lambda: fit(many))
+        each = (two - one) / (many - few)
+        return each, max(one - few * each, 0.0)
+
+    def run(self, name: str, epochs: int, **train) -> RunConfig:
         run = experiment(name, "quick" if self.small else "paper")
         return replace(run, train=replace(run.train, epochs=epochs, **train))
 
@@ -78,245 +81,162 @@ class Check:
 
 
 def table_of(sizes: tuple[int, ...], six: bool, rng: np.random.Generator) -> pd.DataFrame:
-    """An utterance table; six: turns of the fifth class (`fru`) stand among those of the four."""
+    """An utterance table of four sessions and a fifth to test; six: with turns of `fru` in between."""
     train, test = dialogues(*sizes[:3], 0), dialogues(*sizes[3:6], 2)
-    places_of = [(session, n) for session, n in zip(itertools.cycle((1, 2, 3, 4)), train, strict=False)]
+    spread = [*zip(itertools.cycle((1, 2, 3, 4)), train, strict=False), *((5, n) for n in test)]
     rows = []
-    for number, (session, count) in enumerate([*places_of, *((5, n) for n in test)]):
-        labels = rng.choice(CODES[:5], count, p=SHARES).tolist() + ["fru"] * (six * round(count / 3))
+    for number, (session, count) in enumerate(spread):
+        labels = rng.choice(CODES, count, p=SHARES).tolist() + ["fru"] * (six * round(count / 3))
         name = f"Ses0{session}F_impro{number:03d}"
         for turn, label in enumerate(rng.permutation(labels)):
             letter = "FM"[turn % 2]
             given = {"id": f"{name}_{letter}{turn:03d}", "dialogue": name, "order": turn, "party": letter}
-            given |= {"speaker": f"Ses0{session}{letter}", "session": session, "label": label}
-            given |= {"start": 5.0 * turn, "end": 5.0 * turn + 4.5, "line": turn, "scripted": False}
-            rows.append(given | {"text": "well", "wav": "", "votes": "{}", "part": ""})
+            given |= {"speaker": f"Ses0{session}{letter}", "session": session, "label": label, "line": turn}
+            given |= {"start": 5.0 * turn, "end": 5.0 * turn + 4.5, "scripted": False, "text": "well"}
+            rows.append(given | {"wav": "", "votes": "{}", "part": ""})
     return pd.DataFrame(rows)
 
 
-def corpus(check: Check, output: Path, name: str, six: bool, framed: bool) -> places.Place:
+def corpus(check: Check, name: str, framed: bool) -> places.Place:
     """A feature store as an import leaves it; each class has a direction in either modality."""
     rng, size = np.random.default_rng(0), check.sizes[-1]
-    table = table_of(check.sizes, six, rng)
-    number = np.searchsorted(np.sort(CODES), table["label"])
-    sets = {}
+    table, sets = table_of(check.sizes, not framed, rng), {}
+    number = torch.from_numpy(np.searchsorted(CODES, table["label"])).to(check.device)
     for i, (modality, seconds) in enumerate((("text", 0.3), ("audio", 4.5))):  # 50 frames a second
-        generator = torch.Generator(check.device).manual_seed(i)
-        centres = torch.randn(6, size, generator=generator, device=check.device) / 8
-        signal = centres[torch.from_numpy(number).to(check.device)]
-        noise = torch.randn(signal.shape, generator=generator, device=check.device)
+        normal = partial(
+            torch.randn, generator=torch.Generator(check.device).manual_seed(i), device=check.device
+        )
+        signal = normal(6, size)[number] / 8
+        vectors = (signal + normal(*signal.shape)).cpu().numpy()
         lengths = np.clip(50 * seconds * rng.lognormal(-0.15, 0.55, len(table)), 3, 512).astype(int)
-        frames = None
-        if framed:
-            kept = [
-                (s + torch.randn(n, size, generator=generator, device=check.device)).half()
-                for s, n in zip(signal, lengths, strict=True)
-            ]
-            frames = [x.numpy() for x in torch.cat(kept).cpu().split(lengths.tolist())]
-        sets[modality] = store.Modality("made-up", (signal + noise).cpu().numpy(), frames)
+        frames = [(s + normal(n, size)).half().cpu().numpy() for s, n in zip(signal, lengths, strict=True)]
+        sets[modality] = store.Modality("made-up", vectors, frames if framed else None)
     about = {"sha256": f"{name:0<64}", "labels": "majority-4", "protocols": ["majority-4", "majority-6"]}
     about |= {"split": "session5", "corpus": "simulated", "file": name, "format": "made", "files": {}}
-    about |= {
-        "ignored": [],
-        "notes": ["made on the spot"],
-        "unsure": [],
-        "made_ids": [],
-        "erc6_filed": [],
-        "meta": {},
-    }
-    store.write(places.features_of(name, output), table, sets, about)
-    return places.place(name, "quick" if check.small else None, output=output)
+    about |= {"ignored": [], "notes": ["made on the spot"], "unsure": [], "made_ids": [], "erc6_filed": []}
+    store.write(places.features_of(name, check.output), table, sets, about)
+    return places.place(name, "quick" if check.small else None, output=check.output)
 
 
-def data_of(check: Check, place: places.Place, name: str):
-    job = planned(place, describe(place), [name], 1)[0]
-    return training._dataset.__wrapped__(place, job.run.data, job.fold, *_sets(job), check.device.type)
-
-
-def _sets(job) -> tuple[str, bool]:
-    import json
-
-    return json.dumps(job.features), getattr(job.run.model, "pool", "none") != "none"
+def data_of(check: Check, place: places.Place, name: str) -> Dataset:
+    return training.dataset(place, planned(place, describe(place), [name], 1)[0], check.device.type)
 
 
 # Parts
 
 
-def card(check: Check, *_) -> float:
-    """Operations a second of the card's own large products."""
-    size, rates = 256 if check.small else 8192, {}
+def rates(check: Check) -> float:
+    """Operations a second of the card's own large products in bfloat16."""
+    size, made = 256 if check.small else 8192, {}
     for name, kind in (("bfloat16", torch.bfloat16), ("float32", torch.float32)):
         a = torch.randn(size, size, device=check.device, dtype=kind)
-        a @ a
-        seconds = min(check.timed(lambda a=a: [a @ a for _ in range(5)]) / 5 for _ in range(2))
-        rates[name] = 2 * size**3 / seconds
+        fastest = min(check.seconds(lambda a=a: [a @ a for _ in range(5)]) / 5 for _ in range(3))
+        made[name] = 2 * size**3 / fastest
     x = torch.randn(1 << (20 if check.small else 28), device=check.device)
-    moved = 8 * x.numel() / min(check.timed(lambda: x.clone()) for _ in range(3))
+    moved = 8 * x.numel() / min(check.seconds(x.clone) for _ in range(3))
     named = torch.cuda.get_device_name() if check.device.type == "cuda" else "a CPU"
     check.say(
-        f"{named}, torch {torch.__version__}, Python {sys.version.split()[0]}: products of {size}: "
-        f"{rates['bfloat16'] / 1e12:.1f} TFLOP/s bfloat16, {rates['float32'] / 1e12:.1f} float32; "
-        f"copies {moved / 1e12:.2f} TB/s"
+        f"{named}, torch {torch.__version__}, Python {sys.version.split()[0]}; a product of {size}: "
+        f"{made['bfloat16'] / 1e12:.1f} TFLOP/s in bfloat16, {made['float32'] / 1e12:.1f} in float32; "
+        f"copies at {moved / 1e12:.2f} TB/s"
     )
-    return rates["bfloat16"]
+    return made["bfloat16"]
 
 
-def per_epoch(check: Check, fit, few: int, many: int, warm: bool = True) -> tuple[float, float]:
-    """Seconds of an epoch, and those of the start, from runs of few and of many epochs."""
-    if warm:
-        fit(few)
-    one, two = check.timed(lambda: fit(few)), check.timed(lambda: fit(many))
-    each = (two - one) / (many - few)
-    return each, max(one - few * each, 0.0)
-
-
-def operations(check: Check, data, name: str) -> int:
-    """Of the matrix products of one seed-epoch."""
+def several(check: Check, name: str, data: Dataset, seeds: list[int]) -> Alone | Stacked:
     run = check.run(name, 1)
+    kind = Stacked if stackable(run, data.longest) else Alone
+    some = seeds if kind is Stacked else seeds[:1]
+    return kind([training._initial(run, data, seed) for seed in some], run, data, some)
+
+
+def operations(model: Alone | Stacked) -> int:
+    """Of the matrix products of an epoch, looks at validation and test with it."""
     with FlopCounterMode(display=False) as counter:
-        several = Alone([training._initial(run, data, 0)], run, data, [0])
-        several.epoch(), several.outputs("test"), several.outputs("validation")
+        model.epoch(), model.outputs("test"), model.outputs("validation")
     return counter.get_total_flops()
 
 
-def launches(check: Check, run, data, seeds: list[int]) -> str:
-    """Kernels and graphs that the CPU launches per training step, and what of a step the card is busy."""
+def launches(check: Check, model: Alone | Stacked) -> str:
+    """What the CPU launches per training step, and how long the card is busy with it."""
     if check.device.type != "cuda":
-        return "-"
+        return ""
+    from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity, profile
 
-    stacked = training.stackable(run, data.longest)
-    some = seeds if stacked else seeds[:1]
-    several = (training.Stacked if stacked else Alone)(
-        [training._initial(run, data, s) for s in some], run, data, some
-    )
     for _ in range(3):
-        several.epoch()
-    check.sync()
+        model.epoch()
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as seen:
-        several.epoch()
-        check.sync()
-    steps = -(-len(data.units["train"]) // run.train.batch)
-    names = [e.name for e in seen.events()]
-    kernels = sum("LaunchKernel" in n for n in names) / steps
-    graphs = sum("GraphLaunch" in n for n in names) / steps
-    from torch.autograd import DeviceType
-
+        check.seconds(model.epoch)
+    steps = -(-len(model.data.units["train"]) // model.run.train.batch)
+    names = [event.name for event in seen.events()]
+    kernels, graphs = (
+        sum(what in name for name in names) / steps for what in ("LaunchKernel", "GraphLaunch")
+    )
     on_card = [e for e in seen.key_averages() if e.device_type == DeviceType.CUDA]
     busy = sum(e.self_device_time_total for e in on_card) / 1e3 / steps
-    for e in sorted(on_card, key=lambda e: -e.self_device_time_total)[:14]:
-        print(f"    {e.self_device_time_total / 1e3 / steps:7.3f} ms {e.count / steps:6.1f} x {e.key[:150]}")
-    return f"{kernels:.0f} kernels, {graphs:.0f} graph a step, card busy {busy:.2f} ms"
+    return f"{kernels:.0f} + {graphs:.0f} graph, {busy:.1f} ms"
 
 
-def speed(check: Check, places_of: dict, rate: float) -> None:
-    """Seconds of 150 epochs of ten seeds in one process, model by model."""
-    seeds = list(range(2 if check.small else SEEDS))
-    rows = []
-    for name in TABLED:
-        data = data_of(check, places_of["frames" if name == "frame" else "vectors"], name)
-        few, many = (1, 2) if check.small else {"frame": (1, 2), "bigru": (2, 6)}.get(name, (4, 24))
-        some = seeds[:1] if name == "bigru" else seeds
+def speed(check: Check, rate: float) -> None:
+    """Seconds of 150 epochs of all seeds in one process, by model; what all experiments would take."""
+    rows = {}
+    stores = {framed: corpus(check, f"simulated-gpu{'-frames' * framed}", framed) for framed in (False, True)}
+    check.say("features made")
+    for name, (few, many) in EPOCHS_TIMED.items():
+        data = data_of(check, stores[name == "frame"], name)
+        some = check.seeds if stackable(check.run(name, 1), data.longest) else check.seeds[:1]
         if check.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        fit = lambda epochs: training.fit(check.run(name, epochs), data, some)  # noqa: E731, B023
-        each, begin = per_epoch(check, fit, few, many)
-        whole = (each * EPOCHS + begin) * len(seeds) / len(some)
-        memory = torch.cuda.max_memory_allocated() / 2**30 if check.device.type == "cuda" else float("nan")
-        work = operations(check, data, name) * len(seeds) * EPOCHS / whole
-        padded_s = float("nan")
+        fit = lambda epochs, n=name, d=data, s=some: training.fit(check.run(n, epochs), d, s)  # noqa: E731
+        each, start = check.per_epoch(fit, *((1, 2) if check.small else (few, many)))
+        whole = (each * EPOCHS + start) * len(check.seeds) / len(some)
+        row = {"s": round(whole, 1), "s an epoch": round(each, 4), "seeds beside": len(some)}
         if name in ("full", "sdt"):
-            run = check.run(name, 1)
-            plain, _ = per_epoch(check, lambda n: padded_fit(check.run(name, n), data, [0]), 1, 3)  # noqa: B023
-            padded_s = plain * EPOCHS * len(seeds)
-        told = launches(check, check.run(name, 1), data, seeds)
-        row = {
-            "model": name,
-            "s, 10 seeds x 150": round(whole, 1),
-            "s an epoch": round(each, 4),
-            "start s": round(begin, 1),
-            "padded loop s": round(padded_s, 1),
-            "x": round(padded_s / whole, 1),
-            "TFLOP/s": round(work / 1e12, 2),
-            "of the card": f"{100 * work / rate:.2f} %",
-            "GiB": round(memory, 1),
-            "launches": told,
-        }
-        check.say("  ".join(f"{k} {v}" for k, v in row.items()))
-        rows.append(row)
-    check.say("\n" + pd.DataFrame(rows).to_string(index=False))
+            plain = lambda epochs, n=name, d=data: padded_fit(check.run(n, epochs), d, [0])  # noqa: E731
+            alone = check.per_epoch(plain, 1, 3)[0] * EPOCHS * len(check.seeds)
+            row |= {"padded loop, s": round(alone, 1), "x": round(alone / whole, 1)}
+        if check.device.type == "cuda":
+            row["GiB"] = round(torch.cuda.max_memory_allocated() / 2**30, 1)
+        model = several(check, name, data, check.seeds)
+        if len(some) > 1 or check.device.type == "cpu":
+            work = operations(several(check, name, data, check.seeds)) / each
+            row |= {"TFLOP/s": round(work / 1e12, 2), "of the card": f"{100 * work / rate:.1f} %"}
+        row["launches a step, busy"] = launches(check, model)
+        rows[name] = row
+        check.say(f"{name}: " + ", ".join(f"{k} {v}" for k, v in row.items()))
+    check.say(f"{EPOCHS} epochs, {len(check.seeds)} seeds\n" + pd.DataFrame(rows).T.to_string())
+    kinds = {"LPGNetConfig": "full", "SDTConfig": "sdt", "BiGRUConfig": "bigru", "LinearConfig": "linear"}
+    like = [name if name in rows else kinds[type(run.model).__name__] for name, run in TABLED.items()]
+    total = sum(rows[name]["s"] for name in like)
+    check.say(f"all {len(like)} experiments, one after the other: {total:.0f} s (forecast)")
 
 
-def pieces(check: Check, places_of: dict, _) -> None:
-    """An epoch at frame level by the number of sequences padded together."""
-    data = data_of(check, places_of["frames"], "frame")
-    for size in (8, 16, 32):
-        PIECE[check.device.type] = size
-        fit = lambda epochs: training.fit(check.run("frame", epochs), data, [0])  # noqa: E731
-        check.say(f"frame, {size} sequences padded together: {per_epoch(check, fit, 1, 2)[0]:.2f} s an epoch")
-
-
-def equality(check: Check, places_of: dict, _) -> None:
-    """Losses and logits of two seeds after an epoch: the card's against the CPU's, and bfloat16 against both."""
+def equality(check: Check, _) -> None:
+    """Losses and logits of two seeds after an epoch: the card's against the CPU's, in either precision."""
+    place = corpus(check, "simulated-gpu-equality", False)
     for name in ("full", "sdt"):
         run = check.run(name, 1, precision="full")
         run = replace(run, model=replace(run.model, dropout=0.0))  # a GPU draws other masks
         half = replace(run, train=replace(run.train, precision="mixed"))
-        data = data_of(check, places_of["vectors"], name)
-        ours, rough = training.fit(run, data, [0, 1]), training.fit(half, data, [0, 1])
+        data = data_of(check, place, name)
+        made = {"float32": training.fit(run, data, [0, 1]), "bfloat16": training.fit(half, data, [0, 1])}
         data.to(torch.device("cpu"))
-        torch.set_num_threads(os.cpu_count() or 1)
         want = [training.fit(run, data, [seed])[0] for seed in (0, 1)]
-        torch.set_num_threads(1)
-
-        def far(some):
-            logits = [(a.test_logits[0], b.test_logits[0]) for a, b in zip(some, want, strict=True)]  # noqa: B023
-            losses = [(a.curves["loss"][0], b.curves["loss"][0]) for a, b in zip(some, want, strict=True)]  # noqa: B023
-            return (
-                max(np.abs(a - b).max() / np.abs(b).max() for a, b in logits),
-                max(abs(a - b) / b for a, b in losses),
-            )
-
-        for what, some in (("float32", ours), ("bfloat16", rough)):
-            logits, loss = far(some)
+        data.to(check.device)
+        for what, some in made.items():
+            pairs = [*zip(some, want, strict=True)]
+            loss = max(abs(a.curves["loss"][0] / b.curves["loss"][0] - 1) for a, b in pairs)
+            largest = max(np.abs(b.test_logits[0]).max() for _, b in pairs)
+            logits = max(np.abs(a.test_logits[0] - b.test_logits[0]).max() for a, b in pairs) / largest
             check.say(
-                f"{name}, {what} against the CPU: logits {logits:.1e} of the largest, losses {loss:.1e}"
+                f"{name} in {what}: losses {loss:.1e} from the CPU's, logits {logits:.1e} of the largest"
             )
 
 
-def beside(check: Check, places_of: dict, _) -> None:
-    """Experiments side by side on one card, by the number of processes."""
-    names = list(GROUPS["ablations"]) if not check.small else ["full", "linear"]
-    names = [n for n in names if "frozen" not in n]
-    epochs = 2 if check.small else 20
-    for i, jobs in enumerate((1,) if check.small else (1, 4, 8)):
-        work = lambda: training.run_missing(  # noqa: E731
-            places_of["vectors"],
-            names,
-            2 if check.small else SEEDS,
-            jobs,
-            check.device.type,
-            {"epochs": epochs + i},  # noqa: B023
-        )
-        check.say(
-            f"{len(names)} experiments x {SEEDS} seeds x {epochs + i} epochs, {jobs} processes: {check.timed(work):.1f} s"
-        )
-    for name in ("bigru", "frame"):
-        place = places_of["frames" if name == "frame" else "vectors"]
-        few, many = (1, 2) if check.small or name == "frame" else (5, 20)
-        for jobs in (1,) if check.small else (10,):
-            work = lambda n: training.run_missing(
-                place, [name], 2 if check.small else SEEDS, jobs, check.device.type, {"epochs": n}
-            )  # noqa: E731, B023
-            each, begin = per_epoch(check, work, few, many, warm=False)
-            check.say(
-                f"{name}, ten seeds in {jobs} processes: {each:.2f} s an epoch of all, start {begin:.1f} s, so {each * EPOCHS + begin:.0f} s for 150"
-            )
-
-
-def paper(check: Check, places_of: dict, _) -> None:
-    """All experiments of Tables 2-7 that the made-up vectors allow, end to end through papermill."""
-    place = places_of["vectors"]
+def paper(check: Check, _) -> None:
+    """All experiments of Tables 2-7 that vectors allow, through papermill, as far as time allows."""
+    place = corpus(check, "simulated-gpu-paper", False)
     command = [
         sys.executable,
         "-m",
@@ -324,55 +244,40 @@ def paper(check: Check, places_of: dict, _) -> None:
         "reproduce",
         "--corpus",
         place.corpus,
-        "--device",
-        check.device.type,
+        "--profile",
+        place.profile,
     ]
-    command += ["--seeds", str(2 if check.small else SEEDS), *(["--profile", "quick"] if check.small else [])]
-    command += ["--jobs", str(check.jobs)] if check.jobs else []
-    environment = os.environ | {"LPGNET_OUTPUT": str(place.output)}
-    start, limit = time.perf_counter(), max(check.left() - 10, 30)
+    command += ["--device", check.device.type, "--seeds", str(len(check.seeds))]
+    environment = os.environ | {"LPGNET_OUTPUT": str(check.output)}
+    start = time.perf_counter()
     try:
-        done = subprocess.run(command, env=environment, timeout=limit, check=False).returncode == 0
+        code = subprocess.run(command, env=environment, timeout=max(check.end - start - 5, 20)).returncode
     except subprocess.TimeoutExpired:
-        done = False
-    spent = time.perf_counter() - start
+        code = None
+    ended = {0: "whole", None: "stopped when the time was over"}.get(code, f"FAILED, exit code {code}")
     runs = len([*place.runs.glob("*/[!.]*.json")])
-    check.say(
-        f"reproduce, through papermill: {'whole' if done else 'NOT whole'}, {runs} runs in {spent:.0f} s"
-    )
+    check.say(f"reproduce through papermill: {ended}; {runs} runs in {time.perf_counter() - start:.0f} s")
 
 
-PARTS = {"speed": speed, "pieces": pieces, "equality": equality, "beside": beside, "paper": paper}
+PARTS = {"speed": speed, "equality": equality, "paper": paper}
 
 
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
-    asked.add_argument("--small", action="store_true")
+    asked.add_argument("--small", action="store_true", help="a tenth of everything: tries the script itself")
     asked.add_argument("--minutes", type=float, default=8)
-    asked.add_argument("--jobs", type=int)
-    asked.add_argument("parts", nargs="*", default=list(PARTS))
+    asked.add_argument("parts", nargs="*", default=[*PARTS], metavar="PART")
     given = asked.parse_args()
     if given.device == "cuda" and not torch.cuda.is_available():
         sys.exit("torch sees no GPU here; `--device cpu --small` tries the script itself")
     torch.set_num_threads(1)
-    check = Check(given.device, given.small, given.minutes, given.jobs)
     with tempfile.TemporaryDirectory() as folder:
-        rate = card(check)
-        places_of = {
-            "vectors": corpus(check, Path(folder), "simulated-gpu", six=True, framed=False),
-            "frames": corpus(check, Path(folder), "simulated-gpu-frames", six=False, framed=True),
-        }
-        check.say("features made")
+        check = Check(given.device, given.small, given.minutes, Path(folder))
+        rate = rates(check)
         for name in given.parts:
-            try:
-                PARTS[name](check, places_of, rate)
-            except Exception as error:  # the other parts are worth their time
-                import traceback
-
-                traceback.print_exc()
-                check.say(f"{name} FAILED: {type(error).__name__}: {error}")
-    print("\nSummary\n" + "\n".join(check.lines))
+            PARTS[name](check, rate)
+    print("\n".join(["", *check.lines]))
 
 
 if __name__ == "__main__":

@@ -103,26 +103,36 @@ def batch_of(lengths):
 
 def test_a_grid_by_hand():
     """Lengths (1, 3) of U = 3: padded rows keep their place, and count in no mean."""
-    grid, rows = Grid(torch.tensor([1, 3]), 3), torch.arange(6.0)[:, None]
+    grid, rows = Grid(torch.tensor([1, 3]), [(2, 3)]), torch.arange(6.0)[:, None]
     assert grid.valid.tolist() == [[True, False, False], [True, True, True]]
     assert grid.pad(rows)[..., 0].tolist() == [[0, 0, 0], [3, 4, 5]]
     assert torch.equal(grid.unpad(grid.cut(rows)[0]), rows)
     assert grid.mean(rows)[:, 0].tolist() == [0, 4]
     assert grid.spread(torch.tensor([[7.0], [8.0]]))[:, 0].tolist() == [7, 7, 7, 8, 8, 8]
+    cut = Grid(torch.tensor([1, 3]), [(1, 2), (1, 3)])  # the same in two pieces, five rows
+    assert cut.mean(rows[:5])[:, 0].tolist() == [0, 3]
+    assert cut.spread(torch.tensor([[7.0], [8.0]]))[:, 0].tolist() == [7, 7, 8, 8, 8]
+    assert [x.shape for x in cut.cut(rows[:5])] == [(1, 2, 1), (1, 3, 1)]
+    assert (cut.sequence.tolist(), cut.position.tolist()) == ([0, 0, 1, 1, 1], [0, 1, 0, 1, 2])
 
 
 @pytest.mark.parametrize("frames", [False, True])
-def test_sequences_are_the_batches_of_the_data(here, frames):
+def test_sequences_are_the_batches_of_the_data(here, monkeypatch, frames):
+    monkeypatch.setitem(packed.PIECE, "cuda", 2)
     data = dataset(here, frames=frames)
     units, part = data.units["train"], Sequences(data, data.units["train"])
-    some = [5, 0, 3]
+    some = sorted([5, 0, 3, 7, 2], key=lambda i: len(units[i]))
     made, want = part.batch(torch.tensor(some)), data.batch([units[i] for i in some])
-    for m in want.rows:
-        grid = Grid(made["lengths"][m], part.longest[m])
-        assert torch.equal(made["rows"][m][grid.valid.flatten()], want.rows[m])
-    scored = made["labels"] if frames else made["labels"][grid.valid.flatten()]
-    assert torch.equal(scored, want.labels)
+    for m, sizes in part.sizes(5).items():
+        sequence, position = Grid.rows_of(sizes)
+        real = position < made["lengths"][m][sequence]
+        assert torch.equal(made["rows"][m][real], want.rows[m])
+    assert torch.equal(made["labels"] if frames else made["labels"][real], want.labels)
     assert (made["labels"] >= 0).sum() == (want.labels >= 0).sum()
+    whole = part.batch(torch.tensor(part.order))
+    if not frames:
+        assert [count for count, _ in sizes] == [2, 2, 1] and sizes[0][1] < sizes[-1][1]
+        assert torch.equal(whole["labels"][part.real], data.batch(units).labels)
 
 
 @pytest.mark.parametrize("name", ["full", "sdt"])

@@ -139,7 +139,7 @@ class SDT(nn.Module):
         placed = {}
         for m, encode in self.encode.items():
             rows = encode(batch.rows[m])
-            rows = rows + sinusoids(layout.place % layout.valid.shape[1], rows.shape[-1])
+            rows = rows + sinusoids(layout.position, rows.shape[-1])
             if self.speaker is not None:
                 rows = rows + self.speaker(batch.speaker)
             placed[m] = rows

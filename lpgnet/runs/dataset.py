@@ -12,7 +12,7 @@ from lpgnet.corpora.table import utterances
 from lpgnet.features.store import Features
 from lpgnet.labels import Fold, labelled, rule
 from lpgnet.losses import UNSCORED
-from lpgnet.runs.packed import Batch, Grid, Layout
+from lpgnet.runs.packed import PIECE, Batch, Grid, Layout
 
 FLAT = 1e-6  # a column whose deviation is below this part of its size carries nothing
 
@@ -230,39 +230,51 @@ class Dataset:
 class Sequences:
     """The sequences of a part by number, on the data's device: batches without a word from the CPU.
 
-    turns: utterances of each.  longest: U per modality.  real: (N,), where each utterance stands in all B x U
-    positions of the part; None at frame level.
+    turns: utterances of each.  order: their numbers by length.  real: (N,), the row of each utterance of the
+    part in the `Grid` of all of them in that order; None at frame level.
     """
 
     def __init__(self, data: Dataset, units: list[Tensor]):
         self.data, self.turns, device = data, [len(unit) for unit in units], data.labels.device
+        self.order = sorted(range(len(units)), key=self.turns.__getitem__)
         self.utterance = torch.cat(units).to(device)  # of all units, one after the other
         lengths = torch.tensor(self.turns)
         if data.at_frames:
-            self.rows, counts = {}, {}
-            for m in data.features:
-                self.rows[m], counts[m] = data.framed(m)
-            starts = {m: (n.cumsum(0) - n)[torch.cat(units)] for m, n in counts.items()}
-            lengths = {m: n[torch.cat(units)] for m, n in counts.items()}
-            self.real = None
+            framed = {m: data.framed(m) for m in data.features}
+            self.rows = {m: rows for m, (rows, _) in framed.items()}
+            starts = {m: (n.cumsum(0) - n)[torch.cat(units)] for m, (_, n) in framed.items()}
+            lengths, self.real = {m: n[torch.cat(units)] for m, (_, n) in framed.items()}, None
         else:
-            self.rows, starts = data.rows, dict.fromkeys(data.rows, lengths.cumsum(0) - lengths)
-            lengths = dict.fromkeys(data.rows, lengths)
-            self.real = Grid(lengths["text"], max(self.turns)).valid.flatten().nonzero()[:, 0].to(device)
+            self.rows, start = data.rows, lengths.cumsum(0) - lengths
+            sequence, position = Grid.rows_of(self.sizes(len(units))["text"])
+            number = torch.tensor(self.order)[sequence]
+            at, there = start[number] + position, (position < lengths[number]).nonzero()[:, 0]
+            self.real = there[at[there].argsort()].to(device)
+            starts, lengths = dict.fromkeys(data.rows, start), dict.fromkeys(data.rows, lengths)
         self.longest = {m: int(n.max()) for m, n in lengths.items()}
         self.starts, self.lengths = ({m: x.to(device) for m, x in some.items()} for some in (starts, lengths))
 
+    def sizes(self, count: int) -> dict[str, list[tuple[int, int]]]:
+        """Per modality, the pieces of a `Grid` that holds any `count` sequences in order of length.
+
+        The k-th shortest of them is no longer than the k-th of the longest `count`.
+        """
+        if self.data.at_frames:
+            return {m: [(count, longest)] for m, longest in self.longest.items()}
+        most = sorted(self.turns)[-count:]
+        pieces = [most[i : i + PIECE["cuda"]] for i in range(0, count, PIECE["cuda"])]
+        return {m: [(len(piece), piece[-1]) for piece in pieces] for m in self.rows}
+
     def batch(self, units: Tensor) -> dict:
-        """What a `Batch` is made of, for (..., B) sequences by number; positions are a `Grid`'s."""
+        """What a `Batch` is made of, for (..., B) sequences by number, in order of length."""
         rows, lengths = {}, {m: n[units] for m, n in self.lengths.items()}
-        for m, kept in self.rows.items():
-            step = torch.arange(self.longest[m], device=units.device)
-            at = (self.starts[m][units][..., None] + step).flatten(-2)
-            at = at.clamp(max=len(kept if self.data.at_frames else self.utterance) - 1)
-            rows[m] = kept[at if self.data.at_frames else self.utterance[at]]
+        for m, sizes in self.sizes(units.shape[-1]).items():
+            sequence, position = Grid.rows_of(sizes, units.device)
+            at = self.starts[m][units][..., sequence] + position
+            at = at.clamp(max=len(self.rows[m] if self.data.at_frames else self.utterance) - 1)
+            rows[m] = self.rows[m][at if self.data.at_frames else self.utterance[at]]
         utterance = self.utterance[units if self.data.at_frames else at]
         labels = self.data.labels[utterance]
         if not self.data.at_frames:
-            valid = step < lengths["text"][..., None]
-            labels = torch.where(valid.flatten(-2), labels, UNSCORED)
+            labels = torch.where(position < lengths["text"][..., sequence], labels, UNSCORED)
         return {"rows": rows, "lengths": lengths, "speaker": self.data.speaker[utterance], "labels": labels}

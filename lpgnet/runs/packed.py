@@ -33,6 +33,7 @@ class Layout:
         self.lengths, self.valid = lengths.to(device), valid.to(device)  # (B, U), True where real
         self.sequence = torch.arange(len(lengths)).repeat_interleave(lengths).to(device)  # (N,)
         self.place = valid.flatten().nonzero()[:, 0].to(device)  # (N,), in B x U
+        self.position = self.place % valid.shape[1]  # (N,), in its sequence
         self.alone = len(lengths) == 1
         parts = lengths.split(PIECE[self.device.type])
         self.pieces = [Layout(part, device) for part in parts] if len(parts) > 1 else [self]
@@ -53,10 +54,13 @@ class Layout:
         """(B, U, d) -> (N, d): the real positions."""
         return padded.flatten(0, 1).index_select(0, self.place)
 
+    def split(self, rows: Tensor) -> list[Tensor]:
+        """(N, d) -> per piece its rows."""
+        return rows.split([len(piece.place) for piece in self.pieces])
+
     def cut(self, rows: Tensor) -> list[Tensor]:
         """(N, d) -> per piece what attention reads: (U, d) of one sequence, (B, U, d) of several, padded."""
-        parts = rows.split([len(piece.place) for piece in self.pieces])
-        pairs = zip(self.pieces, parts, strict=True)
+        pairs = zip(self.pieces, self.split(rows), strict=True)
         return [part if piece.alone else piece.pad(part) for piece, part in pairs]
 
     def spread(self, rows: Tensor) -> Tensor:
@@ -70,17 +74,33 @@ class Layout:
 
 
 class Grid(Layout):
-    """A layout in which all B x U positions have a row, the padded ones too: nothing moves, shapes stay.
+    """Pieces of sequences padded to a given length; padded positions have rows too, so shapes stay.
 
     What stands in padded rows is nobody's: attention and means leave them out, labels there are not scored.
     """
 
-    def __init__(self, lengths: Tensor, longest: int):
-        """lengths: (B,), on any device.  longest: U."""
-        positions = torch.arange(longest, device=lengths.device)
-        self.lengths, self.valid, self.device = lengths, positions < lengths[:, None], lengths.device
-        self.place = torch.arange(len(lengths) * longest, device=lengths.device)
-        self.alone, self.pieces = False, [self]
+    def __init__(self, lengths: Tensor, sizes: list[tuple[int, int]]):
+        """lengths: (B,), on any device.  sizes: of each piece its number of sequences, and U."""
+        self.lengths, self.alone = lengths, False
+        self.valid = torch.arange(max(u for _, u in sizes), device=lengths.device) < lengths[:, None]
+        if len(sizes) == 1:
+            self.pieces = [self]
+        else:
+            parts = lengths.split([count for count, _ in sizes])
+            self.pieces = [Grid(part, [size]) for part, size in zip(parts, sizes, strict=True)]
+        self.sequence, self.position = self.rows_of(sizes, lengths.device)
+
+    @staticmethod
+    def rows_of(sizes: list[tuple[int, int]], device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+        """Of each row its sequence and its position, (N,), made on the device: a graph records no copy."""
+        number = torch.arange(sum(count for count, _ in sizes), device=device)
+        sequences = number.split([count for count, _ in sizes])
+        position = torch.arange(max(u for _, u in sizes), device=device)
+        pairs = [
+            torch.meshgrid(some, position[:u], indexing="ij")
+            for some, (_, u) in zip(sequences, sizes, strict=True)
+        ]
+        return tuple(torch.cat([pair[i].flatten() for pair in pairs]) for i in (0, 1))
 
     def pad(self, rows: Tensor) -> Tensor:
         return rows.unflatten(0, self.valid.shape) * self.valid[..., None]
@@ -88,14 +108,21 @@ class Grid(Layout):
     def unpad(self, padded: Tensor) -> Tensor:
         return padded.flatten(0, 1)
 
+    def split(self, rows: Tensor) -> list[Tensor]:
+        return rows.split([piece.valid.numel() for piece in self.pieces])
+
     def cut(self, rows: Tensor) -> list[Tensor]:
-        return [rows.unflatten(0, self.valid.shape)]
+        pairs = zip(self.split(rows), self.pieces, strict=True)
+        return [part.unflatten(0, piece.valid.shape) for part, piece in pairs]
 
     def spread(self, rows: Tensor) -> Tensor:
-        return rows[:, None].expand(-1, self.valid.shape[1], -1).flatten(0, 1)
+        pairs = zip(rows.split([len(piece.lengths) for piece in self.pieces]), self.pieces, strict=True)
+        spread = [part[:, None].expand(-1, piece.valid.shape[1], -1).flatten(0, 1) for part, piece in pairs]
+        return torch.cat(spread)
 
     def mean(self, rows: Tensor) -> Tensor:
-        total = self.valid[:, None].to(rows.dtype) @ rows.unflatten(0, self.valid.shape)
+        pairs = zip(self.cut(rows), self.pieces, strict=True)
+        total = torch.cat([piece.valid[:, None].to(rows.dtype) @ part for part, piece in pairs])
         return total[:, 0] / self.lengths[:, None].to(rows.dtype)
 
 
@@ -136,7 +163,7 @@ class Dropout(nn.Module):
 
     def shape(self, layout: Layout) -> tuple[int, ...]:
         """Of the mask for a batch at utterance level."""
-        return len(layout.place if self.per == "utterance" else layout.lengths), self.size
+        return len(layout.position if self.per == "utterance" else layout.lengths), self.size
 
     def mask_of(self, draws: Tensor) -> Tensor:
         """Uniform numbers made into a mask of 0 or 1 / (1 - p), in place."""
@@ -209,7 +236,8 @@ class Packed(LPGNet):
         conv = self.encode[modality]
         if self.config.kernel == 1:
             return nn.functional.linear(rows, conv.weight[..., 0], conv.bias)
-        return layout.unpad(conv(layout.pad(rows).mT).mT)
+        pairs = zip(layout.pieces, layout.split(rows), strict=True)
+        return torch.cat([piece.unpad(conv(piece.pad(part).mT).mT) for piece, part in pairs])
 
     def path(self, path: str, x: dict, cut: dict, layouts: dict[str, Layout]) -> Tensor:
         """X_final of Eq. (8), (Nq, d), in its query's layout.  cut: x as `Layout.cut` gives it."""

@@ -165,7 +165,7 @@ class Stacked:
         """Each seed's on "validation" or "test", in order, on the CPU; None where the part is empty."""
         if part not in self.parts:
             return [None] * self.count
-        units = torch.arange(len(self.parts[part].turns), device=self.device)
+        units = torch.tensor(self.parts[part].order, device=self.device)
         pieces = units.split(self.run.train.batch) if self.data.at_frames else [units]
         look = partial(self._look, part)
         seen = [each(Tensor.clone, self.called[part](look, some)) for some in pieces]
@@ -215,13 +215,15 @@ class Stacked:
         return output if real is None else each(lambda x: x.index_select(1, real), output)
 
     def _batch(self, part: str, tensors: dict) -> Batch:
-        longest, lengths = self.parts[part].longest, tensors["lengths"]
-        grids = {m: Grid(lengths[m], longest[m]) for m in lengths}
+        lengths = tensors["lengths"]
+        sizes = self.parts[part].sizes(lengths["text"].shape[-1])
+        grids = {m: Grid(lengths[m], sizes[m]) for m in lengths}
         return Batch(tensors["rows"], grids, tensors["speaker"], tensors["labels"])
 
     def _shapes(self, sequences: int) -> dict[str, tuple[int, ...]]:
         """Of the masks of one seed's batch."""
-        grid = Grid(torch.zeros(sequences, dtype=int), self.parts["train"].longest["text"])
+        sizes = self.parts["train"].sizes(sequences)["text"]
+        grid = Grid(torch.zeros(sequences, dtype=int), sizes)
         return {f"{name}.mask": drop.shape(grid) for name, drop in self.drops.items()}
 
     def draw(self, sequences: int) -> None:
@@ -243,9 +245,10 @@ class Stacked:
         part, made = self.parts["train"], []
         for some, order in zip(units, self.orders, strict=True):
             counts = [part.turns[unit] for unit in some]
-            grid = Grid(torch.tensor(counts), part.longest["text"])
-            gone = torch.zeros(2, grid.valid.numel(), dtype=bool)
-            gone[:, grid.valid.flatten()] = lost_turns(counts, self.run.train.moddrop, order)
+            sequence, position = Grid.rows_of(part.sizes(len(counts))["text"])
+            real = position < torch.tensor(counts)[sequence]
+            gone = torch.zeros(2, len(real), dtype=bool)
+            gone[:, real] = lost_turns(counts, self.run.train.moddrop, order)
             made.append(gone)
         return torch.stack(made)
 
