@@ -1,5 +1,6 @@
 """The command line: `python -m lpgnet COMMAND --help`."""
 
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Iterator
@@ -9,9 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
-from lpgnet import places
+from lpgnet import __version__, places
 from lpgnet.config import MODALITIES
 from lpgnet.experiments import PROFILES
+from lpgnet.machine.files import alone
 
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
@@ -25,6 +27,22 @@ corpus = typer.Typer(help="Look at, check or make a corpus.", no_args_is_help=Tr
 app.add_typer(corpus, name="corpus")
 labels_ = typer.Typer(help="Label sets.", no_args_is_help=True)
 app.add_typer(labels_, name="labels")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"lpgnet {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Say the version.")
+    ] = False,
+) -> None:
+    pass
+
 
 Profile = StrEnum("Profile", {p: p for p in PROFILES})
 Split = StrEnum("Split", {s: s for s in places.SPLITS})
@@ -83,6 +101,13 @@ def _place(which: dict) -> places.Place:
     return places.parameters(which).place
 
 
+@contextlib.contextmanager
+def _alone(place: places.Place) -> Iterator[places.Place]:
+    """The place, which no other command writes to meanwhile."""
+    with alone(place.results) if place.results.is_dir() else contextlib.nullcontext():
+        yield place
+
+
 @app.command()
 @which_results()
 def reproduce(
@@ -133,7 +158,8 @@ def tables(
     if bundle:
         typer.echo("\n".join(rebuild_from(bundle.expanduser())))
         return
-    made = rebuild(_place(which))
+    with _alone(_place(which)) as place:
+        made = rebuild(place)
     typer.echo("\n".join([*map(str, made.paths), *made.remarks()]))
 
 
@@ -145,7 +171,8 @@ def report(
     """Rebuild tables, figures and one page of everything, which opens offline, from the records alone."""
     from lpgnet.beyond.report import page
 
-    typer.echo(page.write(_place(which)))
+    with _alone(_place(which)) as place:
+        typer.echo(page.write(place))
 
 
 @app.command()
@@ -161,7 +188,8 @@ def bundle(
     from lpgnet.beyond.archive import bundle as archive
 
     write = archive.write_reference if reference else archive.write
-    typer.echo(write(_place(which), out.expanduser()).says())
+    with _alone(_place(which)) as place:
+        typer.echo(write(place, out.expanduser()).says())
 
 
 @app.command()

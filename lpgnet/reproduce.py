@@ -15,7 +15,7 @@ from pathlib import Path
 
 from lpgnet.config import ROOT
 from lpgnet.experiments import EXPERIMENTS, TABLED, experiment
-from lpgnet.machine.files import sweep, whole
+from lpgnet.machine.files import alone, sweep, whole
 from lpgnet.places import CORPORA, Parameters, Place, parameters
 from lpgnet.runs.plan import current_records, describe, done, planned, possible, unfitted
 from lpgnet.tables.typeset import mathml
@@ -221,8 +221,6 @@ def page(copy: Path) -> str:
 
 def reproduce(asked: Parameters, only: str | None = None) -> None:
     """Run the notebooks in sequence; two at once on one place don't start."""
-    from filelock import FileLock, Timeout
-
     from lpgnet.beyond.compare import against_reference
     from lpgnet.beyond.report import page
     from lpgnet.features.encoders import encoder as made
@@ -237,17 +235,12 @@ def reproduce(asked: Parameters, only: str | None = None) -> None:
         made("text", place.text)  # a missing folder or a wrong name stops here, before hours of work
         if asked.CORPUS != "meld":  # which may come without clips
             made("audio", place.audio)
-    place.results.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(place.results / ".lock", timeout=0)
-    try:
-        with lock:
-            sweep(place.results), sweep(place.tables)
-            ran = [name for name in names if allowed(name, place) and run(name, asked)]
-            if any(place.tables.glob("*.csv")) and not page.fresh(place):
-                print("-- report", flush=True)
-                page.write(place)
-    except Timeout:
-        raise RuntimeError(f"another reproduce is at work on {place.results}; wait for it to end") from None
+    with alone(place.results):
+        sweep(place.results), sweep(place.tables)
+        ran = [name for name in names if allowed(name, place) and run(name, asked)]
+        if any(place.tables.glob("*.csv")) and not page.fresh(place):
+            print("-- report", flush=True)
+            page.write(place)
     print(f"{len(ran)} notebooks run, {len(names) - len(ran)} had nothing left to do.")
     print(f"Tables: {place.tables}\nFigures: {place.figures}\nNotebooks as HTML: {place.notebooks}")
     print(f"Report: {page.path_of(place)}" if page.path_of(place).exists() else "No report: it follows 06.")

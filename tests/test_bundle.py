@@ -17,7 +17,7 @@ from conftest import lpgnet
 from test_report import filled
 
 from lpgnet import places
-from lpgnet.beyond.archive import bundle
+from lpgnet.beyond.archive import bundle, verify
 from lpgnet.beyond.report import page
 from lpgnet.config import ROOT
 from lpgnet.runs import records
@@ -181,6 +181,14 @@ def test_a_copy_from_elsewhere_checks_too(made, tmp_path):
     for path, code in ((made.path, 0), (tmp_path / "none.zip", 1), (tmp_path / "gone", 1)):
         done = subprocess.run([sys.executable, str(own), str(path)], capture_output=True, text=True)
         assert done.returncode == code and not done.stderr
+
+
+def test_a_bundle_that_would_unpack_to_gigabytes_is_not_read(made, tmp_path, monkeypatch):
+    """Only sizes that a zip says of itself are looked at; nothing is unpacked to find out."""
+    monkeypatch.setattr(verify, "LARGEST", 1000)
+    monkeypatch.setattr(verify.Archive, "read", lambda *_: pytest.fail("it was read"))
+    with verify.Archive(made.path) as archive:
+        assert [line.partition(":")[0] for line in verify.problems(archive)] == ["unpacks to 0 GiB"]
 
 
 def test_a_flipped_bit_is_noticed(made, tmp_path):

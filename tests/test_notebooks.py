@@ -290,8 +290,11 @@ def test_two_at_once_do_not_start(uninterrupted, small_tree):
 
     output, _ = uninterrupted
     with FileLock(output / "results" / "simulated" / ".lock"):
-        refused = rerun(output, small_tree)
-    assert refused.returncode != 0 and "another reproduce is at work" in refused.stderr
+        refused = [rerun(output, small_tree), *(lpgnet(output, name) for name in ("tables", "report"))]
+        refused.append(lpgnet(output, "bundle", "--out", str(output / "none.zip")))
+    for done in refused:
+        assert done.returncode == 1 and "another command is at work on" in done.stderr
+    assert not (output / "none.zip").exists()
 
 
 @pytest.mark.parametrize(

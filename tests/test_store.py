@@ -144,6 +144,18 @@ def test_a_flipped_bit_in_a_shard_is_found_before_it_is_read(tmp_path, name):
         Features()
 
 
+def test_rows_of_another_order_than_the_table_s_are_refused(tmp_path):
+    """As many rows as vectors, and two of them changed places in utterances.csv."""
+    table = made_table()
+    vectors = np.random.default_rng(0).normal(size=(len(table), 2)).astype(np.float32)
+    store.write(tmp_path, table, {"text": store.Modality("x", vectors)}, {"sha256": "0" * 64})
+    (about,) = store.read_index(tmp_path)["sets"].values()
+    assert np.array_equal(store.Features(tmp_path, about).vectors().numpy(), vectors)
+    store.write_table(tmp_path, table.iloc[[*range(40), 41, 40, *range(42, len(table))]])
+    with pytest.raises(ValueError, match=r"0001.safetensors is of other utterances, or another order"):
+        store.Features(tmp_path, about)
+
+
 # Fine-tuning (Reading R18)
 
 FIT = extract.FoldFit("quick", "majority-4", "session5", "tenth")

@@ -67,13 +67,18 @@ def write_shard(path: Path, ids: list[str], items: Iterable, about: dict, absent
         tensors["frames"] = np.concatenate(frames)
         tensors["lengths"] = np.array([len(f) for f in frames])
     with whole(path) as part:
-        hashes = {name: digest(tensor) for name, tensor in tensors.items()}
+        hashes = {name: digest(tensor) for name, tensor in tensors.items()} | {"ids": of_ids(ids)}
         save_file(tensors, part, {"sha256": json.dumps(hashes)})  # one key: several come in any order
 
 
 def digest(tensor: np.ndarray) -> str:
     """SHA-256 of a tensor's bytes; a shard carries those of its tensors."""
     return hashlib.sha256(np.ascontiguousarray(tensor)).hexdigest()
+
+
+def of_ids(ids: list[str]) -> str:
+    """SHA-256 of the utterances that a shard's rows belong to, in order."""
+    return hashlib.sha256(json.dumps(ids).encode()).hexdigest()
 
 
 def _checked(name: str, vector: np.ndarray, frames: np.ndarray, about: dict) -> np.ndarray:
@@ -152,15 +157,17 @@ class Features:
             raise FileNotFoundError(
                 f"{folder / about['folder']} has {len(paths)} shards, want {want}: run notebook 01"
             )
+        checked = ("vectors", "lengths", "frames") if framed else ("vectors", "lengths")
+        table = folder / "utterances.csv"
+        ids = utterances(folder)["id"].tolist() if table.exists() else None
         self.shards = []
-        for path in paths:
-            self.shards.append(
-                read_shard(path, ("vectors", "lengths", "frames") if framed else ("vectors", "lengths"))
-            )
+        for i, path in enumerate(paths):
+            some = ids and ids[i * SHARD : (i + 1) * SHARD]
+            self.shards.append(read_shard(path, checked, some))
         held = sum(len(shard["vectors"]) for shard in self.shards)
-        if (table := folder / "utterances.csv").exists() and (rows := len(utterances(folder))) != held:
+        if ids and len(ids) != held:
             raise ValueError(
-                f"{table} has {rows} rows, {about['folder']} {held} vectors: run notebook 01 again"
+                f"{table} has {len(ids)} rows, {about['folder']} {held} vectors: run notebook 01 again"
             )
         if about["frame_size"]:
             self.ends = [shard["lengths"].cumsum(0).tolist() for shard in self.shards]
@@ -179,8 +186,11 @@ class Features:
         return self.shards[place]["frames"][start : min(ends[row], start + most)]
 
 
-def read_shard(path: Path, checked: tuple[str, ...]) -> dict:
-    """The tensors of a shard, memory-mapped; a ValueError where its bytes aren't those that were written."""
+def read_shard(path: Path, checked: tuple[str, ...], ids: list[str] | None = None) -> dict:
+    """The tensors of a shard, memory-mapped; a ValueError where its bytes aren't those that were written.
+
+    ids: of the table's rows for it, which it must have been written for; None: not compared.
+    """
     from safetensors.torch import load_file
 
     try:
@@ -192,4 +202,9 @@ def read_shard(path: Path, checked: tuple[str, ...]) -> dict:
     for name in checked:
         if name in written and digest(tensors[name].numpy()) != written[name]:
             raise ValueError(f"{path}: {name} are not as they were written; delete it, run notebook 01")
+    if ids and "ids" in written and of_ids(ids) != written["ids"]:
+        raise ValueError(
+            f"{path} is of other utterances, or another order, than utterances.csv beside its folder from "
+            f"{ids[0]} on: run notebook 01 again"
+        )
     return tensors

@@ -128,6 +128,23 @@ def sha256(*paths: Path) -> str:
     return digest.hexdigest()
 
 
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """One command at a time on a folder of results; a RuntimeError where another is at work there."""
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise RuntimeError(f"another command is at work on {folder}; wait for it to end") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def sweep(folder: Path) -> None:
     """Remove what a killed process left half-written below a folder; a living one's is left alone."""
     for part in list(folder.rglob(f"{PART}*")):

@@ -122,7 +122,9 @@ class Reader(nn.Module, PyTorchModelHubMixin, library_name="lpgnet", tags=["emot
 
     def _save_pretrained(self, save_directory: Path) -> None:
         tensors = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        save_file(tensors, save_directory / WEIGHTS, {"format": "pt", "sha256": _digest(tensors)})
+        save_file(
+            tensors, save_directory / WEIGHTS, {"sha256": _digest(tensors)}
+        )  # several come in any order
 
     @classmethod
     def _from_pretrained(

@@ -19,6 +19,7 @@ import zlib
 from pathlib import Path
 
 MANIFEST = "MANIFEST.sha256"
+LARGEST = 4 << 30  # bytes, unpacked
 DAMAGED = (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, ValueError, EOFError)
 
 
@@ -53,12 +54,19 @@ class Folder:
             raise OSError("a link, a pipe or a device")
         return path.read_bytes()
 
+    def size(self) -> int:
+        return 0
+
     def beside(self) -> list[str]:
         return []
 
 
 class Archive(zipfile.ZipFile):
     """A bundle as it was made."""
+
+    def size(self) -> int:
+        """Bytes that reading all of it can take: zipfile gives no more than an entry says of itself."""
+        return sum(entry.file_size for entry in self.infolist())
 
     def beside(self) -> list[str]:
         """What a zip can hold beside its files: entries that become links, comments, bytes of no entry."""
@@ -80,6 +88,8 @@ class Archive(zipfile.ZipFile):
 def problems(bundle) -> list[str]:
     """One line per file that is not what the manifest says.  bundle: an Archive or a Folder."""
     names = bundle.namelist()
+    if bundle.size() > LARGEST:
+        return [f"unpacks to {bundle.size() >> 30} GiB: no bundle is larger than {LARGEST >> 30}"]
     if MANIFEST not in names:
         return [f"missing: {MANIFEST}; without it nothing can be checked"]
     found = [f"twice: {name}" for name in sorted({n for n in names if names.count(n) > 1})]
