@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import WORDS, lpgnet
+from safetensors import safe_open
 from safetensors.numpy import save_file
 from test_tables import WITHOUT_TORCH
 
@@ -505,6 +506,59 @@ def test_a_shift_of_vectors_alone_and_without_frames_is_found(clean):
     )
     without = plant(clean, "audio", moved(1), frames=False)
     assert "moved by -1" in told(without, "pairing by length")
+
+
+def session_moved(vectors, lengths):
+    own = (clean_table()["session"] == 3).to_numpy()
+    vectors[own] = np.roll(vectors[own], 1, axis=0)
+    return vectors, lengths
+
+
+def test_a_session_whose_vectors_are_moved_by_a_row_is_found(clean):
+    said = told(plant(clean, "audio", session_moved, frames=False), "pairing by length")
+    assert "rows of session 3 are shifted: moved by -1" in said
+
+
+def labelled_column(vectors, lengths):
+    codes = {code: float(i) for i, code in enumerate(sorted(set(clean_table()["label"])))}
+    vectors[:, 2] = clean_table()["label"].map(codes) + 0.01 * np.random.default_rng(0).normal(
+        size=len(vectors)
+    )
+    return vectors, lengths
+
+
+def test_the_label_in_a_column_is_found(clean):
+    said = told(plant(clean, "audio", labelled_column), "label in a column")
+    assert "column 2 alone tells the label" in said and "1 columns do" in said
+
+
+def nearly_copied(vectors, lengths):
+    table = clean_table()
+    test, before = (np.flatnonzero(rows) for rows in (table["session"] == 5, table["session"] == 2))
+    vectors[before[:9]] = vectors[test[:9]] + 1e-4 * np.random.default_rng(0).normal(
+        size=(9, vectors.shape[1])
+    )
+    return vectors, lengths
+
+
+def test_test_vectors_copied_into_training_with_a_little_noise_are_found(clean):
+    said = told(plant(clean, "audio", nearly_copied), "copied clips")
+    assert "9 test utterances have the vector of one before the test" in said
+
+
+def test_vectors_that_changed_places_after_they_were_written_are_found(clean):
+    """The shard carries a hash of what was written, and of whose rows they are."""
+    table, key = clean_table(), f"audio/{clean.audio}"
+    vectors = features_of(table)["audio"][0].astype(np.float32)
+    made = store.write(clean.features, table, {"audio": store.Modality("x", vectors)}, {"sha256": "0" * 64})
+    store.add(clean.features, {key: made["sets"]["audio/imported"]})
+    assert not [check for check, _ in grave(data_audit.audit_data(clean)) if "files" in check]
+    path = store.shard(clean.features / made["sets"]["audio/imported"]["folder"], 0)
+    with safe_open(path, "numpy") as file:
+        tensors, written = {"vectors": file.get_tensor("vectors")}, file.metadata()
+    tensors["vectors"][[3, 4]] = tensors["vectors"][[4, 3]]
+    save_file(tensors, path, written)
+    assert "vectors are not as they were written" in told(data_audit.audit_data(clean), f"{key}: files")
 
 
 def test_a_probe_without_power_says_so_and_accuses_nobody(clean):

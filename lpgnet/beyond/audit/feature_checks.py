@@ -5,6 +5,7 @@ A shift by k means that row i holds the features of utterance i - k.
 """
 
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,32 +18,49 @@ from lpgnet.beyond.audit.findings import FAULT, WARNING, Finding, fine, some, un
 from lpgnet.beyond.audit.pairing import by_duration, by_length, by_transcript
 from lpgnet.corpora.table import plain
 from lpgnet.features.extract import recipe
-from lpgnet.features.store import SHARD, shard
+from lpgnet.features.store import SHARD, digest, of_ids, shard
 from lpgnet.labels import Fold
 
 MANY = 0.05  # of the rows: beyond this a set is broken, not odd
+NEAR = 0.01  # of the usual distance: nearer than two takes of one sentence
+TELLS = 0.9  # of one column's variance lies between the classes: no feature knows that by itself
 AGAIN = "Delete the set's folder in the feature store and run notebook 01."
 
 
-def read(folder: Path, about: dict, name: str) -> np.ndarray | None:
-    """One tensor of every shard, joined: "vectors" (N, F) or "lengths" (N,); None where the set has none."""
+def read(folder: Path, about: dict, name: str, ids: list[str]) -> np.ndarray | None:
+    """One tensor of every shard, joined: "vectors" (N, F) or "lengths" (N,); None where the set has none.
+
+    A ValueError where a shard isn't as it was written, or was written for other utterances than ids.
+    """
     if name == "lengths" and not about["frame_size"]:
         return None
     pieces = []
     for start in range(0, about["utterances"], SHARD):
-        with safe_open(shard(folder / about["folder"], start), framework="numpy") as file:
+        path = shard(folder / about["folder"], start)
+        with safe_open(path, framework="numpy") as file:
             pieces.append(file.get_tensor(name))
+            written = json.loads((file.metadata() or {}).get("sha256", "{}"))
+        if written.get(name, digest(pieces[-1])) != digest(pieces[-1]):
+            raise ValueError(f"{path}: {name} are not as they were written")
+        if "ids" in written and written["ids"] != of_ids(ids[start : start + SHARD]):
+            raise ValueError(f"{path}: written for other utterances, or in another order")
     return np.concatenate(pieces)
 
 
 def check_set(
-    folder: Path, key: str, about: dict, table: pd.DataFrame, folds: dict[str, Fold], root: Path | None
+    folder: Path,
+    key: str,
+    about: dict,
+    table: pd.DataFrame,
+    folds: dict[str, Fold],
+    root: Path | None,
 ) -> Iterator[Finding]:
     """folds: by name, of the place's labels.  root: of the corpus, to hash its clips; None: not here."""
     modality, imported = key.split("/")[0], key.endswith("/imported")
     try:
-        vectors, lengths = (read(folder, about, name) for name in ("vectors", "lengths"))
-    except (OSError, SafetensorError) as error:
+        ids = table["id"].tolist()
+        vectors, lengths = (read(folder, about, name, ids) for name in ("vectors", "lengths"))
+    except (OSError, ValueError, SafetensorError) as error:
         yield Finding(f"{key}: files", FAULT, "the set can't be read", str(error), "Run notebook 01.")
         return
     if len(vectors) != len(table):
@@ -52,6 +70,7 @@ def check_set(
     yield from _values(key, vectors, about, table)
     here = np.isfinite(vectors).all(axis=1)
     yield _flat(key, vectors, here, table)
+    yield _telling(key, vectors, here, table["label"])
     yield _doubles(key, vectors, here, table, modality)
     if modality == "audio":
         yield from _copies(key, vectors, here, table, folds)
@@ -134,22 +153,51 @@ def _doubles(key: str, vectors: np.ndarray, here: np.ndarray, table: pd.DataFram
     return Finding(check, _grave(shared.sum(), len(frame)), found, some(frame["id"][shared]), do + AGAIN)
 
 
+def _telling(key: str, vectors: np.ndarray, here: np.ndarray, classes: pd.Series) -> Finding:
+    """A column from which the label can be read: it was written there."""
+    rows, check = here & classes.notna().to_numpy(), f"{key}: label in a column"
+    values, own = vectors[rows].astype(float), classes[rows].to_numpy()
+    if len(values) < 2 * max(1, len(set(own))):
+        return unchecked(check, "too few labelled utterances")
+    total = ((values - values.mean(0)) ** 2).sum(0)
+    within = sum(((values[own == c] - values[own == c].mean(0)) ** 2).sum(0) for c in set(own))
+    between = np.where(total > 0, 1 - within / np.where(total > 0, total, 1), 0)
+    if between.max() > TELLS:
+        found = (
+            f"column {between.argmax()} alone tells the label: {100 * between.max():.0f} % of its variance"
+        )
+        do = "Look at what wrote this column, and leave it out: no number with it counts."
+        return Finding(check, FAULT, found, f"{(between > TELLS).sum()} columns do", do)
+    return fine(check, f"no column tells the label by itself (the most is {100 * between.max():.0f} %)")
+
+
 def _copies(
     key: str, vectors: np.ndarray, here: np.ndarray, table: pd.DataFrame, folds: dict[str, Fold]
 ) -> Iterator[Finding]:
-    """A clip heard in training and in the test part, whatever its names."""
-    prints = pd.Series(_prints(vectors), index=table.index)[here]
+    """A clip heard in training and in the test part, whatever its names, even with a little noise."""
+    rows = vectors[here].astype(float)
+    rows = (rows - rows.mean(0)) / (rows.std(0) + 1e-9)
     for name, fold in folds.items():
-        test = table["dialogue"].isin(fold.test)[here]
-        before = table["dialogue"].isin((*fold.train, *fold.validation))[here]
-        both = test & prints.isin(set(prints[before]))
-        check = f"{key}: copied clips"
-        if both.any():
-            do = "Remove them from one side: they sound the same to the last bit."
-            found = f"{name}: {both.sum()} test utterances have the vector of one before the test"
-            yield Finding(check, FAULT, found, some(table["id"][here][both]), do)
+        test = table["dialogue"].isin(fold.test).to_numpy()[here]
+        before = table["dialogue"].isin((*fold.train, *fold.validation)).to_numpy()[here]
+        both, check = np.flatnonzero(test), f"{key}: copied clips"
+        both = both[_nearest(rows[test], rows[before]) <= NEAR * np.sqrt(2 * rows.shape[1])]
+        if len(both):
+            do = "Remove them from one side: they sound the same, to the last bit or nearly."
+            found = f"{name}: {len(both)} test utterances have the vector of one before the test"
+            yield Finding(check, FAULT, found, some(table["id"][here].iloc[both]), do)
         else:
             yield fine(check, f"{name}: no test clip is trained on")
+
+
+def _nearest(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """The distance of each row to the nearest of some others, (N,)."""
+    if not len(rows) or not len(others):
+        return np.full(len(rows), np.inf)
+    sizes = (others**2).sum(1)
+    pieces = np.array_split(rows, max(1, len(rows) // 500))
+    least = [(sizes - 2 * piece @ others.T).min(1) + (piece**2).sum(1) for piece in pieces]
+    return np.sqrt(np.maximum(np.concatenate(least), 0))
 
 
 def _recipe(key: str, about: dict, table: pd.DataFrame, root: Path | None) -> Finding:

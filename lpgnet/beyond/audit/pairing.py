@@ -108,7 +108,8 @@ def by_length(
     known = here & np.isfinite(size)
     if known.sum() < ROWS or size[known].std() < 0.05:
         return unchecked(check, "too few utterances of known and different length")
-    fit = {k: _correlation(np.roll(values, k, axis=0), size, known, np.roll(here, k)) for k in (-1, 0, 1)}
+    told = {k: _foretold(np.roll(values, k, axis=0), size, known & np.roll(here, k)) for k in (-1, 0, 1)}
+    fit = {k: _agreement(some, size, known) for k, some in told.items()}
     detail = ", ".join(
         f"r = {r:.2f} moved by {k:+d}" if k else f"r = {r:.2f} as it is" for k, r in fit.items()
     )
@@ -116,19 +117,36 @@ def by_length(
     if fit[mended] > max(0.3, fit[0] + 0.15):
         found = f"the rows are shifted: moved by {mended:+d} they tell the length of their utterance"
         return Finding(check, FAULT, found, detail, DO)
+    for session, rows in table.groupby("session").indices.items():
+        own = known & np.isin(np.arange(len(table)), rows)
+        if own.sum() < BLOCK:
+            continue
+        part = {k: _agreement(np.roll(told[0], k), size, own) for k in (0, *SHIFTS)}
+        best = max(SHIFTS, key=part.get)
+        if part[best] > max(0.3, part[0] + 0.3):
+            found = f"rows of session {session} are shifted: moved by {best:+d} they tell their length"
+            return Finding(check, FAULT, found, f"r = {part[0]:.2f} as it is, {part[best]:.2f} moved", DO)
     if fit[0] < max(0.3, fit[mended] + 0.15):
         return unchecked(check, f"these features don't tell how long an utterance is ({detail})")
     return fine(check, "features tell the length of their utterance, and would not if rows had moved", detail)
 
 
-def _correlation(values: np.ndarray, size: np.ndarray, known: np.ndarray, there: np.ndarray) -> float:
-    """Between lengths and what a ridge regression makes of the features, each half foretold by the other."""
-    rows = np.flatnonzero(known & there)
+def _foretold(values: np.ndarray, size: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Sizes by a ridge regression on the features, each half from the other, (N,); NaN not known."""
+    rows = np.flatnonzero(known)
     features, target = values[rows].astype(float), size[rows]
     features = (features - features.mean(0)) / (features.std(0) + 1e-9)
-    told, half = np.empty(len(rows)), np.arange(len(rows)) < len(rows) // 2
+    told, half = np.full(len(values), np.nan), np.arange(len(rows)) < len(rows) // 2
     for train in (half, ~half):
         x, y = features[train], target[train] - target[train].mean()
         weights = np.linalg.solve(x.T @ x + 0.1 * len(x) * np.eye(x.shape[1]), x.T @ y)
-        told[~train] = features[~train] @ weights
-    return float(np.corrcoef(told, target)[0, 1]) if told.std() > 0 else 0.0
+        told[rows[~train]] = features[~train] @ weights
+    return told
+
+
+def _agreement(told: np.ndarray, size: np.ndarray, known: np.ndarray) -> float:
+    """The correlation of lengths with what was foretold, where both are known."""
+    rows = known & np.isfinite(told)
+    return (
+        float(np.corrcoef(told[rows], size[rows])[0, 1]) if rows.sum() > 2 and told[rows].std() > 0 else 0.0
+    )
