@@ -28,7 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lpgnet import losses
 from lpgnet.config import LPGNetConfig
-from lpgnet.corpora.sound import RATE, read_wav
+from lpgnet.corpora.sound import RATE, read_clip
 from lpgnet.experiments import experiment
 from lpgnet.features import extract, store
 from lpgnet.machine.workers import device_named
@@ -139,7 +139,7 @@ def funasr_one_by_one(root: Path, table: pd.DataFrame, threads: int) -> float:
         options = {"disable_update": True, "disable_pbar": True, "log_level": "ERROR", "device": "cpu"}
         model = AutoModel(model=str(root), ncpu=threads, **options)
         call = {"extract_embedding": True, "disable_pbar": True}
-        waves = [read_wav(root / wav) for wav in table["wav"]]
+        waves = [read_clip(root / wav) for wav in table["wav"]]
         model.generate(waves[0], granularity="frame", **call)
         return timed(lambda: [model.generate(wave, granularity="frame", **call) for wave in waves])
 

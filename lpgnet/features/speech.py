@@ -1,7 +1,7 @@
 """Audio encoders besides our own prosody: any Hugging Face speech model, emotion2vec, eGeMAPS.
 
 Each has `name`, `version` (all that decides its numbers), `size`, `frame_size`, `precision` of stored frames,
-`note`, and a call: waves from `read_wav` -> vector (size,) and frames (T, frame_size), float32, per wave.
+`note`, and a call: waves from `read_clip` -> vector (size,) and frames (T, frame_size), float32, per wave.
 Making one is cheap and asks no network; the model is loaded on the first call.
 """
 

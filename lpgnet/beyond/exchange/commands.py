@@ -7,7 +7,7 @@ import pandas as pd
 
 from lpgnet.beyond.exchange import describe, differences, imported
 from lpgnet.beyond.exchange.export import export
-from lpgnet.corpora import iemocap
+from lpgnet.corpora.load import scan
 from lpgnet.corpora.table import utterances
 from lpgnet.features import store
 from lpgnet.labels import CARRIES, FOUR, OWN, PROTOCOLS, labelled
@@ -111,7 +111,7 @@ def _side(name: str, corpus: str, root: Path | None) -> pd.DataFrame:
 def _table(corpus: str, root: Path | None) -> pd.DataFrame:
     """The utterance table that a protocol is applied to: a release's, or a store's."""
     if root is not None:
-        return iemocap.read(root)[0]
+        return scan(root).table
     folder = features_of(corpus)
     if not (folder / "utterances.csv").exists():
         raise FileNotFoundError(

@@ -3,10 +3,11 @@
 import pandas as pd
 
 from lpgnet.beyond.exchange import differences
-from lpgnet.beyond.exchange.assemble import PARTS, listed
+from lpgnet.beyond.exchange.assemble import PARTS
 from lpgnet.beyond.exchange.codes import differing, official
 from lpgnet.beyond.exchange.imported import Imported
 from lpgnet.labels import ERC6_EXTRA, MELD, OWN, PROTOCOLS, SIX_CLASSES, labelled
+from lpgnet.machine.files import listed
 
 CELLS = 6  # differing counts that are shown
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from lpgnet.beyond.exchange import unpickle
-from lpgnet.beyond.exchange.assemble import PARTS, Draft, listed
+from lpgnet.beyond.exchange.assemble import PARTS, Draft
 from lpgnet.beyond.exchange.vectors import Source
 from lpgnet.corpora.iemocap import TURN
-from lpgnet.machine.files import parsed_json, shown
+from lpgnet.machine.files import listed, parsed_json, shown
 
 MANIFEST = ("id", "dialogue", "order", "speaker", "session", "scripted", "label")
 NUMBER = re.compile(r"[0-9]{1,9}")
