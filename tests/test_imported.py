@@ -746,6 +746,51 @@ def test_emobox(tmp_path):
         read(file)
 
 
+def test_emobox_s_meld_is_read_as_meld_is(tmp_path):
+    keys = {
+        "dia1_utt3-train": "joy",
+        "dia1_utt0-train": "fear",
+        "dia0_utt0-val": "anger",
+        "dia1_utt0-test": "joy",
+    }
+    lines = [json.dumps({"key": f"meld-{k}", "dataset": "meld", "emo": e}) for k, e in keys.items()]
+    (tmp_path / "meld.jsonl").write_text("\n".join(lines))
+    got = read(tmp_path / "meld.jsonl")
+    assert got.table["id"].tolist() == [
+        "train_dia1_utt0",
+        "train_dia1_utt3",
+        "val_dia0_utt0",
+        "test_dia1_utt0",
+    ]
+    assert got.table["part"].tolist() == ["train", "train", "validation", "test"]
+    assert got.table["label"].tolist() == ["fear", "joy", "anger", "joy"] and got.about["corpus"] == "meld"
+    assert got.about["protocols"] == ["meld-7"] and got.about["split"] == "official"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.json", {IDS[0]: {"wav": "a.wav", "emo": "sad"}}, r"\(dict with 1 entries, each with wav, emo\)"),
+        ("a.json.feature", [[{"text": "a"}], []], r"\(list with 2 entries of lists\)"),
+        ("a.jsonl", [3], r"\(list with 1 entries of ints\)"),
+    ],
+)  # fmt: skip
+def test_json_of_another_form_is_told_what_it_is_and_what_is_read(tmp_path, name, content, message):
+    (tmp_path / name).write_text("\n" + json.dumps(content, indent=1))
+    with pytest.raises(ValueError, match=rf"is JSON in another form {message}; read are labels as EmoBox"):
+        read(tmp_path / name)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_changed_line_ends_are_said_for_every_pickle(tmp_path, protocol):
+    """As a version control on Windows changes them: in text always, in bytes where it takes them for text."""
+    data = pickle.dumps(fields(iemocap(), NINE) + ["\n"], protocol)
+    file = write(tmp_path / "x.pkl", data.replace(b"\n", b"\r\n"))
+    with pytest.raises(ValueError, match=r"x\.pkl: its line ends were changed to CRLF"):
+        read(file)
+    assert "CRLF" not in str(pytest.raises(ValueError, read, write(tmp_path / "y.pkl", data)).value)
+
+
 def test_a_manifest_of_ours(tmp_path):
     held = read_fields(tmp_path, iemocap()).table
     frame = held.assign(label=labelled(held, "majority-6"))

@@ -36,7 +36,7 @@ class Conversation:
     """T turns in order.  turns: columns `TURNS`, "" where missing; wav is relative to root, label raw.
 
     corpus: whose dialogue it is, "" for a folder of one's own.  vectors: modality -> (T, F) where a store
-    has them already.
+    has them already.  said: what was not read of it.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Conversation:
     root: Path
     corpus: str = ""
     vectors: dict[str, np.ndarray] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
 
     def has(self, modality: str) -> np.ndarray:
         """(T,) bool: which turns have this modality."""
