@@ -759,7 +759,7 @@ def test_emobox_s_meld_is_read_as_meld_is(tmp_path):
     assert got.table["id"].tolist() == [
         "train_dia1_utt0",
         "train_dia1_utt3",
-        "val_dia0_utt0",
+        "dev_dia0_utt0",
         "test_dia1_utt0",
     ]
     assert got.table["part"].tolist() == ["train", "train", "validation", "test"]
@@ -784,11 +784,11 @@ def test_json_of_another_form_is_told_what_it_is_and_what_is_read(tmp_path, name
 @pytest.mark.parametrize("protocol", range(6))
 def test_changed_line_ends_are_said_for_every_pickle(tmp_path, protocol):
     """As a version control on Windows changes them: in text always, in bytes where it takes them for text."""
-    data = pickle.dumps(fields(iemocap(), NINE) + ["\n"], protocol)
+    data = pickle.dumps((*fields(iemocap(), NINE), "\n"), protocol)
     file = write(tmp_path / "x.pkl", data.replace(b"\n", b"\r\n"))
     with pytest.raises(ValueError, match=r"x\.pkl: its line ends were changed to CRLF"):
         read(file)
-    assert "CRLF" not in str(pytest.raises(ValueError, read, write(tmp_path / "y.pkl", data)).value)
+    assert len(read(write(tmp_path / "y.pkl", data)).table) == len(IDS)
 
 
 def test_a_manifest_of_ours(tmp_path):

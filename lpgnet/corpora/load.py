@@ -48,9 +48,7 @@ def load(corpus: str, root: str | None, jobs: int) -> tuple[Path, pd.DataFrame, 
         found.notes.append(f"{len(more)} more clips are faulty or odd; `{CHECK}` names all")
     for line in found.clips[:CLIPS] + found.notes:
         print(line)
-    if found.problems:
-        shown = "\n  ".join(found.problems[:SHOWN])
-        raise ValueError(f"{len(found.problems)} problems in {root}; `{CHECK}` lists all:\n  {shown}")
+    refuse_problems(found, root)
     made = root / "manifest.json"
     return root, found.table, parsed_json(made.read_text(), made)["oracle"] if made.exists() else {}
 
@@ -62,6 +60,13 @@ def refuse_other(corpus: str, root: Path) -> None:
         raise ValueError(f"{root} is {lies}, the corpus asked for is {corpus!r}: their numbers don't mix")
     if corpus == "simulated" and not lies:
         raise ValueError(f"{root} is not simulated (no manifest.json); `corpus simulate` makes one")
+
+
+def refuse_problems(found: Found, root: Path) -> None:
+    """A ValueError that names the first problems of a table that has some."""
+    if found.problems:
+        shown = "\n  ".join(found.problems[:SHOWN])
+        raise ValueError(f"{len(found.problems)} problems in {root}; `{CHECK}` lists all:\n  {shown}")
 
 
 def lying(root: Path) -> str:

@@ -69,7 +69,7 @@ def emotion2vec(path: Path) -> Draft:
 
 
 def emobox(path: Path) -> Draft:
-    """Lines of JSON with key <dataset>-<utterance id> and emo.  MELD's ids end in their part: dia0_utt3-train."""
+    """Lines of JSON with key <dataset>-<utterance id> and emo; MELD's are dia0_utt3-train."""
     ids, emotions, prefix, text = [], [], "", _text(path)
     _refuse_other_json(path, text)
     for number, line in enumerate(text.splitlines(), 1):
@@ -91,8 +91,9 @@ def _meld(path: Path, keys: list[re.Match], emotions: list) -> Draft:
     turns: dict[str, dict[int, tuple]] = {}
     parts: dict[str, dict[str, None]] = {part: {} for part in PARTS}
     for key, emotion in zip(keys, emotions, strict=True):
-        dialogue = f"{key[3]}_dia{key[1]}"
-        parts["validation" if key[3] in ("dev", "val") else key[3]][dialogue] = None
+        split = "dev" if key[3] == "val" else key[3]
+        dialogue = f"{split}_dia{key[1]}"
+        parts["validation" if split == "dev" else split][dialogue] = None
         if int(key[2]) in turns.setdefault(dialogue, {}):
             raise ValueError(f"{path}: the key {key[0]} is there twice")
         turns[dialogue][int(key[2])] = f"{dialogue}_utt{key[2]}", emotion

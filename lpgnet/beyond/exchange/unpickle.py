@@ -55,8 +55,8 @@ def _refuse_crlf(file: BinaryIO, path: Path) -> None:
         last, ends = block[-1:], ends + found
     if ends:
         raise ValueError(
-            f"{path}: its line ends were changed to CRLF (by git on Windows, or a transfer as text), so it is "
-            "not the file that was published: fetch it again as it is (git: core.autocrlf false)"
+            f"{path}: its line ends were changed to CRLF (by git on Windows, or a transfer as text), so "
+            "it is not the file that was published: fetch it again as it is (git: core.autocrlf false)"
         )
 
 
