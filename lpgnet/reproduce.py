@@ -240,8 +240,11 @@ def reproduce(asked: Parameters, only: str | None = None) -> None:
     try:
         with lock:
             sweep(place.results), sweep(place.tables)
-            could = [name for name in names if allowed(name, place)]
-            ran = [name for name in could if run(name, asked)]
+            could, ran = [], []
+            for name in names:
+                if allowed(name, place):
+                    could.append(name)
+                    ran += [name] * run(name, asked)
             if any(place.tables.glob("*.csv")) and not page.fresh(place):
                 print("-- report", flush=True)
                 page.write(place)
@@ -280,12 +283,13 @@ def _root_data(asked: Parameters) -> dict | None:
 
 
 def allowed(name: str, place: Place) -> bool:
-    """Whether the corpus allows what a notebook needs; says so where it doesn't."""
+    """Whether the corpus allows what a notebook needs, or one of its experiments; says so where not."""
     needed = about(name)["needs"]
-    reason = possible(describe(place), [needed])[1].get(needed) if needed else None
-    if reason:
-        print(f"-- {name} is left out, since {reason}")
-    return not reason
+    wanted = [needed] if needed else parameters(declared(name)).experiments
+    names, why = possible(describe(place), wanted) if wanted else ([], {})
+    if wanted and not names:
+        print(f"-- {name} is left out, since {why[wanted[0]]}")
+    return bool(names) or not wanted
 
 
 def forecast(asked: Parameters, only: str | None = None) -> str:
