@@ -236,6 +236,9 @@ def import_(
     audio: Annotated[
         Path | None, typer.Option("--audio", help="Audio features beside the file, likewise.")
     ] = None,
+    root: Annotated[
+        Path | None, typer.Option("--root", help="An IEMOCAP release, to compare labels by utterance id.")
+    ] = None,
 ) -> None:
     """Read other people's features into a store of their own, and say what they are.
 
@@ -243,7 +246,7 @@ def import_(
     """
     from lpgnet.beyond.exchange import commands
 
-    given = (path and path.expanduser() for path in (text, audio))
+    given = (path and path.expanduser() for path in (text, audio, root))
     typer.echo(commands.import_file(file.expanduser(), name, *given))
 
 

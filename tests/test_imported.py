@@ -1025,6 +1025,43 @@ def test_which_protocol_a_file_s_labels_are(tmp_path):
     assert "lets single utterances be compared by id" in report(got, None)
 
 
+def test_the_53_are_explained_where_they_differ(tmp_path):
+    table = release()
+    said = report(
+        read(
+            write(tmp_path / "e.pkl", as_file(table, labelled(table, "erc-6"), "ids labels - - train test"))
+        ),
+        table,
+    )
+    for name in ("majority-4", "majority-6"):
+        assert (
+            f"{name}: 53 utterances differ, all of them of erc-6's 53 that the file calls happy; {name}"
+            in said
+        )
+
+
+def test_classes_in_another_order_are_recognised(tmp_path):
+    """Numbered alphabetically, say; every other file's counts are no permutation."""
+    table = release()
+    own = labelled(table, "majority-6")
+    turned = own.replace({"happy": "sad", "sad": "neutral", "neutral": "happy"})
+    said = report(read(write(tmp_path / "t.pkl", as_file(table, turned, "ids labels - - train test"))), table)
+    assert "the official counts with the classes in another order: " in said
+    assert "what is read as neutral has the counts of sad" in said and "read as angry" not in said
+    right = report(read(write(tmp_path / "r.pkl", as_file(table, own, "ids labels - - train test"))), table)
+    assert "another order" not in right and "numbers don't compare" not in right
+
+
+def test_a_test_part_of_another_session_is_said(tmp_path):
+    table = release()
+    value = as_file(table, labelled(table, "majority-6"), "ids labels - - train test")
+    parts = {False: [], True: []}
+    for name in sorted({*value[-2], *value[-1]}):
+        parts[name[4] == "3"].append(name)
+    said = report(read(write(tmp_path / "t.pkl", (*value[:-2], parts[False], parts[True]))), table)
+    assert "The test part is of session 3, the paper's is session 5: numbers don't compare." in said
+
+
 def test_counts_without_utterance_ids(tmp_path):
     table = release()
     names = "speakers labels sentences train test validation"
