@@ -50,7 +50,7 @@ Form = StrEnum("Form", {f: f for f in ("sdt", "neutral")})
 Modality = StrEnum("Modality", {m: m for m in MODALITIES})
 Device = StrEnum("Device", {d: d for d in ("auto", "cpu", "cuda")})
 
-Root = Annotated[Path, typer.Option("--root", help="Folder of an IEMOCAP_full_release (or a simulated one).")]
+Root = Annotated[Path, typer.Option("--root", help="Folder of a release: IEMOCAP, MELD or simulated.")]
 WHICH = {  # the options that say which results are meant, the same for every command
     "corpus": (str, "--corpus", "simulated, iemocap, meld, or the name of an import."),
     "profile": (Profile, "--profile", "Size of the models: quick (simulated) or paper (others)."),
@@ -257,7 +257,7 @@ def predict(
         str | None, typer.Option("--dialogue", help="Instead of a folder, a dialogue of the corpus.")
     ] = None,
     root: Annotated[
-        Path | None, typer.Option("--root", help="With --dialogue: encode it from this IEMOCAP release.")
+        Path | None, typer.Option("--root", help="With --dialogue: encode it from this release.")
     ] = None,
     checkpoint: Annotated[
         Path | None, typer.Option("--checkpoint", help="Folder of a checkpoint; else the corpus's own.")
@@ -298,6 +298,9 @@ def import_(
     audio: Annotated[
         Path | None, typer.Option("--audio", help="Audio features beside the file, likewise.")
     ] = None,
+    root: Annotated[
+        Path | None, typer.Option("--root", help="An IEMOCAP release, to compare labels by utterance id.")
+    ] = None,
 ) -> None:
     """Read other people's features into a store of their own, and say what they are.
 
@@ -305,7 +308,7 @@ def import_(
     """
     from lpgnet.beyond.exchange import commands
 
-    given = (path and path.expanduser() for path in (text, audio))
+    given = (path and path.expanduser() for path in (text, audio, root))
     typer.echo(commands.import_file(file.expanduser(), name, *given))
 
 
@@ -343,9 +346,9 @@ def diff(
 @corpus.command()
 def check(root: Root) -> None:
     """Counts beside the expected ones, every missing or faulty utterance, and a verdict (exit code 1)."""
-    from lpgnet.corpora import iemocap
+    from lpgnet.corpora.check import check
 
-    report, clean = iemocap.check(root.expanduser())
+    report, clean = check(root.expanduser())
     typer.echo(report)
     raise typer.Exit(0 if clean else 1)
 
@@ -353,10 +356,11 @@ def check(root: Root) -> None:
 @corpus.command()
 def table(root: Root, out: Annotated[Path, typer.Option("--out", help="CSV file to write.")]) -> None:
     """Write the utterance table: one row per turn, in order of speech."""
-    from lpgnet.corpora import iemocap
+    from lpgnet.corpora.load import read
     from lpgnet.machine.files import write_csv
 
-    rows, problems = iemocap.read(root.expanduser())
+    found = read(root.expanduser())
+    rows, problems = found.table, found.problems + found.clips
     write_csv(out, rows)
     typer.echo(f"{len(rows)} turns of {rows['dialogue'].nunique()} dialogues -> {out}")
     for problem in problems:

@@ -17,7 +17,7 @@ from lpgnet.config import ROOT
 from lpgnet.experiments import EXPERIMENTS, TABLED, experiment
 from lpgnet.machine.files import alone, sweep, whole
 from lpgnet.places import CORPORA, Parameters, Place, parameters
-from lpgnet.runs.plan import current_records, describe, done, planned, possible, unfitted
+from lpgnet.runs.plan import current_records, describe, done, foreseen, planned, possible, unfitted
 from lpgnet.tables.typeset import mathml
 
 SOURCE = ROOT / "notebooks"
@@ -229,32 +229,63 @@ def reproduce(asked: Parameters, only: str | None = None) -> None:
     extracting = any("features" in about(name)["writes"] for name in names)
     if asked.CORPUS in ("iemocap", "meld") and asked.ROOT is None and extracting:
         raise ValueError(f"corpus {asked.CORPUS!r} needs the folder of its release: --root DIR")
-    if asked.ROOT is not None and not Path(asked.ROOT).is_dir():
-        raise ValueError(f"--root {asked.ROOT}: no such folder; give that of the release")
+    _check_root(asked)
     if extracting and asked.CORPUS in CORPORA and not has_features(place):
         made("text", place.text)  # a missing folder or a wrong name stops here, before hours of work
         if asked.CORPUS != "meld":  # which may come without clips
             made("audio", place.audio)
     with alone(place.results):
         sweep(place.results), sweep(place.tables)
-        ran = [name for name in names if allowed(name, place) and run(name, asked)]
+        could, ran = [], []
+        for name in names:
+            if allowed(name, place):
+                could.append(name)
+                ran += [name] * run(name, asked)
         if any(place.tables.glob("*.csv")) and not page.fresh(place):
             print("-- report", flush=True)
             page.write(place)
-    print(f"{len(ran)} notebooks run, {len(names) - len(ran)} had nothing left to do.")
-    print(f"Tables: {place.tables}\nFigures: {place.figures}\nNotebooks as HTML: {place.notebooks}")
-    print(f"Report: {page.path_of(place)}" if page.path_of(place).exists() else "No report: it follows 06.")
-    if page.path_of(place).exists() and (line := against_reference(place)):
+    left = f", {len(names) - len(could)} are left out" if len(could) < len(names) else ""
+    print(f"{len(ran)} notebooks run, {len(could) - len(ran)} had nothing left to do{left}.")
+    if not could:
+        print("Nothing could run: this corpus has not what these notebooks need.")
+    made = {"Tables": place.tables, "Figures": place.figures, "Notebooks as HTML": place.notebooks}
+    made["Report"] = page.path_of(place)
+    print("\n".join(f"{what}: {path}" for what, path in made.items() if path.exists()))
+    if not made["Report"].exists():
+        print("No report: it follows 06.")
+    elif line := against_reference(place):
         print(line)
 
 
+def _check_root(asked: Parameters) -> None:
+    """A ValueError where --root is not there or holds another corpus."""
+    from lpgnet.corpora.load import refuse_other
+
+    if asked.ROOT is not None and not Path(asked.ROOT).is_dir():
+        raise ValueError(f"--root {asked.ROOT}: no such folder; give that of the release")
+    if asked.ROOT is not None and asked.CORPUS in CORPORA:
+        refuse_other(asked.CORPUS, Path(asked.ROOT))
+
+
+def _root_data(asked: Parameters) -> dict | None:
+    """What the runs will be made from, as far as the release at --root tells; None where there is none."""
+    from lpgnet.corpora.load import refuse_problems, scan
+
+    if asked.ROOT is None or asked.CORPUS not in CORPORA:
+        return None
+    found = scan(Path(asked.ROOT), asked.CORPUS)
+    refuse_problems(found, Path(asked.ROOT))
+    return foreseen(asked.place, found.table)
+
+
 def allowed(name: str, place: Place) -> bool:
-    """Whether the corpus allows what a notebook needs; says so where it doesn't."""
+    """Whether the corpus allows what a notebook needs, or one of its experiments; says so where not."""
     needed = about(name)["needs"]
-    reason = possible(describe(place), [needed])[1].get(needed) if needed else None
-    if reason:
-        print(f"-- {name} is left out, since {reason}")
-    return not reason
+    wanted = [needed] if needed else parameters(declared(name)).experiments
+    names, why = possible(describe(place), wanted) if wanted else ([], {})
+    if wanted and not names:
+        print(f"-- {name} is left out, since {why[wanted[0]]}")
+    return bool(names) or not wanted
 
 
 def forecast(asked: Parameters, only: str | None = None) -> str:
@@ -264,10 +295,12 @@ def forecast(asked: Parameters, only: str | None = None) -> str:
     listed = [e for e in named if place.finetuned or EXPERIMENTS[e].data.text is None]
     todo = dict.fromkeys(listed, asked.SEEDS * (5 if place.split == "loso" else 1))
     measured: dict[str, float] = {}
-    if has_features(place):
-        data = describe(place)
-        names, _ = possible(data, list(todo))
+    _check_root(asked)
+    data, why = describe(place) if has_features(place) else _root_data(asked), {}
+    if data:
+        names, why = possible(data, list(todo))
         todo = {name: todo[name] for name in names}
+    if data and has_features(place):
         for name in [n for n in names if not unfitted(data, EXPERIMENTS[n])]:
             todo[name] = sum(
                 not done(job, place.keep_code) for job in planned(place, data, [name], asked.SEEDS)
@@ -278,6 +311,7 @@ def forecast(asked: Parameters, only: str | None = None) -> str:
     for name, runs in todo.items():
         source = "measured" if name in measured else "estimated"
         lines.append(f"  {name:16} {runs:4} runs, about {seconds[name]:8.1f} s each ({source})")
+    lines += [f"  {name:16} left out, since {reason}" for name, reason in why.items()]
     runs, total = sum(todo.values()), sum(todo[name] * seconds[name] for name in todo)
     lines.append(
         f"{runs} runs, about {total / 3600:.2f} hours of one core (or the GPU) and {runs * 0.1:.0f} MB"

@@ -142,12 +142,12 @@ def funasr_one_by_one(root: Path, table: pd.DataFrame, threads: int) -> float:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         from funasr import AutoModel
 
-        from lpgnet.corpora.sound import read_wav
+        from lpgnet.corpora.sound import read_clip
 
         options = {"disable_update": True, "disable_pbar": True, "log_level": "ERROR", "device": "cpu"}
         model = AutoModel(model=str(root), ncpu=threads, **options)
         call = {"extract_embedding": True, "disable_pbar": True}
-        waves = [read_wav(root / wav) for wav in table["wav"]]
+        waves = [read_clip(root / wav) for wav in table["wav"]]
         model.generate(waves[0], granularity="frame", **call)
         return timed(lambda: [model.generate(wave, granularity="frame", **call) for wave in waves])
 

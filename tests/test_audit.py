@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 from conftest import WORDS, lpgnet
 from safetensors import safe_open
 from safetensors.numpy import save_file
@@ -270,9 +271,11 @@ def save_set(
 def build(output: Path, table: pd.DataFrame, **more):
     """A place with a store of this table; more: of `dataclasses.replace`."""
     place = dataclasses.replace(places.place(), output=output, **more)
-    for number, wav in enumerate(table["wav"]):
-        (output / "release" / wav).parent.mkdir(parents=True, exist_ok=True)
-        (output / "release" / wav).write_bytes(bytes([number % 251, number // 251]))
+    rng = np.random.default_rng(7)
+    for row in table.itertuples():
+        (output / "release" / row.wav).parent.mkdir(parents=True, exist_ok=True)
+        noise = rng.uniform(-0.5, 0.5, round(1000 * (row.end - row.start)))
+        soundfile.write(output / "release" / row.wav, noise, 1000)
     store.write_table(place.features, table)
     for modality, (vectors, lengths) in features_of(table).items():
         save_set(place, modality, vectors, lengths, table)
@@ -651,9 +654,20 @@ def test_features_of_other_utterances_texts_or_clips_are_found_by_hash(clean):
     assert grave(data_audit.audit_data(clean)) == []
     assert "give --root" in told_note(data_audit.audit_data(clean), "audio/prosody: recipe")
     frame = data_audit.audit_data(clean, clean.output / "release")
-    assert [check for check, _ in grave(frame)] == ["audio/prosody: recipe"]
+    assert [check for check, _ in grave(frame)] == ["audio/prosody: recipe", "sound of the clips"]
     frame = data_audit.audit_data(clean, clean.output)
     assert "360 clips are not under" in told(frame, "audio/prosody: recipe")
+
+
+def test_clips_that_are_hardly_what_was_said_are_a_warning_by_name(clean):
+    """A silent one, one of another length than its turn, one that nothing reads."""
+    wavs, release = clean_table()["wav"], clean.output / "release"
+    soundfile.write(release / wavs[3], np.zeros(len(soundfile.read(release / wavs[3])[0])), 1000)
+    soundfile.write(release / wavs[5], np.full(20_000, 0.1), 1000)
+    (release / wavs[7]).write_bytes(b"no wav")
+    said = told(data_audit.audit_data(clean, release), "sound of the clips", "warning")
+    assert "3 of 360 clips are faulty or odd" in said and f"{wavs[3]} is silent" in said
+    assert f"{wavs[5]} is 20.00 s long, its turn" in said and f"{wavs[7]} can't be read" in said
 
 
 def test_missing_sets_shards_and_rows_are_found(clean):

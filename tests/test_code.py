@@ -62,7 +62,7 @@ def copy(tmp_path, monkeypatch):
         ("features/text.py", "yield sequence[0], sequence", "yield sequence.mean(0), sequence", {"text"}),
         ("features/finetune.py", "cross_entropy", "mse_loss", {"fit"}),
         ("features/store.py", "LARGEST_HALF = 65504.0", "LARGEST_HALF = 1.0", FEATURES),
-        ("corpora/sound.py", "samples.mean(axis=1)", "samples[:, 0]", {"audio"}),
+        ("corpora/sound.py", "channels.mean(axis=1)", "channels[:, 0]", {"audio"}),
         ("corpora/simulated/speech.py", "RATE = 16_000", "RATE = 8_000", {"simulated"}),
         ("corpora/simulated/plan.py", "rng.", "1 * rng.", {"simulated"}),
         # what decides no number

@@ -3,6 +3,7 @@
 import csv
 import os
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -186,6 +187,24 @@ def meld_tree(root: Path, clips: bool) -> None:
                     (root / folders[part]).mkdir(exist_ok=True)
                     path = root / folders[part] / f"dia{d}_utt{u}.wav"
                     soundfile.write(path, tone(100 + 20 * rng.integers(9), 0.2), 16000)
+
+
+def test_a_dry_run_looks_at_the_root_and_a_run_that_can_do_nothing_says_so(tmp_path):
+    """MELD without clips: no audio, so no run of LPGNet is promised, and notebook 02 has none to make."""
+    (tmp_path / "meld").mkdir()
+    meld_tree(tmp_path / "meld", clips=False)
+    where = ("reproduce", "--corpus", "meld", "--profile", "quick", "--seeds", "1", "--root")
+    done = lpgnet(tmp_path, *where, str(tmp_path / "none"), "--dry-run")
+    assert done.returncode == 1 and "none: no such folder" in done.stderr
+    said = lpgnet(tmp_path, *where, str(tmp_path / "meld"), "--dry-run").stdout
+    assert "  full             left out, since meld has no audio features" in said
+    assert re.search(r"text_only +1 runs", said) and not re.search(r"full.* runs", said)
+    lpgnet(tmp_path, *where, str(tmp_path / "meld"), "--only", "01")
+    said = lpgnet(tmp_path, *where, str(tmp_path / "meld"), "--only", "02").stdout
+    assert "-- 02_training is left out, since meld has no audio features" in said
+    assert "0 notebooks run, 0 had nothing left to do, 1 are left out.\nNothing could run" in said
+    named = re.findall(r"^(?:Tables|Figures|Notebooks as HTML|Report): (.*)", said, re.M)
+    assert all(Path(path).exists() for path in named)
 
 
 def test_meld_runs_with_text_alone_and_with_a_clip_missing(tmp_path):

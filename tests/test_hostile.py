@@ -206,24 +206,24 @@ def wav(path, rate, samples=None, form="FLOAT"):
 def test_a_rate_that_nobody_records_at_is_refused_at_once(tmp_path, rate):
     path = wav(tmp_path / "a.wav", rate)
     refused(
-        sound.read_wav, path, says=r"a\.wav has \d+ Hz and 1000 samples: want 1000 to 768000|no readable wav"
+        sound.read_clip, path, says=r"a\.wav has \d+ Hz and 1000 samples: want 1000 to 768000|no readable wav"
     )
-    assert "can't be read" in sound.fault(path)
+    assert "can't be read" in sound.hear(path).fault
 
 
 @pytest.mark.parametrize("value", [1e38, -1e38, np.inf, np.nan, 1e10])
 @pytest.mark.parametrize("rate", [16_000, 44_100])
 def test_samples_that_no_encoder_can_square_are_refused(tmp_path, value, rate):
     path = wav(tmp_path / "a.wav", rate, np.full((1000, 2), value))
-    refused(sound.read_wav, path, says=r"a\.wav holds NaN or infinite samples, or beyond")
-    assert "huge" in sound.fault(path)
+    refused(sound.read_clip, path, says=r"a\.wav holds NaN or infinite samples, or beyond")
+    assert "huge" in sound.hear(path).fault
 
 
 def test_a_recording_without_end_is_refused_before_it_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(sound, "MOST", 1999)
     monkeypatch.setattr(soundfile, "read", lambda *_, **__: pytest.fail("read"))
     path = wav(tmp_path / "a.wav", 16_000, np.zeros((1000, 2)))
-    refused(sound.read_wav, path, says="2000 samples: want .* at most 1999")
+    refused(sound.read_clip, path, says="2000 samples: want .* at most 1999")
 
 
 # Imports: strings, and what is written of them

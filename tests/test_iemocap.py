@@ -7,6 +7,7 @@ import pytest
 import soundfile
 
 from lpgnet.corpora import counts, iemocap, sound
+from lpgnet.corpora.check import check
 
 HEADER = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
 RATERS = "C-E2:\tNeutral;\t()\nA-E3:\tval 3; act 2; dom  2;\t()\n"
@@ -38,7 +39,8 @@ def add(root, dialogue, turns, evaluation=None, transcript=None, wavs=None, newl
     folder = session / "sentences" / "wav" / dialogue
     folder.mkdir(parents=True, exist_ok=True)
     for turn in [t[0] for t in turns] if wavs is None else wavs:
-        soundfile.write(folder / f"{turn}.wav", tone(), 16_000, subtype="PCM_16")
+        seconds = next((end - start for name, start, end, *_ in turns if name == turn), 0.05)
+        soundfile.write(folder / f"{turn}.wav", tone(int(seconds * 16_000)), 16_000, subtype="PCM_16")
     return folder
 
 
@@ -47,7 +49,7 @@ TURNS = [(f"{D}_F000", 6.2901, 8.2357, "neu"), (f"{D}_M000", 7.5, 9.0, "xxx")]
 
 
 def rows(root):
-    table, problems = iemocap.read(root)
+    table, problems, _ = iemocap.read(root)
     assert problems == []
     return table.set_index("id")
 
@@ -58,7 +60,7 @@ def problems_of(root):
 
 def test_a_row_holds_the_turn(tmp_path):
     add(tmp_path, D, TURNS)
-    table, problems = iemocap.read(tmp_path)
+    table, problems, _ = iemocap.read(tmp_path)
     assert problems == []
     assert list(table.columns) == iemocap.COLUMNS
     assert table.iloc[0].to_dict() == {
@@ -122,7 +124,7 @@ def test_lines_that_are_no_turns_are_skipped_not_lost(tmp_path, newline):
     table = rows(tmp_path)
     assert table["line"].tolist() == [0, 1]
     assert table["text"].tolist() == ["Excuse me."] * 2
-    assert "6 transcript lines are no turns" in iemocap.check(tmp_path)[0]
+    assert "6 transcript lines are no turns" in check(tmp_path)[0]
 
 
 def test_another_line_is_a_problem(tmp_path):
@@ -146,7 +148,7 @@ def test_mac_files_and_sub_folders_are_not_swept_in(tmp_path):
         (dialog / "EmoEvaluation" / name / f"{D}_e2.txt").write_text(decoy)
     (tmp_path / "._Session1").write_bytes(b"\x00")
     assert len(rows(tmp_path)) == 2
-    assert "problem" not in iemocap.check(tmp_path)[0].splitlines()[-1]
+    assert "problem" not in check(tmp_path)[0].splitlines()[-1]
 
 
 @pytest.mark.parametrize("name", ["Ses03M_impro05a", "Ses05M_script01_1b", "Ses01F_script01_1"])
@@ -189,14 +191,14 @@ def test_labels_in_any_case_and_affect_outside_the_scale(tmp_path):
 
 def test_a_missing_wav_is_named_and_keeps_its_row(tmp_path):
     add(tmp_path, D, TURNS, wavs=[f"{D}_F000"])
-    table, problems = iemocap.read(tmp_path)
-    assert problems == [f"{D}_M000 has no wav under sentences/wav"]
+    table, problems, _ = iemocap.read(tmp_path)
+    assert problems == [f"Session1: 1 turn has no wav under sentences/wav: {D}_M000"]
     assert table["wav"].tolist()[1] == ""
 
 
 def test_a_missing_text_is_named(tmp_path):
     add(tmp_path, D, TURNS, transcript=line(*TURNS[0][:3], ""))
-    table, problems = iemocap.read(tmp_path)
+    table, problems, _ = iemocap.read(tmp_path)
     assert problems == [
         f"{D}_F000 has no text in its transcript line",
         f"{D}_M000 has a label but no line in a transcript",
@@ -206,7 +208,7 @@ def test_a_missing_text_is_named(tmp_path):
 
 def test_a_missing_label_is_named_and_takes_the_transcripts_times(tmp_path):
     add(tmp_path, D, TURNS, evaluation=HEADER + block(*TURNS[0]))
-    table, problems = iemocap.read(tmp_path)
+    table, problems, _ = iemocap.read(tmp_path)
     assert problems == [f"{D}_M000 has no label: no EmoEvaluation block names it"]
     assert table.iloc[1][["label", "votes", "start", "end"]].tolist() == ["", "{}", 7.5, 9.0]
 
@@ -215,7 +217,7 @@ def test_an_unreadable_block_is_named(tmp_path):
     """Its raters are not given to the turn before."""
     broken = block(*TURNS[1]).replace("\txxx", "").replace("C-E2:\tNeutral", "C-E9:\tAnger")
     add(tmp_path, D, TURNS, evaluation=HEADER + block(*TURNS[0]) + broken)
-    table, problems = iemocap.read(tmp_path)
+    table, problems, _ = iemocap.read(tmp_path)
     assert len(problems) == 2
     assert any(f"{D}.txt line 7 can't be read" in p for p in problems)
     assert "C-E9" not in table["votes"].iloc[0]
@@ -225,7 +227,7 @@ def test_duplicates_are_named(tmp_path):
     transcript = "".join(line(*t[:3]) for t in TURNS) + line(*TURNS[0][:3], "Twice.")
     evaluation = HEADER + "".join(block(*t) for t in TURNS) + block(*TURNS[1][:3], "sad")
     add(tmp_path, D, TURNS, evaluation=evaluation, transcript=transcript)
-    table, problems = iemocap.read(tmp_path)
+    table, problems, _ = iemocap.read(tmp_path)
     assert len(problems) == 2
     assert any(p.startswith(f"{D}_F000 occurs twice in the transcript") for p in problems)
     assert any(p.startswith(f"{D}_M000 has two labels") for p in problems)
@@ -270,7 +272,7 @@ def write_manifest(root, found):
 def test_check_passes_what_is_whole(tmp_path):
     add(tmp_path, D, TURNS)
     write_manifest(tmp_path, {"neu": 1, "xxx": 1})
-    report, ok = iemocap.check(tmp_path)
+    report, ok = check(tmp_path)
     assert ok
     assert report.splitlines()[-1] == "Verdict: complete and clean."
     assert "*" not in report.split("differ.")[1]
@@ -279,7 +281,7 @@ def test_check_passes_what_is_whole(tmp_path):
 def test_check_marks_counts_that_differ(tmp_path):
     add(tmp_path, D, TURNS)
     write_manifest(tmp_path, {"neu": 2, "xxx": 1})
-    report, ok = iemocap.check(tmp_path)
+    report, ok = check(tmp_path)
     assert not ok
     assert "clean, but the counts differ from the simulated corpus's manifest" in report
     assert "1/2*" in report
@@ -287,7 +289,7 @@ def test_check_marks_counts_that_differ(tmp_path):
 
 def test_check_holds_other_trees_against_the_official_counts(tmp_path):
     add(tmp_path, D, TURNS)
-    report, ok = iemocap.check(tmp_path)
+    report, ok = check(tmp_path)
     assert not ok
     assert "counts differ from the official IEMOCAP counts" in report.splitlines()[-1]
     assert "2/10039" not in report
@@ -324,7 +326,7 @@ def test_check_names_a_wav_with_a_fault(tmp_path, kind):
     write_manifest(tmp_path, {"neu": 1, "xxx": 1})
     spoil, words = SPOILT[kind]
     spoil(folder / f"{D}_M000.wav")
-    report, ok = iemocap.check(tmp_path)
+    report, ok = check(tmp_path)
     assert not ok
     assert report.splitlines()[-1] == "Verdict: 1 problem."
     assert any(f"{D}_M000.wav" in row and words in row for row in report.splitlines())
@@ -333,25 +335,80 @@ def test_check_names_a_wav_with_a_fault(tmp_path, kind):
 def test_check_notes_what_will_be_changed(tmp_path):
     folder = add(tmp_path, D, TURNS)
     write_manifest(tmp_path, {"neu": 1, "xxx": 1})
-    soundfile.write(folder / f"{D}_M000.wav", np.stack([tone(), tone()], 1), 8_000)
-    report, ok = iemocap.check(tmp_path)
+    soundfile.write(folder / f"{D}_M000.wav", np.stack([tone(12_000), tone(12_000)], 1), 8_000)
+    report, ok = check(tmp_path)
     assert ok
     assert f"{D}_M000.wav has 8000 Hz, will be resampled; has 2 channels" in report
 
 
-def test_read_wav_gives_mono_16_khz_of_at_least_400_samples(tmp_path):
+def test_read_clip_gives_mono_16_khz_of_at_least_400_samples(tmp_path):
     path = tmp_path / "a.wav"
     soundfile.write(path, np.stack([tone(3_000, 8_000), np.zeros(3_000)], 1), 8_000, subtype="FLOAT")
-    samples = sound.read_wav(path)
+    samples = sound.read_clip(path)
     assert (samples.dtype, samples.shape) == (np.float32, (6_000,))
     np.testing.assert_allclose(samples[500:5_500], tone(6_000, peak=0.05)[500:5_500], atol=2e-3)
     soundfile.write(path, tone(30), 16_000)
-    assert sound.read_wav(path).shape == (400,)
+    assert sound.read_clip(path).shape == (400,)
 
 
 @pytest.mark.parametrize("kind", ["unreadable", "empty", "nan"])
-def test_read_wav_refuses_and_names_the_file(tmp_path, kind):
+def test_read_clip_refuses_and_names_the_file(tmp_path, kind):
     path = tmp_path / "bad.wav"
     SPOILT[kind][0](path)
     with pytest.raises(ValueError, match=r"bad\.wav"):
-        sound.read_wav(path)
+        sound.read_clip(path)
+
+
+def cut(path, keep, size=None):
+    """A wav with the first `keep` of its bytes of sound, and the size of them that its header says."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"data") + 8
+    if size is not None:
+        data[at - 4 : at] = size.to_bytes(4, "little")
+    path.write_bytes(data[: at + int(keep * (len(data) - at))])
+
+
+def test_check_names_a_wav_that_is_cut(tmp_path):
+    """By its header where that is honest, else by the time of its turn."""
+    folder = add(tmp_path, D, TURNS)
+    cut(folder / f"{D}_F000.wav", 0.1)
+    cut(folder / f"{D}_M000.wav", 0.1, 0xFFFFFFFF)
+    report, ok = check(tmp_path)
+    assert not ok and report.splitlines()[-1] == "Verdict: 2 problems."
+    assert f"{D}_F000.wav is cut: 0.19 s of the 1.95 s that its header says" in report
+    assert f"{D}_M000.wav is 0.15 s long, its turn 1.50 s" in report
+
+
+@pytest.mark.parametrize("size", [0, 0x7FFFFFFF, 0xFFFFFFFF])
+def test_a_wav_that_was_streamed_is_read_whole(tmp_path, size):
+    """Its header was written before the length was known."""
+    folder = add(tmp_path, D, TURNS)
+    path = folder / f"{D}_M000.wav"
+    whole = sound.read_clip(path)
+    cut(path, 1, size)
+    np.testing.assert_array_equal(sound.read_clip(path), whole)
+    assert sound.hear(path, 1.5) == sound.Heard()
+
+
+def test_an_empty_wav_with_another_chunk_behind_stays_empty(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros(0), 16_000, subtype="PCM_16")
+    path.write_bytes(path.read_bytes() + b"LIST\x04\x00\x00\x00INFO")
+    assert sound.hear(path).fault == "is empty"
+
+
+def test_missing_wavs_are_one_line_per_session(tmp_path):
+    turns = [(f"{D}_F{n:03d}", n, n + 1) for n in range(30)]
+    add(tmp_path, D, turns, wavs=[])
+    add(tmp_path, "Ses02F_impro01", [("Ses02F_impro01_M000", 1, 2)], wavs=[])
+    first, second = problems_of(tmp_path)
+    assert first.startswith(f"Session1: 30 turns have no wav under sentences/wav: {D}_F000, ")
+    assert first.endswith("F019 and 10 more") and second.startswith("Session2: 1 turn has no wav")
+
+
+def test_quotes_of_windows_in_a_transcript_are_read_as_what_they_were(tmp_path):
+    transcript = line(*TURNS[0][:3], "I\x92m sure\x85") + line(*TURNS[1][:3], "fine")
+    add(tmp_path, D, TURNS, transcript=transcript)
+    table, _, notes = iemocap.read(tmp_path)
+    assert table["text"].tolist() == ["I\u2019m sure\u2026", "fine"]
+    assert notes[0].startswith("1 texts have control characters")

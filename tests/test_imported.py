@@ -746,6 +746,51 @@ def test_emobox(tmp_path):
         read(file)
 
 
+def test_emobox_s_meld_is_read_as_meld_is(tmp_path):
+    keys = {
+        "dia1_utt3-train": "joy",
+        "dia1_utt0-train": "fear",
+        "dia0_utt0-val": "anger",
+        "dia1_utt0-test": "joy",
+    }
+    lines = [json.dumps({"key": f"meld-{k}", "dataset": "meld", "emo": e}) for k, e in keys.items()]
+    (tmp_path / "meld.jsonl").write_text("\n".join(lines))
+    got = read(tmp_path / "meld.jsonl")
+    assert got.table["id"].tolist() == [
+        "train_dia1_utt0",
+        "train_dia1_utt3",
+        "dev_dia0_utt0",
+        "test_dia1_utt0",
+    ]
+    assert got.table["part"].tolist() == ["train", "train", "validation", "test"]
+    assert got.table["label"].tolist() == ["fear", "joy", "anger", "joy"] and got.about["corpus"] == "meld"
+    assert got.about["protocols"] == ["meld-7"] and got.about["split"] == "official"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.json", {IDS[0]: {"wav": "a.wav", "emo": "sad"}}, r"\(dict with 1 entries, each with wav, emo\)"),
+        ("a.json.feature", [[{"text": "a"}], []], r"\(list with 2 entries of lists\)"),
+        ("a.jsonl", [3], r"\(list with 1 entries of ints\)"),
+    ],
+)  # fmt: skip
+def test_json_of_another_form_is_told_what_it_is_and_what_is_read(tmp_path, name, content, message):
+    (tmp_path / name).write_text("\n" + json.dumps(content, indent=1))
+    with pytest.raises(ValueError, match=rf"is JSON in another form {message}; read are labels as EmoBox"):
+        read(tmp_path / name)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_changed_line_ends_are_said_for_every_pickle(tmp_path, protocol):
+    """As a version control on Windows changes them: in text always, in bytes where it takes them for text."""
+    data = pickle.dumps((*fields(iemocap(), NINE), "\n"), protocol)
+    file = write(tmp_path / "x.pkl", data.replace(b"\n", b"\r\n"))
+    with pytest.raises(ValueError, match=r"x\.pkl: its line ends were changed to CRLF"):
+        read(file)
+    assert len(read(write(tmp_path / "y.pkl", data)).table) == len(IDS)
+
+
 def test_a_manifest_of_ours(tmp_path):
     held = read_fields(tmp_path, iemocap()).table
     frame = held.assign(label=labelled(held, "majority-6"))
@@ -978,6 +1023,43 @@ def test_which_protocol_a_file_s_labels_are(tmp_path):
     )
     assert "erc-6: 55 utterances differ" in said
     assert "lets single utterances be compared by id" in report(got, None)
+
+
+def test_the_53_are_explained_where_they_differ(tmp_path):
+    table = release()
+    said = report(
+        read(
+            write(tmp_path / "e.pkl", as_file(table, labelled(table, "erc-6"), "ids labels - - train test"))
+        ),
+        table,
+    )
+    for name in ("majority-4", "majority-6"):
+        assert (
+            f"{name}: 53 utterances differ, all of them of erc-6's 53 that the file calls happy; {name}"
+            in said
+        )
+
+
+def test_classes_in_another_order_are_recognised(tmp_path):
+    """Numbered alphabetically, say; every other file's counts are no permutation."""
+    table = release()
+    own = labelled(table, "majority-6")
+    turned = own.replace({"happy": "sad", "sad": "neutral", "neutral": "happy"})
+    said = report(read(write(tmp_path / "t.pkl", as_file(table, turned, "ids labels - - train test"))), table)
+    assert "the official counts with the classes in another order: " in said
+    assert "what is read as neutral has the counts of sad" in said and "read as angry" not in said
+    right = report(read(write(tmp_path / "r.pkl", as_file(table, own, "ids labels - - train test"))), table)
+    assert "another order" not in right and "numbers don't compare" not in right
+
+
+def test_a_test_part_of_another_session_is_said(tmp_path):
+    table = release()
+    value = as_file(table, labelled(table, "majority-6"), "ids labels - - train test")
+    parts = {False: [], True: []}
+    for name in sorted({*value[-2], *value[-1]}):
+        parts[name[4] == "3"].append(name)
+    said = report(read(write(tmp_path / "t.pkl", (*value[:-2], parts[False], parts[True]))), table)
+    assert "The test part is of session 3, the paper's is session 5: numbers don't compare." in said
 
 
 def test_counts_without_utterance_ids(tmp_path):

@@ -7,9 +7,12 @@ import sys
 import numpy as np
 import pytest
 import soundfile
+from scipy.signal import resample_poly
 
 from lpgnet.corpora import meld
-from lpgnet.corpora.sound import clip_fault, read_clip, read_wav
+from lpgnet.corpora.check import check
+from lpgnet.corpora.load import load, read, scan
+from lpgnet.corpora.sound import hear, read_clip
 from lpgnet.corpora.table import COLUMNS
 
 HEADER = (
@@ -39,7 +42,7 @@ def write(folder, codec="utf-8", **splits):
     return folder
 
 
-def sound(path, seconds=0.3, channels=1, rate=16_000):
+def sound(path, seconds=1.0, channels=1, rate=16_000):
     path.parent.mkdir(parents=True, exist_ok=True)
     time = np.arange(int(rate * seconds)) / rate
     soundfile.write(path, np.stack([np.sin(2 * np.pi * 440 * time) / 4] * channels, axis=1), rate)
@@ -99,6 +102,36 @@ def test_windows_1252_reads_as_its_utf8_twin(root, tmp_path):
     assert table.equals(meld.read(root)[0])
     mixed = write(tmp_path / "bom", codec="utf-8-sig")
     assert meld.read(mixed)[0].equals(table) and meld.read(mixed)[2][0] == "train_sent_emo.csv is UTF-8"
+
+
+def test_windows_1252_that_was_saved_as_latin_1_reads_as_its_twin(root, tmp_path):
+    """U+0092 for a quote and U+0085 for an ellipsis, at the end of a text too."""
+    turned = [row.encode("cp1252").decode("latin-1") for row in TRAIN]
+    table, problems, notes = meld.read(write(tmp_path / "c1", train=turned))
+    assert problems == [] and table.equals(meld.read(root)[0])
+    assert notes[1].startswith("train_sent_emo.csv: 2 rows have control characters: Windows-1252 saved as")
+
+
+def test_times_that_a_spreadsheet_changed_are_told(tmp_path):
+    rows = [f"{n},Hi,Joey,joy,positive,0,{n},1,1,16:16.1,16:17.4" for n in range(23)]
+    _, problems, _ = meld.read(write(tmp_path / "m", dev=rows))
+    assert problems[0].endswith(
+        "'16:16.1' is no time like 00:16:16,059: a spreadsheet dropped the hours; take the published file"
+    )
+    assert problems[20:] == ["dev_sent_emo.csv: 3 more lines can't be read, likewise"]
+
+
+def test_commands_that_take_a_root_take_any_corpus(root, tmp_path):
+    report, clean = check(root)
+    assert report.startswith(f"meld at {root}") and not clean and "1/4710*" in report
+    assert scan(root).corpus == "meld"
+    (tmp_path / "other" / "music").mkdir(parents=True)
+    with pytest.raises(
+        FileNotFoundError, match=r"no release: want Session1 .* or train_sent_emo.csv .* music"
+    ):
+        check(tmp_path / "other")
+    with pytest.raises(ValueError, match="is meld, the corpus asked for is 'iemocap'"):
+        load("iemocap", str(root), jobs=1)
 
 
 @pytest.mark.parametrize("place", ["MELD.Raw", "data/MELD"])
@@ -189,26 +222,61 @@ def test_sentiment_is_not_needed(root):
 def test_clips_are_found_named_and_not_counted(root):
     train, dev = root / "train" / "train_splits", root / "dev_splits_complete"
     for number in (0, 1, 4, 5, 6):
-        sound(train / f"dia0_utt{number}.wav")
+        sound(train / f"dia0_utt{number}.wav", seconds={0: 2.793, 1: 1.334}.get(number, 1.0))
     (train / "dia0_utt3.wav").write_bytes(b"broken")
     for name in ("dia0_utt9.wav", "dia9_utt0.wav", "final_videos_testdia0_utt0.wav", "._dia0_utt0.mp4"):
         (train / name).write_bytes(b"")
     (train / "dia0_utt0.mp4").write_bytes(b"a wav is there")
     sound(dev / "dia0_utt0.wav")
-    table, problems, notes = meld.read(root)
-    assert problems == [] and notes[:3] == UTF8
-    wavs = dict(zip(table["id"], table["wav"], strict=True))
+    found = read(root)
+    assert found.problems == [] and found.notes == [
+        *UTF8,
+        "train: 4 files are no clip of a row and not read: ._dia0_utt0.mp4, dia0_utt9.wav, dia9_utt0.wav, "
+        "final_videos_testdia0_utt0.wav",
+        "train: 1 clips are another copy of one that is read: train/train_splits/dia0_utt0.mp4",
+        "test: no folder of clips says test in its name, text only",
+    ]
+    wavs = dict(zip(found.table["id"], found.table["wav"], strict=True))
     assert wavs["train_dia0_utt0"] == "train/train_splits/dia0_utt0.wav"
     assert wavs["dev_dia0_utt0"] == "dev_splits_complete/dia0_utt0.wav"
     assert wavs["train_dia0_utt3"] == wavs["train_dia0_utt7"] == wavs["test_dia0_utt0"] == ""
-    assert notes[3:5] == [
-        "train: 4 files are no clip of a row and not counted: ._dia0_utt0.mp4, dia0_utt9.wav, dia9_utt0.wav, "
-        "final_videos_testdia0_utt0.wav",
-        "train: 2 clips are missing: train_dia0_utt7, train_dia2_utt0",
-    ]
-    assert notes[5].startswith("train_dia0_utt3: clip dia0_utt3.wav can't be read (")
-    assert notes[6:] == ["test: no folder of clips (output_repeated_splits_test or test), text only"]
-    assert len(table) == 10
+    assert len(found.clips) == 2 and len(found.table) == 10
+    assert found.clips[1] == "train: 2 of 8 clips are missing: train_dia0_utt7, train_dia2_utt0"
+    assert found.clips[0].startswith("train/train_splits/dia0_utt3.wav can't be read: it is no readable wav")
+
+
+@pytest.mark.parametrize(
+    ("folder", "suffix"),
+    [
+        ("test_splits_wav", "wav"),
+        ("data/Test", "flac"),
+        ("MELDTest/audio", "FLAC"),
+        ("a/b/test_16k", "mp3"),
+        ("train_and_test/test", "ogg"),
+    ],
+)
+def test_clips_of_any_folder_and_audio_format_are_read(root, folder, suffix):
+    sound(root / folder / f"dia0_utt0.{suffix}")
+    found = read(root)
+    assert found.clips == [] and found.table["wav"].tolist()[-1] == f"{folder}/dia0_utt0.{suffix}"
+    assert np.std(read_clip(root / found.table["wav"].iloc[-1])) == pytest.approx(0.25 / 2**0.5, rel=0.05)
+
+
+@pytest.mark.parametrize("folder", ["latest", "wavs", "train_and_test", "constrain"])
+def test_clips_whose_split_is_not_known_are_named(root, folder):
+    sound(root / folder / "dia0_utt0.wav")
+    table, _, notes = meld.read(root)
+    assert set(table["wav"]) == {""}
+    assert f"1 clips in {folder} are not read: no folder's name says train, dev or test" in notes
+
+
+def test_folders_without_a_clip_are_named(root):
+    (root / "train_npy").mkdir()
+    (root / "train_npy" / "dia0_utt0.npy").touch()
+    assert (
+        "text only; it holds train_npy, where no dia0_utt0.wav (.mp4, .flac, ...) lies"
+        in meld.read(root)[2][-1]
+    )
 
 
 def test_extra_files_beyond_twenty_are_counted_only(root):
@@ -216,12 +284,33 @@ def test_extra_files_beyond_twenty_are_counted_only(root):
     for number in range(25):
         (root / "train" / f"x{number:02d}").touch()
     note = next(note for note in meld.read(root)[2] if "no clip of a row" in note)
-    assert note.startswith("train: 25 files") and note.endswith("x18, x19, ...")
+    assert note.startswith("train: 25 files") and note.endswith("x18, x19 and 5 more")
+
+
+def test_clips_that_are_hardly_what_was_said_are_named_and_kept(root, capsys):
+    folder = root / "train"
+    for number, seconds in ((3, 0.5), (4, 1.26), (5, 1.24), (6, 0.6)):
+        sound(folder / f"dia0_utt{number}.wav", seconds)
+    soundfile.write(folder / "dia0_utt7.wav", np.zeros(16_000), 16_000)
+    tone = np.sin(np.arange(16_000) / 9) / 4
+    soundfile.write(folder / "dia2_utt0.wav", np.stack([tone, -tone], axis=1), 16_000)
+    found = read(root)
+    assert (found.table["wav"] != "").sum() == 6 and found.clips == [
+        "train: 2 of 8 clips are missing: train_dia0_utt0, train_dia0_utt1",
+        "train/dia0_utt4.wav is 1.26 s long, its turn 1.00 s",
+        "train/dia0_utt6.wav is 0.60 s long, its turn 1.00 s",
+        "train/dia0_utt7.wav is silent",
+        "train/dia2_utt0.wav has channels in antiphase, which cancel out when they are averaged",
+    ]
+    report, clean = check(root)
+    assert not clean and report.splitlines()[-1] == "Verdict: 5 problems."
+    load("meld", str(root), jobs=1)
+    assert set(found.clips) <= set(capsys.readouterr().out.splitlines())  # notebook 01 shows them
 
 
 def test_an_empty_wav_is_named(root):
     sound(root / "test" / "dia0_utt0.wav", seconds=0)
-    assert "test_dia0_utt0: clip dia0_utt0.wav is empty" in meld.read(root)[2]
+    assert "test/dia0_utt0.wav is empty" in read(root).clips
 
 
 def write_mp4(path, seconds=0.5, rate=44_100, audio=True, video=True, layout="stereo", level=1.0):
@@ -269,13 +358,16 @@ def test_a_short_clip_is_padded(tmp_path):
 def test_a_wav_is_read_as_ever(tmp_path):
     path = tmp_path / "a.WAV"
     sound(path, channels=2, rate=8000)
-    np.testing.assert_array_equal(read_clip(str(path)), read_wav(path))  # not PyAV's resampling
+    data, _ = soundfile.read(path, dtype="float32")
+    np.testing.assert_array_equal(read_clip(str(path)), resample_poly(data.mean(axis=1), 2, 1))  # not PyAV's
 
 
-@pytest.mark.parametrize(("parts", "said"), [([], "without sound"), ([np.full(9, np.nan)], "holds NaN or")])
+@pytest.mark.parametrize(
+    ("parts", "said"), [([], "without sound"), ([np.full((2, 9), np.nan)], "holds NaN or")]
+)
 def test_sound_that_is_none_is_refused(tmp_path, monkeypatch, parts, said):
     path = write_mp4(tmp_path / "a.mp4")
-    monkeypatch.setattr("lpgnet.corpora.sound._decoded", lambda *args: parts)
+    monkeypatch.setattr("lpgnet.corpora.sound._parts", lambda *args: parts)
     with pytest.raises(ValueError, match=f"a.mp4 .*{said}"):
         read_clip(path)
 
@@ -289,19 +381,19 @@ def test_clips_that_cannot_be_read_are_named(tmp_path, capfd):
     for name, said in words.items():
         with pytest.raises(ValueError, match=rf"{name} {said}"):
             read_clip(tmp_path / name)
-        assert clip_fault(tmp_path / name).startswith("can't be read (")
+        assert hear(tmp_path / name).fault.startswith("can't be read: it is no readable clip")
     with pytest.raises(ValueError, match=r"mute.mp4 has no audio stream"):
         read_clip(silent)
-    assert clip_fault(silent) == "has no audio stream" and clip_fault(whole) is None
+    assert hear(silent).fault == "can't be read: it has no audio stream" and not hear(whole).fault
     assert capfd.readouterr() == ("", "")
 
 
 def test_video_clips_stand_in_the_table(root):
     write_mp4(root / "test" / "dia0_utt0.mp4")
     write_mp4(root / "dev" / "dia0_utt0.mp4", audio=False)
-    table, problems, notes = meld.read(root)
-    assert problems == [] and table["wav"].tolist()[-2:] == ["", "test/dia0_utt0.mp4"]
-    assert "dev_dia0_utt0: clip dia0_utt0.mp4 has no audio stream" in notes
+    found = read(root)
+    assert found.problems == [] and found.table["wav"].tolist()[-2:] == ["", "test/dia0_utt0.mp4"]
+    assert "dev/dia0_utt0.mp4 can't be read: it has no audio stream" in found.clips
 
 
 def test_without_pyav_a_video_says_what_to_install(root, monkeypatch):
@@ -311,7 +403,7 @@ def test_without_pyav_a_video_says_what_to_install(root, monkeypatch):
     path.write_bytes(b"whatever")
     with pytest.raises(ValueError, match=r"dia0_utt0.mp4 needs PyAV .*pip install 'lpgnet\[meld\]'"):
         read_clip(path)
-    assert meld.read(root)[0]["wav"].tolist()[-1] == "test/dia0_utt0.mp4"
+    assert read(root).table["wav"].tolist()[-1] == "test/dia0_utt0.mp4"
 
 
 def test_reading_tables_needs_no_torch():

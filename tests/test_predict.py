@@ -511,6 +511,16 @@ def test_a_text_encoder_fitted_to_a_fold_is_found_by_its_weights(tiny_bert, tmp_
         predict._finetuned({"encoder": "tiny, fine-tuned", "version": "0"}, fitted)
 
 
+def test_a_turn_that_is_longer_than_the_encoder_reads_is_named(own, hearer):
+    path = own / "transcript.csv"
+    path.write_text(path.read_text().replace("The house is old", "The house is old " * 130))
+    talk = sources.from_folder(own)
+    rows = predict.vectors(hearer, talk)
+    number = talk.turns["text"].str.len().argmax() + 1
+    said = predict.notes(hearer, talk, predict.turn_predictions(hearer, talk, rows))
+    assert said[-1] == f"Cut: the text encoder reads 512 tokens of turn {number}."
+
+
 def test_the_player_has_a_sound_where_there_is_a_clip(own, hearer):
     talk = sources.from_folder(own)
     rows = predict.vectors(hearer, talk)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lpgnet.corpora import iemocap
+from lpgnet.corpora.check import check
 from lpgnet.corpora.load import load
 from lpgnet.corpora.simulated import corpus, layout, oracle, speech
 from lpgnet.corpora.simulated.lines import KINDS, STATES, TEMPLATES, choices, likelihoods
@@ -46,13 +47,13 @@ def test_another_seed_differs(tree, tmp_path):
 
 
 def test_the_reader_finds_what_the_manifest_expects(tree):
-    report, ok = iemocap.check(tree)
+    report, ok = check(tree)
     assert ok, report
     assert report.splitlines()[-1] == "Verdict: complete and clean."
 
 
 def test_the_reader_finds_the_plan(tree):
-    table, problems = iemocap.read(tree)
+    table, problems, _ = iemocap.read(tree)
     assert problems == []
     turns = [t for d in sorted(plan(TINY), key=lambda d: d.name) for t in d.turns]
     assert table["id"].tolist() == [t.id for t in turns]  # so the time order is the order of speech
@@ -95,7 +96,7 @@ def test_a_killed_call_leaves_no_tree_and_the_next_cleans_up(tmp_path, monkeypat
     assert not root.exists()
     assert list(tmp_path.glob(".corpus.*.part"))
     corpus.generate(root, small())
-    assert iemocap.check(root)[1]
+    assert check(root)[1]
     assert not list(tmp_path.glob(".corpus.*.part"))
 
 
@@ -218,7 +219,7 @@ def test_knobs_refuse_what_they_cannot_do(wrong):
 def test_simulated_and_real_trees_are_never_taken_for_each_other(tmp_path):
     """No number made on one corpus can land in another's table."""
     (tmp_path / "Session1").mkdir()
-    with pytest.raises(ValueError, match=r"is not simulated .* asked for is 'simulated'"):
+    with pytest.raises(ValueError, match="is iemocap, the corpus asked for is 'simulated'"):
         load("simulated", str(tmp_path), jobs=1)
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(ValueError, match="is simulated, the corpus asked for is 'iemocap'"):

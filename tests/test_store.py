@@ -17,7 +17,7 @@ from test_features import tone
 from lpgnet import experiments, places
 from lpgnet.beyond.readings import crossfit
 from lpgnet.config import FineTuneConfig
-from lpgnet.corpora.sound import RATE, read_wav
+from lpgnet.corpora.sound import RATE, read_clip
 from lpgnet.corpora.table import utterances
 from lpgnet.features import extract, finetune, store
 from lpgnet.features.audio import Prosody
@@ -44,7 +44,7 @@ def test_store_gives_back_what_the_encoders_made(corpus, monkeypatch):
     assert index["oracle"] == {"p": 1} and store.read_index(here.features) == index
     pd.testing.assert_frame_equal(utterances(here.features), table)
     kept = store.Features(here.features, index["sets"]["audio/prosody"])
-    for i, (vector, frames) in enumerate(Prosody()(read_wav(root / w) for w in table["wav"])):
+    for i, (vector, frames) in enumerate(Prosody()(read_clip(root / w) for w in table["wav"])):
         np.testing.assert_array_equal(kept.vectors()[i], vector)
         np.testing.assert_array_equal(kept.frames(i, 1000), frames)
         np.testing.assert_array_equal(kept.frames(i, 3), frames[:3])

@@ -1,4 +1,4 @@
-"""How many utterances of each class and session a release holds, beside how many it should."""
+"""How many utterances of each class and session (MELD: part) a release holds, beside how many it should."""
 
 import json
 from collections import Counter
@@ -19,11 +19,26 @@ OFFICIAL = {  # of the release, sessions 1 to 5
     "fru": (280, 325, 382, 481, 381),
 }
 OFFICIAL_RARE = {"sur": 107, "fea": 40, "dis": 2, "oth": 3, "xxx": 2507}  # over all sessions
+OFFICIAL_MELD = {  # train, validation, test: 9,989, 1,109 and 2,610
+    "neutral": (4710, 470, 1256),
+    "surprise": (1205, 150, 281),
+    "fear": (268, 40, 50),
+    "sadness": (683, 111, 208),
+    "joy": (1743, 163, 402),
+    "disgust": (271, 22, 68),
+    "anger": (1109, 153, 345),
+}
+PARTS = ("train", "validation", "test")
 OFFICIAL_DIALOGUES = (28, 30, 32, 30, 31)
 
 
-def compare(table: pd.DataFrame, root: Path) -> tuple[list[str], int, str]:
+def compare(table: pd.DataFrame, corpus: str, root: Path) -> tuple[list[str], int, str]:
     """Lines that show found/expected counts, how many differ, and where the expected are from."""
+    if corpus == "meld":
+        counted = Counter(zip(table["part"], table["label"], strict=True))
+        found = {kind: {part: counted[part, kind] for part in PARTS} for kind in OFFICIAL_MELD}
+        expected = {kind: _sum(dict(zip(PARTS, row, strict=True))) for kind, row in OFFICIAL_MELD.items()}
+        return _lines({"emotions": found}, {"emotions": expected}, "the official MELD counts", PARTS)
     expected, source = _expected(root)
     codes = Counter(zip(table["session"].astype(str), table["label"], strict=True))
     firsts = table.drop_duplicates("dialogue")["session"].astype(str)
@@ -34,11 +49,15 @@ def compare(table: pd.DataFrame, root: Path) -> tuple[list[str], int, str]:
         for (session, code), count in codes.items():
             mapped[session, rule.codes.get(code)] += count
         found[name] = _by_session(mapped, rule.classes)
+    return _lines(found, expected, source, SESSIONS)
+
+
+def _lines(found: dict, expected: dict, source: str, columns: tuple[str, ...]) -> tuple[list[str], int, str]:
     lines, differ = [f"Counts as found/expected ({source}); * where they differ."], 0
     for name, table_of in found.items():
-        lines += ["", f"{name:12}" + "".join(f"{s:>12}" for s in (*SESSIONS, "all"))]
+        lines += ["", f"{name:12}" + "".join(f"{s:>12}" for s in (*columns, "all"))]
         for kind, row in table_of.items():
-            cells = _cells(row, expected[name].get(kind, {}))
+            cells = _cells(row, expected[name].get(kind, {}), columns)
             differ += sum(cell.endswith("*") for cell in cells)
             lines.append(f"{kind:12}" + "".join(f"{cell:>12}" for cell in cells))
     return lines, differ, source
@@ -48,13 +67,13 @@ def _by_session(counted: Counter, kinds: tuple[str, ...]) -> dict[str, dict[str,
     return {kind: {s: counted[s, kind] for s in SESSIONS} for kind in kinds}
 
 
-def _cells(found: dict[str, int], expected: dict[str, int]) -> list[str]:
+def _cells(found: dict[str, int], expected: dict[str, int], columns: tuple[str, ...]) -> list[str]:
     total = {**found, "all": sum(found.values())}
     return [
         f"{total.get(s, 0)}/{expected[s]}{'*' * (total.get(s, 0) != expected[s])}"
         if s in expected
         else str(total.get(s, 0))
-        for s in (*SESSIONS, "all")
+        for s in (*columns, "all")
     ]
 
 

@@ -1,4 +1,4 @@
-"""An IEMOCAP_full_release on disk -> the utterance table, and a check that it is whole.
+"""An IEMOCAP_full_release on disk -> the utterance table.  No wav is opened.
 
 A turn is a transcript line or an EmoEvaluation block with an id like Ses01F_impro01_M003: the dialogue
 is the id less its last part, the speaker the session and the LAST letter (M); the first letter (F) says
@@ -8,14 +8,14 @@ who wore the markers and tells nothing of who speaks.
 import json
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
-from lpgnet.corpora import counts, sound
+from lpgnet.corpora import counts
 from lpgnet.corpora.table import COLUMNS
+from lpgnet.machine.files import listed, plain_text
 
 TURN = re.compile(r"Ses\d\d[FM]_\w+_[FM]\d+")
 LINE = re.compile(r"(\S+)\s*\[\s*([\d.]+)\s*-\s*([\d.]+)\s*\]\s*:?(.*)")
@@ -35,60 +35,25 @@ class _Turn:
 
 @dataclass
 class _Scan:
-    """A release as found: turns by id, wav paths by id, what is wrong, lines that are no turns."""
+    """A release as found: turns by id, wav paths by id, what is wrong, what to know."""
 
     turns: dict[str, _Turn] = field(default_factory=dict)
     wavs: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
-    skipped: int = 0
+    notes: list[str] = field(default_factory=list)
+    skipped: int = 0  # lines that are no turns
+    mended: int = 0  # texts with control characters
 
 
-def read(root: Path) -> tuple[pd.DataFrame, list[str]]:
-    """The utterance table, one row per turn (columns `COLUMNS`), and one sentence per problem.
+def read(root: Path) -> tuple[pd.DataFrame, list[str], list[str]]:
+    """The utterance table, one row per turn (columns `COLUMNS`), one sentence per problem, and per note.
 
     root: the release, or a folder whose child IEMOCAP_full_release is it; `wav` is relative to root.
     Rows stand by session, dialogue, order.  A turn that lacks its text, wav or label keeps its row with
     "" there (line -1: not in the transcript) and is named among the problems.
     """
     scan = _scan(Path(root))
-    return _table(scan), scan.problems
-
-
-def check(root: Path) -> tuple[str, bool]:
-    """A report on a release with the verdict as its last line, and whether it is complete and clean.
-
-    Reads every sample of every wav.  The counts are held against root/manifest.json where there is one
-    (the simulated corpus), else against the official release.
-    """
-    root = Path(root)
-    scan = _scan(root)
-    table = _table(scan)
-    paths = [root / scan.wavs[turn] for turn in sorted(scan.wavs)]
-    with ThreadPoolExecutor(4) as pool:
-        faults = list(pool.map(sound.fault, paths))
-        notes = list(pool.map(sound.note, paths))
-    problems = scan.problems + _named(paths, faults)
-    counted, differ, source = counts.compare(table, root)
-    report = [f"IEMOCAP release at {root}", "", *counted, ""]
-    report += [f"{scan.skipped} transcript lines are no turns (no id, or an XX id) and were skipped."]
-    report += _listed("notes", _named(paths, notes)) + _listed("problems", problems)
-    return "\n".join([*report, _verdict(len(problems), differ, source)]), not problems and not differ
-
-
-def _verdict(problems: int, differ: int, source: str) -> str:
-    if problems:
-        return f"Verdict: {problems} problem{'s' * (problems > 1)}."
-    if differ:
-        return f"Verdict: clean, but the counts differ from {source} ({differ} marked with *)."
-    return "Verdict: complete and clean."
-
-
-def _named(paths: list[Path], words: list[str | None]) -> list[str]:
-    return [f"{path.name} {word}" for path, word in zip(paths, words, strict=True) if word]
-
-
-def _listed(title: str, sentences: list[str]) -> list[str]:
-    return [f"{len(sentences)} {title}{':' if sentences else '.'}", *(f"  {s}" for s in sentences)]
+    return _table(scan), scan.problems, scan.notes
 
 
 def _scan(root: Path) -> _Scan:
@@ -101,7 +66,17 @@ def _scan(root: Path) -> _Scan:
         for path in _visible(session / "sentences" / "wav", "*/*.wav"):
             _claim(scan.wavs, path.stem, path.relative_to(root).as_posix(), "has two wavs", scan)
     _incomplete(scan)
+    skipped = f"{scan.skipped} transcript lines are no turns (no id, or an XX id) and were skipped"
+    mended = (
+        f"{scan.mended} texts have control characters: Windows-1252 is read as what it was, others as spaces"
+    )
+    scan.notes += [skipped] * (scan.skipped > 0) + [mended] * (scan.mended > 0)
     return scan
+
+
+def here(root: Path) -> bool:
+    """Whether a session of a release is there."""
+    return any(root.glob("Session[1-9]")) or any(root.glob("IEMOCAP_full_release/Session[1-9]"))
 
 
 def _sessions(root: Path) -> list[Path]:
@@ -142,7 +117,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         text = data.decode("latin-1")
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
-            yield number, line.strip()
+            yield number, line.strip(" \t\r\n\f\v")  # not \x85, which is an ellipsis of Windows
 
 
 def _claim(known: dict, key: str, value: object, complaint: str, scan: _Scan) -> None:
@@ -160,7 +135,9 @@ def _transcript(path: Path, scan: _Scan) -> None:
             scan.skipped += 1
         elif match and TURN.fullmatch(match[1]):
             times = _times(match[2], match[3])
-            turn = _Turn(text=" ".join(match[4].split()), line=len(seen), times=times)
+            said = plain_text(match[4])
+            scan.mended += said != match[4]
+            turn = _Turn(text=" ".join(said.split()), line=len(seen), times=times)
             _claim(seen, match[1], turn, f"occurs twice in the transcript {path.name}", scan)
         else:
             scan.problems.append(f"{path.name} line {number} is no transcript line: {line!r}")
@@ -218,11 +195,20 @@ def _incomplete(scan: _Scan) -> None:
             scan.problems.append(f"{key} has no text in its transcript line")
         if not turn.label:
             scan.problems.append(f"{key} has no label: no EmoEvaluation block names it")
-        if key not in scan.wavs:
-            scan.problems.append(f"{key} has no wav under sentences/wav")
     for key in scan.wavs.keys() - scan.turns.keys():
         scan.problems.append(f"{key} has a wav but no transcript line and no label")
     scan.problems.sort()
+    _soundless(scan)
+
+
+def _soundless(scan: _Scan) -> None:
+    """One line per session for all its turns without a wav."""
+    silent: dict[str, list[str]] = {}
+    for key in sorted(scan.turns.keys() - scan.wavs.keys()):
+        silent.setdefault(f"Session{int(key[3:5])}", []).append(key)
+    for session, keys in silent.items():
+        which = f"{len(keys)} turns have" if len(keys) > 1 else "1 turn has"
+        scan.problems.append(f"{session}: {which} no wav under sentences/wav: {listed(keys)}")
 
 
 def _table(scan: _Scan) -> pd.DataFrame:

@@ -1,14 +1,30 @@
-"""A corpus by its name and root -> its utterance table."""
+"""A corpus by its name and root -> its utterance table; and whatever lies at a root, read."""
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
+from lpgnet.corpora import iemocap, meld
+from lpgnet.corpora.sound import Heard, hear_all
 from lpgnet.corpora.table import utterances
-from lpgnet.machine.files import parsed_json
+from lpgnet.machine.files import listed, parsed_json
 from lpgnet.places import CORPORA, OUTPUT, about_import, features_of
 
+CHECK = "python -m lpgnet corpus check --root DIR"
+SHOWN, CLIPS = 20, 100  # sentences on problems, and on clips
 SIMULATED = OUTPUT / "data" / "simulated"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What lies at a root: one sentence per problem (it must be mended), fault of a clip, and note."""
+
+    corpus: str
+    table: pd.DataFrame
+    problems: list[str]
+    clips: list[str]
+    notes: list[str]
 
 
 def load(corpus: str, root: str | None, jobs: int) -> tuple[Path, pd.DataFrame, dict]:
@@ -26,28 +42,109 @@ def load(corpus: str, root: str | None, jobs: int) -> tuple[Path, pd.DataFrame, 
     elif root is None:
         raise ValueError(f"corpus {corpus!r} needs the folder of its release (ROOT, --root)")
     root = Path(root).expanduser() if root else SIMULATED
+    refuse_other(corpus, root)
+    found = read(root, corpus)
+    if more := found.clips[CLIPS:]:
+        found.notes.append(f"{len(more)} more clips are faulty or odd; `{CHECK}` names all")
+    for line in found.clips[:CLIPS] + found.notes:
+        print(line)
+    refuse_problems(found, root)
     made = root / "manifest.json"
-    if root.is_dir() and made.exists() != (corpus == "simulated"):
-        found = "simulated" if made.exists() else "not simulated (no manifest.json)"
-        raise ValueError(f"{root} is {found}, the corpus asked for is {corpus!r}: their numbers don't mix")
-    table, problems = _read(corpus, root)
-    if problems:
-        shown = "\n  ".join(problems[:20])
-        command = "python -m lpgnet corpus check --root DIR"
-        raise ValueError(f"{len(problems)} problems in {root}; `{command}` lists all:\n  {shown}")
-    return root, table, parsed_json(made.read_text(), made)["oracle"] if made.exists() else {}
+    return root, found.table, parsed_json(made.read_text(), made)["oracle"] if made.exists() else {}
 
 
-def _read(corpus: str, root: Path) -> tuple[pd.DataFrame, list[str]]:
-    if corpus == "meld":
-        from lpgnet.corpora import meld
+def refuse_other(corpus: str, root: Path) -> None:
+    """A ValueError where another corpus lies at root than is asked for."""
+    lies = lying(root)
+    if lies and lies != corpus:
+        raise ValueError(f"{root} is {lies}, the corpus asked for is {corpus!r}: their numbers don't mix")
+    if corpus == "simulated" and not lies:
+        raise ValueError(f"{root} is not simulated (no manifest.json); `corpus simulate` makes one")
 
-        table, problems, notes = meld.read(root)
-        print("\n".join(notes))
-        return table, problems
-    from lpgnet.corpora import iemocap
 
-    return iemocap.read(root)
+def refuse_problems(found: Found, root: Path) -> None:
+    """A ValueError that names the first problems of a table that has some."""
+    if found.problems:
+        shown = "\n  ".join(found.problems[:SHOWN])
+        raise ValueError(f"{len(found.problems)} problems in {root}; `{CHECK}` lists all:\n  {shown}")
+
+
+def lying(root: Path) -> str:
+    """Which corpus lies at a root; "" where there is no sign of one."""
+    if (root / "manifest.json").exists():
+        return "simulated"
+    return "meld" if meld.here(root) else "iemocap" if iemocap.here(root) else ""
+
+
+def scan(root: Path, corpus: str = "") -> Found:
+    """What lies at a root (corpus: as one of these), without opening a clip."""
+    if not root.is_dir():
+        raise FileNotFoundError(f"no folder {root}; give the folder of a release")
+    corpus = corpus or lying(root)
+    if not corpus:
+        raise FileNotFoundError(
+            f"{root} is no release: want Session1 to Session5 (IEMOCAP) or train_sent_emo.csv (MELD), it "
+            f"holds {listed(sorted(p.name for p in root.iterdir()), 8) or 'nothing'}"
+        )
+    table, problems, notes = (meld if corpus == "meld" else iemocap).read(root)
+    return Found(corpus, table, problems, [], notes)
+
+
+def read(root: Path, corpus: str = "") -> Found:
+    """The same, with every clip heard."""
+    return heard(scan(root, corpus), root)
+
+
+def heard(found: Found, root: Path) -> Found:
+    """The same, with every clip of the table read whole: what `wav` names then can be had.
+
+    A clip that can't be read leaves "" there, and in IEMOCAP, whose release is whole, is a problem.
+    """
+    clips = listen(found.table, root)
+    broken, odd = (
+        [f"{wav} {words}" for wav, c in clips.items() if (words := getattr(c, kind))]
+        for kind in ("fault", "odd")
+    )
+    notes = [(wav, clip.note) for wav, clip in clips.items() if clip.note]
+    lost = found.table["wav"].isin([wav for wav, clip in clips.items() if clip.fault])
+    table = found.table.assign(wav=found.table["wav"].mask(lost, ""))
+    strict = found.corpus != "meld"
+    return replace(
+        found,
+        table=table,
+        problems=found.problems + broken * strict,
+        clips=(broken + _missing(found.table)) * (not strict) + odd,
+        notes=found.notes + _grouped(notes),
+    )
+
+
+def _missing(table: pd.DataFrame) -> list[str]:
+    """One sentence for each part that has clips, but not all."""
+    lost = {part: rows["id"][rows["wav"] == ""].tolist() for part, rows in table.groupby("part", sort=False)}
+    total = table["part"].value_counts()
+    return [
+        f"{part}: {len(ids)} of {total[part]} clips are missing: {listed(ids)}"
+        for part, ids in lost.items()
+        if 0 < len(ids) < total[part]
+    ]
+
+
+def listen(table: pd.DataFrame, root: Path) -> dict[str, Heard]:
+    """Every clip that a table names -> what it is like, beside the time of its turn."""
+    rows = table[table["wav"] != ""]
+    seconds = (rows["end"] - rows["start"]).tolist()
+    return dict(zip(rows["wav"], hear_all([root / wav for wav in rows["wav"]], seconds), strict=True))
+
+
+def _grouped(notes: list[tuple[str, str]]) -> list[str]:
+    """One sentence for all clips of which the same is said."""
+    said: dict[str, list[str]] = {}
+    for wav, words in notes:
+        said.setdefault(words, []).append(wav)
+    return [
+        f"{len(wavs)} clips: each {words} ({listed(wavs, 3)})" if len(wavs) > 1 else f"{wavs[0]} {words}"
+        for words, wavs in said.items()
+    ]
 
 
 def _import(corpus: str, root: str | None) -> tuple[Path, pd.DataFrame, dict]:

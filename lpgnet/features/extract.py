@@ -18,7 +18,7 @@ from lpgnet.features import finetune, store
 from lpgnet.features.encoders import encoder
 from lpgnet.features.text import TextEncoder
 from lpgnet.labels import digest, folds, labelled, manifest, meant
-from lpgnet.machine.files import sha256
+from lpgnet.machine.files import listed, sha256
 from lpgnet.machine.workers import run_parallel
 from lpgnet.places import Place, fit_key, protocols, slug
 
@@ -156,6 +156,9 @@ class _Work:
         shards = self.folder / about["folder"]
         starts = store.missing_shards(shards, len(self.table))
         rows = self.table[["id", column]]
+        if starts and modality == "text" and (cut := made.cut(rows["text"].tolist())):
+            ids = listed(rows["id"].iloc[cut].tolist())
+            print(f"{made.name} reads {made.longest} tokens, {len(cut)} texts are longer and cut: {ids}")
         pieces = [
             joblib.delayed(make)(
                 modality,

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from lpgnet.config import FineTuneConfig
-from lpgnet.features.text import TextEncoder, load
+from lpgnet.features.text import TextEncoder, load, positions
 from lpgnet.machine.code import deciding, summary
 from lpgnet.machine.files import whole_folder
 
@@ -70,12 +70,13 @@ def _train(tokenizer, model, training: pd.DataFrame, settings: FineTuneConfig, d
     rate = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min((step + 1) / warm, (steps - step) / max(1, steps - warm))
     )
+    longest = min(settings.longest, positions(model))
     order = torch.Generator().manual_seed(settings.seed)
     model.train()
     for _ in range(settings.epochs):
         for picked in torch.randperm(len(texts), generator=order).split(settings.batch):
             batch = [texts[i] for i in picked.tolist()]
-            options = {"padding": True, "truncation": True, "max_length": settings.longest}
+            options = {"padding": True, "truncation": True, "max_length": longest}
             tokens = tokenizer(batch, return_tensors="pt", **options)
             cls = model(**tokens.to(device)).last_hidden_state[:, 0]
             loss = nn.functional.cross_entropy(head(cls), labels[picked.to(device)])

@@ -18,6 +18,8 @@ NAME = re.compile(r"((?:[\w][\w.-]*/)?[\w][\w.-]*)(?:@([\w][\w.-]*))?")  # owner
 FILES = (
     "*.json",
     "*.txt",
+    "*.model",
+    "*.codes",
     "*.yaml",
     "*.safetensors",
     "*.pt",

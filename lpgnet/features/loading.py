@@ -19,6 +19,11 @@ from lpgnet.machine.files import parsed_json, plain_name, shown
 
 SHOWN = 5  # names of weights in an error
 PICKLES = (".bin", ".pt", ".pth")
+VOCABULARIES = ("tokenizer.json", "vocab*", "*.model", "bpe.codes")
+SETTINGS = (
+    "config.json", "*processor_config.json", "adapter_config.json", "tokenizer_config.json", "merges.txt",
+    "special_tokens_map.json", "added_tokens.json", *VOCABULARIES,
+)  # fmt: skip
 CONFIGS = ("", "tokenizer_", "preprocessor_", "processor_", "adapter_")  # that may name code
 
 
@@ -75,6 +80,22 @@ def read_json(path: Path) -> dict:
     if not isinstance(found, dict):
         raise ValueError(f"{path} holds a {type(found).__name__}: want a JSON object")
     return found
+
+
+def config_of(folder: Path) -> Any:
+    """What transformers makes of a model's config.json: with the same names for all."""
+    from transformers import AutoConfig
+
+    try:
+        with without_side_effects():
+            return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        raise ValueError(f"{folder / 'config.json'} can't be read: {first_line(error)}") from None
+
+
+def settings(folder: Path) -> list[Path]:
+    """The files besides the weights that decide what a model gives."""
+    return sorted({path for pattern in SETTINGS for path in folder.glob(pattern) if path.is_file()})
 
 
 def shards(index: Path) -> list[str]:

@@ -1,7 +1,7 @@
 """Audio encoders besides our own prosody: any Hugging Face speech model, emotion2vec, eGeMAPS.
 
 Each has `name`, `version` (all that decides its numbers), `size`, `frame_size`, `precision` of stored frames,
-`note`, and a call: waves from `read_wav` -> vector (size,) and frames (T, frame_size), float32, per wave.
+`note`, and a call: waves from `read_clip` -> vector (size,) and frames (T, frame_size), float32, per wave.
 Making one is cheap and asks no network; the model is loaded on the first call.
 """
 
@@ -17,12 +17,13 @@ from lpgnet.features.emotion2vec import Emotion2vec
 from lpgnet.features.hub import full_name, resolve
 from lpgnet.features.loading import (
     check_device,
-    first_line,
+    config_of,
     holding,
     load_transformers,
     read_json,
     refuse_code,
     refuse_misfit,
+    settings,
     shards,
 )
 from lpgnet.machine.files import sha256
@@ -66,12 +67,12 @@ class SpeechModel:
         files = [self._file("config.json"), self._file("preprocessor_config.json")]
         refuse_code(self.folder)
         self.kind, masked = _kind(files[0]), _masked(files[1])
-        self.config = _config(self.folder)
+        self.config = config_of(self.folder)
         adapted = getattr(self.config, "add_adapter", False)
         self.size = self.config.output_hidden_size if adapted else self.config.hidden_size
         self.frame_size = self.size
         self.together = TOGETHER if masked and device != "cpu" and _paddable(self.config) else 1
-        held, about = sha256(*self.weights()), sha256(*files)
+        held, about = sha256(*self.weights()), sha256(*settings(self.folder))
         library = f"transformers {importlib.metadata.version('transformers')}"
         self.version = f"{library}, weights sha256 {held[:16]}, config sha256 {about[:16]}"
         self.model = self.extractor = None
@@ -186,12 +187,3 @@ def _masked(path: Path) -> bool:
     if found.get("sampling_rate") != RATE:
         raise ValueError(f"{path} says sampling_rate {found.get('sampling_rate')}: want {RATE}")
     return bool(found.get("return_attention_mask"))
-
-
-def _config(folder: Path):
-    from transformers import AutoConfig
-
-    try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:
-        raise ValueError(f"{folder / 'config.json'} can't be read: {first_line(error)}") from None

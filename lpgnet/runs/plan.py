@@ -54,10 +54,25 @@ def describe(place: Place) -> dict:
     from lpgnet.corpora.table import utterances
     from lpgnet.features.store import read_index
 
-    index, table = read_index(place.features), utterances(place.features)
+    data = described(place, read_index(place.features), utterances(place.features))
+    path = place.runs / "data.json"
+    if not path.exists() or json.loads(path.read_text()) != data:
+        write_json(path, data)
+    return data
+
+
+def foreseen(place: Place, table: pd.DataFrame) -> dict:
+    """The same, as far as it is known from a utterance table before any feature is made."""
+    columns = {f"text/{slug(place.text)}": "text", f"audio/{slug(place.audio)}": "wav"}
+    sets = {key: {"frame_size": 1} for key, column in columns.items() if (table[column] != "").any()}
+    return described(place, {"sets": sets, "lacking": list(MODALITIES)}, table)
+
+
+def described(place: Place, index: dict, table: pd.DataFrame) -> dict:
+    """What the runs of a place are made from, by a store's index and utterance table."""
     carried = protocols(place.corpus, place.output)
     wanted = {meant(r.data.labels, place.labels, carried) for r in EXPERIMENTS.values()}
-    data = {
+    return {
         "corpus": place.corpus,
         "place": place.name,
         "profile": place.profile,
@@ -68,10 +83,6 @@ def describe(place: Place) -> dict:
         "protocols": {name: _protocol(place, index, table, name) for name in carried if name in wanted},
         "features": _sets(place, index),
     }
-    path = place.runs / "data.json"
-    if not path.exists() or json.loads(path.read_text()) != data:
-        write_json(path, data)
-    return data
 
 
 def _protocol(place: Place, index: dict, table: pd.DataFrame, name: str) -> dict:

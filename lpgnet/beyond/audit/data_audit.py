@@ -46,6 +46,7 @@ def audit_data(place: Place, root: Path | None = None) -> pd.DataFrame:
 def _all(place: Place, index: dict, table: pd.DataFrame, root: Path | None) -> Iterator[Finding]:
     names, kept = _label_sets(place), {}
     yield from check_table(table)
+    yield _clips(table, root)
     yield from check_splits(table, place.split, names)
     for name in names:
         kept[name] = digest(manifest(table, name))
@@ -68,6 +69,24 @@ def _all(place: Place, index: dict, table: pd.DataFrame, root: Path | None) -> I
     named = {m: place.text if m == "text" else place.audio for m in encoders}
     yield from check_pasts(corpus, named)
     yield from _records(place, index, table, kept)
+
+
+def _clips(table: pd.DataFrame, root: Path | None) -> Finding:
+    """Every clip by ear: can it be read, is it silent, is it as long as its turn?"""
+    from lpgnet.corpora.load import listen  # reads sound, which nothing else here does
+
+    check = "sound of the clips"
+    if (
+        root is None
+        or not (there := table["wav"].map(lambda wav: wav != "" and (root / wav).is_file())).any()
+    ):
+        return unchecked(check, "give --root, so that the clips can be heard")
+    heard = listen(table[there], root)
+    odd = [f"{wav} {clip.fault or clip.odd}" for wav, clip in heard.items() if clip.fault or clip.odd]
+    if odd:
+        do = "Listen to them, and fetch them again where they are not what was said."
+        return Finding(check, WARNING, f"{len(odd)} of {len(heard)} clips are faulty or odd", some(odd), do)
+    return fine(check, f"{len(heard)} clips can be read, none is silent, each is as long as its turn")
 
 
 def _label_sets(place: Place) -> list[str]:

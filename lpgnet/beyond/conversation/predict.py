@@ -21,7 +21,7 @@ from lpgnet.corpora.sound import read_clip
 from lpgnet.features.encoders import encoder
 from lpgnet.features.text import TextEncoder
 from lpgnet.labels import labelled
-from lpgnet.machine.files import below, plain_name, whole, write_csv, write_json
+from lpgnet.machine.files import below, listed, plain_name, whole, write_csv, write_json
 from lpgnet.places import CORPORA, OUTPUT, Place, features_of
 from lpgnet.runs.checkpoint import Reader, choose_checkpoint, load
 
@@ -62,6 +62,9 @@ def vectors(
         if here.any():
             made = _encoder(reader, modality, (folders or {}).get(modality))
             read = talk.turns[READS[modality]][here].tolist()
+            if modality == "text" and (cut := made.cut(read)):
+                turns = listed([str(i + 1) for i in np.flatnonzero(here)[cut]])
+                talk.said.append(f"Cut: the text encoder reads {made.longest} tokens of turn {turns}.")
             inputs = read if modality == "text" else (read_clip(talk.root / wav) for wav in read)
             found = np.stack([vector for vector, _ in made(inputs)])
             odd = talk.turns["id"][here][~np.isfinite(found).all(axis=1)].tolist()
@@ -175,7 +178,7 @@ def notes(reader: Reader, talk: Conversation, turns: pd.DataFrame, sure: float =
     lost = [f"{m} of {n} of {len(turns)} turns" for m, n in gone.items() if n]
     if lost:
         said.append(f"Missing: {', '.join(lost)}; the temperature is fitted where nothing is missing.")
-    return said
+    return said + talk.said
 
 
 def write(turns: pd.DataFrame, name: str, said: list[str], out: Path) -> list[Path]:

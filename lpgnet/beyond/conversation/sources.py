@@ -11,20 +11,19 @@ At least one of the columns wav and text must be there.  A wav that no line name
 import csv
 import math
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from lpgnet.corpora import iemocap
-from lpgnet.corpora.load import SIMULATED
+from lpgnet.corpora.load import SIMULATED, heard, scan
 from lpgnet.corpora.table import utterances
 from lpgnet.features.loading import holding
 from lpgnet.features.store import Features, read_index
 from lpgnet.labels import folds, manifest
 from lpgnet.machine.files import below, parsed_json, plain_name, plain_string, shown
-from lpgnet.places import Place
+from lpgnet.places import CORPORA, Place
 
 COLUMNS = ("wav", "text", "speaker", "start", "end")
 TURNS = ["id", "speaker", "text", "wav", "start", "end", "label"]
@@ -37,7 +36,7 @@ class Conversation:
     """T turns in order.  turns: columns `TURNS`, "" where missing; wav is relative to root, label raw.
 
     corpus: whose dialogue it is, "" for a folder of one's own.  vectors: modality -> (T, F) where a store
-    has them already.
+    has them already.  said: what was not read of it.
     """
 
     name: str
@@ -45,6 +44,7 @@ class Conversation:
     root: Path
     corpus: str = ""
     vectors: dict[str, np.ndarray] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
 
     def has(self, modality: str) -> np.ndarray:
         """(T,) bool: which turns have this modality."""
@@ -65,7 +65,7 @@ def read(
     dialogue: str | None = None,
     root: Path | None = None,
 ) -> Conversation:
-    """A folder of one's own, or a dialogue: of an IEMOCAP release at root, else of the place's feature store.
+    """A folder of one's own, or a dialogue: of the release at root, else of the place's feature store.
 
     encoders: modality -> what a checkpoint says of its features.
     """
@@ -73,7 +73,7 @@ def read(
         raise ValueError("give a folder of your own, or a dialogue (with the root of its release or not)")
     if folder:
         return from_folder(folder)
-    if root and place.corpus in ("iemocap", "simulated"):
+    if root and place.corpus in CORPORA:
         return from_release(root, dialogue)
     played = root or (SIMULATED if place.corpus == "simulated" else None)
     return from_store(place, dialogue, encoders, played)
@@ -190,11 +190,12 @@ def _every_wav_once(folder: Path, transcript: Path, named: pd.Series) -> None:
 
 
 def from_release(root: Path, dialogue: str) -> Conversation:
-    """A dialogue of an IEMOCAP_full_release (or a simulated one): every turn, labelled or not."""
+    """A dialogue of a release: every turn, labelled or not."""
     root = Path(root).expanduser().resolve()
-    table, _ = iemocap.read(root)
-    corpus = "simulated" if (root / "manifest.json").is_file() else "iemocap"
-    return Conversation(dialogue, _dialogue(table, dialogue, root), root, corpus)
+    found = scan(root)
+    _dialogue(found.table, dialogue, root)  # that it is there
+    own = heard(replace(found, table=found.table[found.table["dialogue"] == dialogue]), root)
+    return Conversation(dialogue, _dialogue(own.table, dialogue, root), root, own.corpus)
 
 
 def from_store(

@@ -18,7 +18,7 @@ from lpgnet.beyond.exchange.vectors import Key, Source, modality, numbers
 from lpgnet.corpora.iemocap import TURN
 from lpgnet.corpora.table import COLUMNS
 from lpgnet.features.store import Modality
-from lpgnet.machine.files import below, plain_name, plain_string, plain_text, shown
+from lpgnet.machine.files import below, listed, plain_name, plain_string, plain_text, shown
 
 MADE = re.compile(r"_\d{3,}")
 PARTS = ("train", "validation", "test")
@@ -221,8 +221,3 @@ def _note_blocks(draft: Draft, table: pd.DataFrame) -> None:
             f"in {blocks} of {both.sum()} dialogues one speaker's turns all stand before the other's: that "
             "isn't the order of speech, which matters to models that know positions"
         )
-
-
-def listed(names: Sequence[str], most: int = 20) -> str:
-    """The first names, and how many more there are."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

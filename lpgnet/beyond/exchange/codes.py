@@ -51,7 +51,7 @@ def dialogue_names(keys: Sequence[Key], form: str, part: dict[Key, str], path: P
             raise ValueError(f"{path}: dialogue {odd!r} isn't {what}, while {min(some)!r} is")
     if numbered:
         return form, {key: f"{SPELT[part[key]]}_{key}" for key in keys}
-    return ("iemocap" if named else ""), {key: str(key) for key in keys}
+    return ("iemocap" if named else form), {key: str(key) for key in keys}
 
 
 def _of_iemocap(name: str) -> bool:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from lpgnet.beyond.exchange import describe, differences, imported
 from lpgnet.beyond.exchange.export import export
-from lpgnet.corpora import iemocap
+from lpgnet.corpora.load import refuse_other, scan
 from lpgnet.corpora.table import utterances
 from lpgnet.features import store
 from lpgnet.labels import CARRIES, FOUR, OWN, PROTOCOLS, labelled
@@ -17,8 +17,13 @@ from lpgnet.places import RESERVED, Place, features_of
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*(-[A-Za-z0-9_.]+)*")  # no "--", which parts a place's name
 
 
-def import_file(path: Path, name: str, text: Path | None = None, audio: Path | None = None) -> str:
-    """Read a feature or label file into the store of a new corpus `name`; returns what was found."""
+def import_file(
+    path: Path, name: str, text: Path | None = None, audio: Path | None = None, root: Path | None = None
+) -> str:
+    """Read a feature or label file into the store of a new corpus `name`; returns what was found.
+
+    root: of an IEMOCAP release, whose labels the file's are compared with.
+    """
     folder, taken = features_of(name), set(RESERVED)
     if not NAME.fullmatch(name) or name.casefold() in taken or len(name) > 100:
         raise ValueError(
@@ -30,13 +35,17 @@ def import_file(path: Path, name: str, text: Path | None = None, audio: Path | N
         raise FileExistsError(f"--name {name}: {same[0]} exists, and many disks take the two for one")
     if folder.exists():
         raise FileExistsError(f"{folder} exists: take another --name, or remove {folder.parent} first")
+    released = features_of("iemocap") / "utterances.csv"
+    reference = utterances(released.parent) if released.exists() else None
+    if root is not None:
+        refuse_other("iemocap", root)
+        reference = scan(root).table
     found = imported.read(path, text, audio)
     if found.about["corpus"] == "simulated" and not name.startswith("simulated"):
         raise ValueError(
             f"--name {name}: {path} holds simulated data, so its name must begin with 'simulated'"
         )
-    released = features_of("iemocap") / "utterances.csv"
-    report = describe.report(found, utterances(released.parent) if released.exists() else None)
+    report = describe.report(found, reference)
     if not found.features:
         return report + "\nNo features in it, so nothing was stored; `labels diff` compares its labels."
     sweep(folder.parent)
@@ -111,7 +120,7 @@ def _side(name: str, corpus: str, root: Path | None) -> pd.DataFrame:
 def _table(corpus: str, root: Path | None) -> pd.DataFrame:
     """The utterance table that a protocol is applied to: a release's, or a store's."""
     if root is not None:
-        return iemocap.read(root)[0]
+        return scan(root).table
     folder = features_of(corpus)
     if not (folder / "utterances.csv").exists():
         raise FileNotFoundError(

@@ -3,10 +3,11 @@
 import pandas as pd
 
 from lpgnet.beyond.exchange import differences
-from lpgnet.beyond.exchange.assemble import PARTS, listed
+from lpgnet.beyond.exchange.assemble import PARTS
 from lpgnet.beyond.exchange.codes import differing, official
 from lpgnet.beyond.exchange.imported import Imported
 from lpgnet.labels import ERC6_EXTRA, MELD, OWN, PROTOCOLS, SIX_CLASSES, labelled
+from lpgnet.machine.files import listed
 
 CELLS = 6  # differing counts that are shown
 
@@ -82,6 +83,12 @@ def _split(table: pd.DataFrame, split: str) -> list[str]:
         rows = table[table["part"] == part]
         if len(rows):
             lines.append(f"{part}: {rows['dialogue'].nunique()} dialogues, {len(rows)} utterances")
+    tested = set(table["session"][table["part"] == "test"]) - {0}
+    if len(tested) == 1 and (session := tested.pop()) != 5:
+        lines.append(
+            f"The test part is of session {session}, the paper's is session 5: numbers don't compare. "
+            "`--split session5` is the paper's."
+        )
     lines.append(f"split: {split} unless told otherwise")
     if split == "official" and not {"train", "test"} <= set(table["part"]):
         lines.append("The file has no train and test part: nothing can be tested on it as it is.")
@@ -110,6 +117,7 @@ def _against_official(found: Imported) -> list[str]:
     lines = [
         "Counts per class and session against the official ones:",
         f"  the file's labels and {near}: {_verdict(differ[near], own, near)}",
+        *_permuted(table, own, near),
     ]
     for name in (n for n in about["protocols"] if n in PROTOCOLS):
         labels = labelled(table, name)
@@ -124,6 +132,21 @@ def _against_official(found: Imported) -> list[str]:
     )
     absent = sorted(ERC6_EXTRA - extra)
     return lines + ([f"  absent: {listed(absent)}"] if extra and absent else [])
+
+
+def _permuted(table: pd.DataFrame, own: pd.Series, protocol: str) -> list[str]:
+    """A line where the counts are the official ones, but for the order of the classes."""
+    want: dict[tuple, str] = {}
+    for name in PROTOCOLS[protocol].classes:
+        want[tuple(official(protocol)[str(session), name] for session in range(1, 6))] = name
+    have = pd.crosstab(own.to_numpy(), table["session"].to_numpy()).reindex(columns=range(1, 6), fill_value=0)
+    named = {
+        name: want.get(tuple(row)) for name, row in zip(have.index, have.to_numpy().tolist(), strict=True)
+    }
+    if sorted(named.values(), key=str) != sorted(want.values()) or all(a == b for a, b in named.items()):
+        return []
+    said = ", ".join(f"what is read as {a} has the counts of {b}" for a, b in named.items() if a != b)
+    return [f"  These are the official counts with the classes in another order: {said}."]
 
 
 def _verdict(cells: dict[tuple, tuple], labels: pd.Series, protocol: str) -> str:
@@ -141,8 +164,8 @@ def _against_release(found: Imported, reference: pd.DataFrame | None) -> list[st
         return ["Single utterances can't be compared: the file has no utterance ids."]
     if reference is None:
         return [
-            "Without a release at hand only counts are compared; `corpus table` or notebook 01 on an IEMOCAP "
-            "release lets single utterances be compared by id."
+            "With no release at hand only counts are compared; `import --root DIR` with an IEMOCAP release, "
+            "or notebook 01 run on one before, lets single utterances be compared by id."
         ]
     lines = ["Utterances against your release, as the file labels them:"]
     for name in ("majority-4", "majority-6", "erc-6"):
@@ -172,6 +195,11 @@ def _by_id(labels: pd.Series, found: Imported, reference: pd.DataFrame, name: st
     only, lacking = differ["label_b"] == "", differ["label_a"] == ""
     kinds = {"only in the file": only, f"only in {name}": lacking, "other label": ~only & ~lacking}
     lines = [f"  {name}: {len(differ)} utterances differ"]
+    if name != "erc-6" and set(differ["id"]) <= ERC6_EXTRA:
+        lines[0] += (
+            f", all of them of erc-6's {len(ERC6_EXTRA)} that the file calls happy; {name} leaves those out "
+            "when it reads the file, so its counts above are equal"
+        )
     for what, rows in kinds.items():
         said = [_said(row) for _, row in differ[rows].iterrows()]
         if said:

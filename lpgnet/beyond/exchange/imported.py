@@ -72,7 +72,7 @@ def _draft(path: Path) -> Draft:
         first = file.read(8)
     if path.suffix in (".emo", ".lengths") or first.startswith(b"\x93NUMPY"):
         return labelfiles.emotion2vec(path)
-    if path.suffix == ".jsonl" or first.startswith(b"{"):
+    if path.suffix == ".jsonl" or first.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
         return labelfiles.emobox(path)
     if path.suffix == ".csv":
         return labelfiles.manifest(path)

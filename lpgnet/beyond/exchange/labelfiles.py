@@ -5,6 +5,7 @@ The order within a dialogue is the file's.
 """
 
 import csv
+import json
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -12,13 +13,20 @@ from pathlib import Path
 import numpy as np
 
 from lpgnet.beyond.exchange import unpickle
-from lpgnet.beyond.exchange.assemble import PARTS, Draft, listed
+from lpgnet.beyond.exchange.assemble import PARTS, Draft
 from lpgnet.beyond.exchange.vectors import Source
 from lpgnet.corpora.iemocap import TURN
-from lpgnet.machine.files import parsed_json, shown
+from lpgnet.machine.files import listed, parsed_json, shown
 
 MANIFEST = ("id", "dialogue", "order", "speaker", "session", "scripted", "label")
 NUMBER = re.compile(r"[0-9]{1,9}")
+MELD_KEY = re.compile(r"dia(\d{1,9})_utt(\d{1,9})-(train|dev|val|test)")
+EMOBOX = "EmoBox (jsonl)"
+READ = (
+    "read are labels as EmoBox (jsonl: key, emo), MERBench (npz), emotion2vec (npy, lengths, emo) and our "
+    f"manifests (csv: {', '.join(MANIFEST)}) have them, our export (npz and jsonl), and pickles of "
+    "SDT, MMGCN, DialogueRNN, COSMIC"
+)
 E2V = "emotion2vec (train.npy, train.lengths, train.emo)"
 
 
@@ -61,9 +69,10 @@ def emotion2vec(path: Path) -> Draft:
 
 
 def emobox(path: Path) -> Draft:
-    """Lines of JSON with key <dataset>-<utterance id> and emo."""
-    ids, emotions, prefix = [], [], ""
-    for number, line in enumerate(_text(path).splitlines(), 1):
+    """Lines of JSON with key <dataset>-<utterance id> and emo; MELD's are dia0_utt3-train."""
+    ids, emotions, prefix, text = [], [], "", _text(path)
+    _refuse_other_json(path, text)
+    for number, line in enumerate(text.splitlines(), 1):
         held = parsed_json(line, f"{path} line {number}") if line.strip() else {}
         if held and not (isinstance(held, dict) and {"key", "emo"} <= set(held)):
             raise ValueError(f"{path} line {number} has no key and emo: want lines as EmoBox writes them")
@@ -71,9 +80,47 @@ def emobox(path: Path) -> Draft:
             prefix = f"{held.get('dataset', '')}-"
             ids.append(str(held["key"]).removeprefix(prefix))
             emotions.append(held["emo"])
-    draft, _ = _by_dialogue("EmoBox (jsonl)", path, ids, emotions)
+    of_meld = [MELD_KEY.fullmatch(name) for name in ids]
+    draft = _meld(path, of_meld, emotions) if all(of_meld) else _by_dialogue(EMOBOX, path, ids, emotions)[0]
     draft.prefix = prefix
     return draft
+
+
+def _meld(path: Path, keys: list[re.Match], emotions: list) -> Draft:
+    """Ids as `corpora.meld` has them, the utterances of a dialogue by number."""
+    turns: dict[str, dict[int, tuple]] = {}
+    parts: dict[str, dict[str, None]] = {part: {} for part in PARTS}
+    for key, emotion in zip(keys, emotions, strict=True):
+        split = "dev" if key[3] == "val" else key[3]
+        dialogue = f"{split}_dia{key[1]}"
+        parts["validation" if split == "dev" else split][dialogue] = None
+        if int(key[2]) in turns.setdefault(dialogue, {}):
+            raise ValueError(f"{path}: the key {key[0]} is there twice")
+        turns[dialogue][int(key[2])] = f"{dialogue}_utt{key[2]}", emotion
+    ordered = {name: [own[number] for number in sorted(own)] for name, own in turns.items()}
+    labels = {name: [emotion for _, emotion in own] for name, own in ordered.items()}
+    ids = {name: [utterance for utterance, _ in own] for name, own in ordered.items()}
+    return Draft(
+        EMOBOX, path, labels, "meld", ids, parts={part: list(names) for part, names in parts.items()}
+    )
+
+
+def _refuse_other_json(path: Path, text: str) -> None:
+    """A ValueError that says what a JSON file is, where it is none of lines and of no form that is read."""
+    try:
+        held = json.loads(text)
+    except (ValueError, RecursionError):  # several lines, or broken ones
+        return
+    if isinstance(held, dict) and {"key", "emo"} <= set(held):
+        return
+    one = (
+        next(iter(held.values() if isinstance(held, dict) else held), None)
+        if isinstance(held, dict | list)
+        else held
+    )
+    of = f", each with {shown(', '.join(one))}" if isinstance(one, dict) else f" of {type(one).__name__}s"
+    size = f" with {len(held)} entries{of}" if isinstance(held, dict | list) else ""
+    raise ValueError(f"{path} is JSON in another form ({type(held).__name__}{size}); {READ}")
 
 
 def manifest(path: Path) -> Draft:
@@ -82,7 +129,9 @@ def manifest(path: Path) -> Draft:
     try:
         if lacking := [name for name in MANIFEST if name not in (lines.fieldnames or ())]:
             have = shown(", ".join(map(str, lines.fieldnames or ()))) or "nothing"
-            raise ValueError(f"{path} is no manifest: it lacks {', '.join(lacking)}; its columns are {have}")
+            raise ValueError(
+                f"{path} is no manifest: it lacks {', '.join(lacking)}; its columns are {have}; {READ}"
+            )
         rows = list(lines)
     except csv.Error as error:
         raise ValueError(f"{path} is no manifest: {error}") from None

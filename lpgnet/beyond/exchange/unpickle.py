@@ -34,8 +34,30 @@ def load(path: Path) -> Any:
         first = file.read(4)
         if path.suffix in (".pt", ".pth") or first == b"PK\x03\x04":
             raise ValueError(f"{path} is a torch file or another archive, no plain pickle: {TORCH}")
-        file.seek(0)
-        return _read(file, path.stat().st_size, str(path))
+        if first[:1] != b"\x80":  # text, where every opcode may end a line
+            _refuse_crlf(file, path)
+        try:
+            file.seek(0)
+            return _read(file, path.stat().st_size, str(path))
+        except ValueError:
+            _refuse_crlf(file, path)  # the better reason, where it is one
+            raise
+
+
+def _refuse_crlf(file: BinaryIO, path: Path) -> None:
+    """A ValueError where no line feed stands without a carriage return before it."""
+    file.seek(0)
+    last, ends = b"", 0
+    while block := file.read(2**20):
+        found = (last + block).count(b"\r\n")
+        if found != block.count(b"\n"):
+            return
+        last, ends = block[-1:], ends + found
+    if ends:
+        raise ValueError(
+            f"{path}: its line ends were changed to CRLF (by git on Windows, or a transfer as text), so "
+            "it is not the file that was published: fetch it again as it is (git: core.autocrlf false)"
+        )
 
 
 def array(path: Path, member: str | None = None, mapped: bool = False) -> np.ndarray:
