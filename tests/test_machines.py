@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -51,3 +52,28 @@ def test_another_instruction_set_moves_a_logit_by_rounding_alone(tmp_path):
             np.testing.assert_allclose(found[name][experiment], logits, rtol=0, atol=MARGIN)
             assert (found[name][experiment].argmax(-1) == logits.argmax(-1)).all()
     assert not (found["old"]["full"] == found["this"]["full"]).all()  # the machines do differ
+
+
+ORPHANS = """
+import os, sys, time
+from pathlib import Path
+import joblib
+from lpgnet.machine.workers import run_parallel
+def piece(number):
+    Path(sys.argv[1], str(os.getpid())).touch()
+    time.sleep(60)
+run_parallel("waiting", [joblib.delayed(piece)(i) for i in range(2)], 2)
+"""
+
+
+def test_workers_end_with_the_process_that_started_them(tmp_path):
+    """It is killed without a word; none of them may write on."""
+    parent = subprocess.Popen([sys.executable, "-c", ORPHANS, str(tmp_path)], env=environment(tmp_path))
+    until = time.monotonic() + 60
+    while len(workers := [int(path.name) for path in tmp_path.iterdir()]) < 2 and time.monotonic() < until:
+        time.sleep(0.1)
+    parent.kill(), parent.wait()
+    until = time.monotonic() + 10
+    while (alive := [pid for pid in workers if Path(f"/proc/{pid}").exists()]) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert len(workers) == 2 and not alive
