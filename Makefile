@@ -51,6 +51,9 @@ mutants: env  ## Delete each statement of model.py and losses.py; a test must no
 bench: env  ## Speed and memory, as ratios measured in one run
 	$(BIN)/python tests/bench.py
 
+fuzz: env  ## Damaged files for every reader of other people's files, twenty times as many as in the tests
+	$(BIN)/python tests/fuzz.py --examples 500
+
 gpu: env  ## On a CUDA machine: seconds of the paper's size by model, against a padded loop and the CPU
 	$(BIN)/python tests/gpu.py
 

@@ -49,7 +49,7 @@ def copy(tmp_path, monkeypatch):
         ("runs/packed.py", "gate(difference).sigmoid_()", "gate(audio).sigmoid_()", {"LPGNet", "SDT"}),
         ("losses.py", "config.kl * soft", "2 * config.kl * soft", RUNS),
         ("losses.py", "teacher.detach() if detach", "teacher if detach", RUNS),
-        ("runs/training.py", "lr=config.lr", "lr=2 * config.lr", RUNS),
+        ("runs/seeds.py", "lr=config.lr", "lr=2 * config.lr", RUNS),
         ("runs/training.py", '["weighted_f1"]', '["accuracy"]', RUNS),  # picks the epoch
         ("runs/metrics.py", "def scores(", "CUT = 1\n\n\ndef scores(", set()),  # nobody reads it
         ("runs/seeds.py", "self.model.eval()", "self.model.train()", RUNS),

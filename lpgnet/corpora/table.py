@@ -23,12 +23,19 @@ TIMES = {"start": str, "end": str}  # "" where they aren't known
 
 
 def utterances(folder: Path) -> pd.DataFrame:
-    """The utterance table that a feature store belongs to."""
-    words = dict.fromkeys(
-        ("id", "dialogue", "speaker", "party", "text", "wav", "label", "votes", "part"), str
-    )
-    table = pd.read_csv(folder / "utterances.csv", keep_default_na=False, dtype=words | TIMES)
-    return table.assign(**{name: pd.to_numeric(table[name]) for name in TIMES})
+    """The utterance table that a feature store belongs to; a ValueError where its file isn't one."""
+    words = ("id", "dialogue", "speaker", "party", "text", "wav", "label", "votes", "part")
+    kinds = dict.fromkeys(words, str) | {"order": int, "session": int, "scripted": bool, "line": int}
+    path = folder / "utterances.csv"
+    try:
+        table = pd.read_csv(path, keep_default_na=False, dtype=kinds | TIMES)
+        lacking = [name for name in COLUMNS if name not in table]
+        if lacking or len(table.columns) != len(COLUMNS):
+            raise ValueError(f"its columns are {', '.join(table.columns)}, want {', '.join(COLUMNS)}")
+        return table.assign(**{name: pd.to_numeric(table[name]) for name in TIMES})
+    except ValueError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"{path} is no utterance table ({reason}); run notebook 01 again") from None
 
 
 def plain(text: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lpgnet.machine.files import sha256, whole, write_json
+from lpgnet.machine.files import parsed_json, sha256, whole, write_json
 from lpgnet.runs import metrics
 
 
@@ -53,7 +53,7 @@ def read_data(runs: Path) -> dict:
     path = runs / "data.json"
     if not path.exists():
         raise FileNotFoundError(f"no run record under {runs}; run notebooks 01 to 05 first")
-    return json.loads(path.read_text())
+    return parsed_json(path.read_text(), path)
 
 
 def save(path: Path, record: Record, predictions: pd.DataFrame) -> None:
@@ -71,7 +71,9 @@ def read(path: Path) -> Record | None:
     None: a whole record of a version whose records had other fields, so it is stale.
     """
     try:
-        values = json.loads(path.read_text())
+        values = parsed_json(path.read_text(), path)
+        if not isinstance(values, dict):
+            raise TypeError("it holds no object")
         if values.keys() != Record.__dataclass_fields__.keys():
             return None
         record = Record(**values)
