@@ -17,10 +17,34 @@ from conftest import lpgnet
 from test_report import filled
 
 from lpgnet import places
-from lpgnet.beyond.archive import bundle, verify
+from lpgnet.beyond.archive import bundle, crate, verify
 from lpgnet.beyond.report import page
 from lpgnet.config import ROOT
+from lpgnet.machine.code import swhids
 from lpgnet.runs import records
+from lpgnet.tables.typeset import SIMULATED
+
+RAN = ("01_feature_extraction", "02_training", "04_sdt_comparison", "06_paper_tables")
+# Terms of https://w3id.org/ro/crate/1.1/context that a crate of ours uses.  The validator asks for that page;
+# tests have no network.  Those of schema.org go by their own names there, but for these two.
+SCHEMA = "http://schema.org/"
+TERMS = {"File": f"{SCHEMA}MediaObject", "conformsTo": "http://purl.org/dc/terms/conformsTo"} | {
+    name: SCHEMA + name
+    for name in (
+        *("CreateAction", "CreativeWork", "Dataset", "Organization", "PropertyValue"),
+        *("SoftwareApplication", "SoftwareSourceCode", "about", "agent", "author", "datePublished"),
+        *("description", "encodingFormat", "endTime", "hasPart", "identifier", "instrument", "license"),
+        *("mentions", "name", "object", "result", "softwareVersion", "startTime", "value", "version"),
+    )
+}
+WANTED = (  # by SHOULD and not met: this copy has no public address, and no person who ran it is known
+    "The Application SHOULD have a url",
+    "The organization SHOULD have a URL.",
+    "The SoftwareApplication id SHOULD be an absolute URI",
+    "The Action SHOULD have an agent that is a Person or Organization",
+    "The Action SHOULD have an endTime in ISO 8601 format",  # of this test's notebooks alone
+    "The `publisher` property of a `Root Data Entity` SHOULD be an `Organization`",
+)
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +52,11 @@ def place(tmp_path_factory):
     made = dataclasses.replace(places.place(), output=tmp_path_factory.mktemp("bundle"))
     filled(made)
     made.notebooks.mkdir()
-    for name in ("01_feature_extraction", "06_paper_tables"):
+    for name in RAN:
         (made.notebooks / f"{name}.html").write_text("<p>ran</p>")
+        copy = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text())
+        copy["metadata"]["papermill"] = {"start_time": "2026-01-02T03:04:05.678901+00:00", "end_time": None}
+        (made.notebooks / f"{name}.ipynb").write_text(json.dumps(copy))
     page.write(made)
     return made
 
@@ -287,3 +314,106 @@ def test_the_command_says_what_it_wrote(place, tmp_path):
     assert done.returncode == 0, done.stderr
     assert f"{tmp_path / 'x.zip'}: " in done.stdout and "To check it: python x.zip" in done.stdout
     assert check(tmp_path / "x.zip")[0] == 0
+
+
+@pytest.fixture
+def issues(monkeypatch, tmp_path):
+    """What roc-validator has against an unpacked bundle, without a network."""
+    import requests
+    from rocrate_validator import models, services
+    from rocrate_validator.utils.http import HttpRequester
+
+    def get(_, url, **options):
+        assert url == "https://w3id.org/ro/crate/1.1/context"
+        page = requests.Response()
+        page.status_code, page.headers["Content-Type"] = 200, "application/ld+json"
+        page._content = json.dumps({"@context": TERMS}).encode()
+        return page
+
+    def found(folder, severity: str) -> list[str]:
+        settings = services.ValidationSettings(
+            rocrate_uri=str(folder),
+            profile_identifier="process-run-crate",
+            requirement_severity=models.Severity[severity],
+            offline=True,
+            cache_path=tmp_path / "cache",
+        )
+        return [issue.message for issue in services.validate(settings).get_issues()]
+
+    monkeypatch.setattr(HttpRequester, "get", get, raising=False)
+    return found
+
+
+def described(path) -> dict[str, dict]:
+    """Address -> entity of a bundle's crate."""
+    crate = json.loads(zipfile.ZipFile(path).read("ro-crate-metadata.json"))
+    return {one["@id"]: one for one in crate["@graph"]}
+
+
+def addresses(value) -> set[str]:
+    return {one["@id"] for one in (value if isinstance(value, list) else [value])}
+
+
+def test_the_crate_is_valid_by_roc_validator(made, issues, tmp_path):
+    zipfile.ZipFile(made.path).extractall(tmp_path / "here")
+    assert issues(tmp_path / "here", "REQUIRED") == []
+    assert set(issues(tmp_path / "here", "RECOMMENDED")) == set(WANTED)
+
+
+@pytest.mark.parametrize(
+    ("address", "lacks"),
+    [("#run-02", "instrument"), ("./", "conformsTo"), ("./", "datePublished"), ("./", "license")],
+)
+def test_the_validator_notices_what_a_crate_lacks(made, issues, tmp_path, address, lacks):
+    zipfile.ZipFile(made.path).extractall(tmp_path / "here")
+    path = tmp_path / "here" / "ro-crate-metadata.json"
+    crate = json.loads(path.read_text())
+    (one,) = (e for e in crate["@graph"] if e["@id"] == address)
+    del one[lacks]
+    path.write_text(json.dumps(crate))
+    assert issues(tmp_path / "here", "REQUIRED")
+
+
+def test_each_notebook_that_ran_is_an_action_with_what_it_read_and_made(made):
+    entities = described(made.path)
+    actions = {name: one for name, one in entities.items() if one["@type"] == "CreateAction"}
+    assert list(actions) == [f"#run-{name[:2]}" for name in RAN]
+    assert addresses(entities["./"]["mentions"]) == set(actions)
+    runs = "results/simulated/runs/"
+    results = {name: addresses(one["result"]) for name, one in actions.items()}
+    records = {
+        name: {r.removeprefix(runs) for r in made if r.startswith(runs)} for name, made in results.items()
+    }
+    assert records["#run-02"] == {"full/", "linear/"}
+    assert records["#run-04"] == {"sdt/", "sdt_no_speaker/", "full_speaker/"}  # `full` was there already
+    assert not records["#run-06"] and "paper_tables/simulated/" in results["#run-06"]
+    assert len({r for r in addresses(actions["#run-06"]["object"]) if r.startswith(runs)}) == 7
+    assert "results/simulated/efficiency.csv" in results["#run-04"]
+    for name, one in zip(RAN, actions.values(), strict=True):
+        assert one["instrument"] == {"@id": f"notebooks/{name}.ipynb"} and one["agent"] == {"@id": "#lpgnet"}
+        assert f"results/simulated/notebooks/{name}.ipynb" in addresses(one["result"])
+        assert one["startTime"] == "2026-01-02T03:04:05+00:00" and "endTime" not in one
+
+
+def test_the_crate_names_what_is_there_and_says_what_it_is_of(made):
+    entities, names = described(made.path), zipfile.ZipFile(made.path).namelist()
+    folders = {f"{name.rpartition('/')[0]}/" for name in names}
+    parts = addresses(entities["./"]["hasPart"])
+    assert parts <= {*names, *folders} and "MANIFEST.sha256" in parts
+    assert {name for name in names if "/" not in name} - parts == {"ro-crate-metadata.json"}
+    named = re.findall(r'"@id": "([^"]+)"', json.dumps(list(entities.values())))
+    assert set(named) - entities.keys() == {"https://w3id.org/ro/crate/1.1"}
+    root = entities["./"]
+    assert SIMULATED in root["description"]
+    assert f"date-released: {root['datePublished']}\n" in (ROOT / "CITATION.cff").read_text()
+    assert ", ".join(swhids()) in entities["#lpgnet"]["description"]
+
+
+def test_a_dirty_checkout_is_no_identifier(monkeypatch, place):
+    data = records.read_data(place.runs)
+    clean = ("swh:1:rev:a", "swh:1:dir:b", "swh:1:dir:c")
+    for said, known in ((clean, list(clean)), ((*clean, "dirty"), None), (("unknown",), None)):
+        monkeypatch.setattr(crate, "swhids", lambda said=said: said)
+        graph = json.loads(crate.metadata(place, data, ["README.md"]))["@graph"]
+        (software,) = (one for one in graph if one["@id"] == "#lpgnet")
+        assert software.get("identifier") == known and software["description"].endswith(said[-1])

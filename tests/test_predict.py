@@ -20,6 +20,7 @@ from lpgnet.beyond.conversation import missing_turns, predict, sources, timeline
 from lpgnet.corpora.sound import RATE
 from lpgnet.experiments import experiment
 from lpgnet.features.encoders import encoder
+from lpgnet.machine.code import swhids
 from lpgnet.runs import calibration, checkpoint, metrics, records, training
 from lpgnet.runs.dataset import Dataset
 from lpgnet.runs.packed import Packed
@@ -116,6 +117,7 @@ def test_a_checkpoint_holds_no_pickle_and_a_card_that_says_what_it_is(folder):
         "says nothing about emotion",
         "majority-4: happy, sad, neutral, angry",
         "made-up, version 1",
+        f"by SWHID | {swhids()[0]}",
     ):
         assert words in card
     assert "`full_moddrop` is the model whose turns did" in card

@@ -1,5 +1,6 @@
 """One list of pins, and pages (README, CONTRIBUTING, docs) whose every path and command is real."""
 
+import json
 import re
 import subprocess
 import tomllib
@@ -8,7 +9,9 @@ from importlib.metadata import distributions
 import pandas as pd
 import pytest
 import torch
+import yaml
 
+from lpgnet import __version__
 from lpgnet.config import ROOT
 
 LOCK = (ROOT / "requirements.lock").read_text().splitlines()
@@ -98,3 +101,51 @@ def test_what_make_tables_installs_is_in_the_lock():
     named = set(re.search(r"^REVIEW := (.+)$", makefile, re.M)[1].split())
     assert len(named) > 10 and named <= {pin.split("==")[0] for pin in LOCK}
     assert named.isdisjoint({"torch", "transformers", "funasr"})
+
+
+CITATION = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+
+
+def test_the_citation_has_what_cff_1_2_0_requires_and_names_the_paper():
+    assert {"cff-version", "message", "title", "authors"} <= CITATION.keys()
+    assert CITATION["cff-version"] == "1.2.0" and CITATION["type"] == "software"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert CITATION["version"] == project["version"] == __version__
+    assert CITATION["abstract"] == project["description"] and CITATION["license"] == project["license"]
+    dates = re.findall(r"^## (\S+)$", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert str(CITATION["date-released"]) in dates
+    paper = CITATION["preferred-citation"]
+    assert {"type", "title", "authors"} <= paper.keys() and paper["year"] == 2025
+    identifiers = {(one["type"], one["value"]) for one in paper["identifiers"]}
+    assert identifiers == {("doi", paper["doi"]), ("other", "arXiv:2508.08925")}
+    assert paper["url"].removeprefix("https://arxiv.org/abs/") == "2508.08925"
+
+
+def test_codemeta_says_what_the_citation_and_pyproject_say():
+    about = json.loads((ROOT / "codemeta.json").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert about["name"] == CITATION["title"] and about["keywords"] == CITATION["keywords"]
+    assert about["datePublished"] == str(CITATION["date-released"])
+    assert [one["name"] for one in about["author"]] == [one["name"] for one in CITATION["authors"]]
+    assert about["license"] == f"https://spdx.org/licenses/{project['license']}"
+    assert (about["version"], about["description"]) == (project["version"], project["description"])
+    assert about["programmingLanguage"]["version"] == project["requires-python"]
+    paper, cited = about["referencePublication"], CITATION["preferred-citation"]
+    assert paper["@id"] == f"https://doi.org/{cited['doi']}" and paper["name"] == cited["title"]
+    assert paper["identifier"] == cited["identifiers"][1]["value"]
+
+
+def test_the_dockerfile_by_its_form():
+    """It was never built here: Debian with this Python, no root at work, the two commands of the README."""
+    text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+    steps = [line.split(maxsplit=1) for line in text.splitlines() if line and not line.startswith("#")]
+    words = [word for word, _ in steps]
+    assert words[0] == "FROM" and set(words) <= {"FROM", "RUN", "WORKDIR", "COPY", "USER", "CMD"}
+    assert re.fullmatch(r"python:3\.11-slim-\w+", steps[0][1])
+    assert steps[-1] == ["CMD", '["make", "reproduce"]']
+    user = words.index("USER")
+    assert steps[user][1] not in ("root", "0") and f"useradd --create-home {steps[user][1]}" in text
+    assert ["RUN", "make env"] in steps[user:] and words.index("COPY") < user
+    assert {"git", "make"} <= set(text.split()) and "http" not in text and "index" not in text
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    assert {".venv", "data", "results/*"} <= set(ignored) and ".git" not in ignored  # its SWHID is asked

@@ -7,12 +7,15 @@ nothing, so what is only moved or renamed stays the same; files are read, nothin
 
 import ast
 import hashlib
+import shutil
+import subprocess
 from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
+NAMED = ("lpgnet", "notebooks", "paper_tables/reported")  # what numbers are made of, for `swhids`
 # Rooms and modules that move numbers about and decide none, or whose values stand in a key anyway.
 PLUMBING = ("machine", "places", "config", "experiments", "runs.plan", "runs.records")
 PLUMBING += ("runs.checkpoint", "runs.model_card", "runs.snapshot", "features.loading", "features.hub")
@@ -147,3 +150,24 @@ def versions(names: Iterable[str]) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def swhids(root: Path = PACKAGE.parent) -> tuple[str, ...]:
+    """Software Heritage's identifiers of the checkout: its revision, its tree, and the package's folder.
+
+    They are git's own hashes.  "dirty" stands behind them where files have changed since; ("unknown",)
+    where there is no git.
+    """
+    git = shutil.which("git")
+    if git is None or not (root / ".git").exists():
+        return ("unknown",)
+
+    def said(*words: str) -> list[str]:
+        done = subprocess.run([git, "-C", str(root), *words], capture_output=True, text=True)
+        return done.stdout.splitlines() if done.returncode == 0 else []
+
+    hashes = said("rev-parse", "HEAD", "HEAD^{tree}", f"HEAD:{PACKAGE.name}")
+    if len(hashes) != 3:  # no commit yet
+        return ("unknown",)
+    names = tuple(f"swh:1:{kind}:{one}" for kind, one in zip(("rev", "dir", "dir"), hashes, strict=True))
+    return (*names, "dirty") if said("status", "--porcelain", "--", *NAMED) else names

@@ -1,5 +1,7 @@
 """The model card of a checkpoint: what it is, what it was made from, and what it is not for."""
 
+from lpgnet.machine.code import swhids
+
 SIMULATED = (
     "Trained on the simulated corpus (synthetic speech): shows that the machinery works, "
     "says nothing about emotion."
@@ -25,6 +27,7 @@ without a network:
 | corpus, profile, split, fold | {corpus}, {profile}, {split}, {fold} |
 | labels | {labels}: {classes} |
 | seed, key of the run | {seed}, {key} |
+| code that wrote this card, by SWHID | {swhids} |
 {encoders}
 | model | {model} |
 | training | {training} |
@@ -59,6 +62,7 @@ def card(reader) -> str:
     ]
     return CARD.format(
         **about,
+        swhids=", ".join(swhids()),
         classes=", ".join(reader.classes),
         origin=origin(about),
         encoders="\n".join(encoders),

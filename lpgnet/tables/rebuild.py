@@ -13,7 +13,7 @@ from lpgnet.machine.files import write_csv
 from lpgnet.places import Place
 from lpgnet.runs import records
 from lpgnet.runs.plan import current_records
-from lpgnet.tables import build, claims, folds
+from lpgnet.tables import build, claims, folds, typeset
 from lpgnet.tables.scores import Evaluation
 from lpgnet.tables.speakers import speaker_independence
 
@@ -39,6 +39,11 @@ class Rebuilt:
     @property
     def data(self) -> dict:
         return self.evaluation.data
+
+    @property
+    def origin(self) -> str:
+        """Corpus, profile, split, labels, seeds, and where it is simulated: what every number is of."""
+        return typeset.origin(self.tables[2][self.tables[2]["source"] == "run"])
 
     def remarks(self) -> list[str]:
         """What was not used, left out, or is still to be run."""

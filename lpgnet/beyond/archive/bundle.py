@@ -2,9 +2,9 @@
 
 In it, in the folders of a checkout, so that the report's links go on working: records and predictions,
 tables, figures, CSVs, audits, the report, executed notebooks, the package that made them and what it was
-installed with.  Not in it: recordings, features, checkpoints, encoders, stale records; and, where a corpus is
-licensed, any page that may hold its words.  A reference run is smaller: what tables and figures are rebuilt
-from, and nothing that can be.
+installed with; an RO-Crate describes them.  Not in it: recordings, features, checkpoints, encoders, stale
+records; and, where a corpus is licensed, any page that may hold its words.  A reference run is smaller: what
+tables and figures are rebuilt from, and nothing that can be.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lpgnet.beyond.archive import verify
+from lpgnet.beyond.archive import crate, verify
 from lpgnet.beyond.report import page, provenance
 from lpgnet.config import ROOT
 from lpgnet.corpora.table import plain, utterances
@@ -31,7 +31,15 @@ from lpgnet.tables.scores import Evaluation
 
 MOMENT = (1980, 1, 1, 0, 0, 0)  # the first that a zip can name: equal files, equal bytes
 CODE = ("*.py", "*.txt", "*.j2", "*.css", "*.js")  # of the package
-BESIDE = ("pyproject.toml", "requirements.lock", "environment.yml", "README.md", "LICENSE", "CITATION.cff")
+BESIDE = (
+    "pyproject.toml",
+    "requirements.lock",
+    "environment.yml",
+    "README.md",
+    "LICENSE",
+    "CITATION.cff",
+    "codemeta.json",
+)
 WORDS = 6  # in a row, as in a transcript: a page that has them holds the corpus's words
 REFERENCE = (
     "LPGNet, rerun: the records of {name} that other runs are compared with, and their predictions.\n\n"
@@ -82,6 +90,7 @@ def write(place: Place, out: Path) -> Bundle:
         "left out": left_out,
     }
     texts = {"bundle.json": json.dumps(about, indent=1, sort_keys=True) + "\n", "README.txt": _readme(place)}
+    texts[crate.NAME] = crate.metadata(place, data, [*files, *texts, "__main__.py", verify.MANIFEST])
     with whole(out) as part:
         manifest = _pack(part, files, texts)
     return Bundle(out, len(files) + len(texts) + 1, manifest, left_out)
@@ -123,7 +132,7 @@ def _files(place: Place, used: list[Path]) -> dict[str, Path]:
     kept = [place.runs / "data.json", page.path_of(place)]
     kept += [path.with_suffix(suffix) for path in used for suffix in (".json", ".parquet")]
     for folder, kinds in (
-        (place.results, ("*.csv", "audit.md")),
+        (place.results, ("*.csv", "audit.md", *provenance.SUMMARIES)),
         (place.figures, ("*.png",)),
         (place.notebooks, ("[0-9][0-9]_*.ipynb", "[0-9][0-9]_*.html")),
         (place.tables, ("*.csv", "*.md", "*.tex")),
@@ -189,6 +198,7 @@ def _readme(place: Place) -> str:
         f"Unpack and open results/{place.name}/report/index.html; it needs no network.\n"
         f"To check that all is as it was made: python {place.name}.zip\n"
         "Once unpacked: python FOLDER/__main__.py\n"
+        "ro-crate-metadata.json says the same to machines: an RO-Crate, an action per notebook that ran.\n"
         "bundle.json says what it was made from, with which versions, and what was left out.\n"
         "Not in it: recordings, features, checkpoints, encoders.\n"
     )

@@ -9,8 +9,9 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from lpgnet.beyond.report import provenance, sections
+from lpgnet.beyond.report import sections
 from lpgnet.beyond.report.blocks import style, template
+from lpgnet.machine.code import swhids
 from lpgnet.machine.files import whole
 from lpgnet.places import Place
 from lpgnet.tables.build import REPORTED
@@ -45,7 +46,7 @@ def html(found: sections.Findings) -> str:
     return template("page.html.j2").render(
         sections=[section for section in every if section.blocks],
         title=f"LPGNet, rerun: {made.place.name}",
-        about=sections.caption_of(made),
+        about=made.origin,
         banner=SIMULATED if made.data["corpus"] == "simulated" else "",
         style=style,
         stamp=stamp(made.place),
@@ -60,7 +61,7 @@ def stamp(place: Place) -> str:
     read += sorted((place.checkpoints / "full").glob("*.npz"))
     beside = (replace(place, split=split).results / "comparisons.csv" for split in BOTH)  # for who speaks
     read += [path for path in beside if path.exists()]
-    sha = hashlib.sha256(f"{code_digest()} {provenance.commit()} {place.name}".encode())
+    sha = hashlib.sha256(f"{code_digest()} {swhids()} {place.name}".encode())
     for path in read:
         sha.update(path.name.encode() + b"\0" + path.read_bytes())
     for path in sorted(place.notebooks.glob("*.html")):

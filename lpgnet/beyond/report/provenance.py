@@ -2,37 +2,19 @@
 
 import platform
 import re
-import shutil
-import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
 
 from lpgnet import __version__, places
-from lpgnet.config import ROOT
+from lpgnet.machine.code import swhids
 from lpgnet.places import Place, slug
 from lpgnet.tables.rebuild import code_digest
 
 NOTEBOOK = re.compile(r"\d\d_")
+SUMMARIES = ("summary.md", "numbers.tex")  # beside the CSVs
 SHOWN = ("numpy", "pandas", "scipy", "scikit-learn", "matplotlib", "pyarrow")  # of who built the page
-
-
-def commit() -> str:
-    """The git commit of the package, and whether its files have changed since; "" without git."""
-    git = shutil.which("git")
-    if git is None or not (ROOT / ".git").exists():
-        return ""
-    asked = [git, "-C", str(ROOT)]
-    head = subprocess.run([*asked, "rev-parse", "HEAD"], capture_output=True, text=True)
-    changed = subprocess.run(
-        [*asked, "status", "--porcelain", "--", "lpgnet", "notebooks", "paper_tables/reported"],
-        capture_output=True,
-        text=True,
-    )
-    if head.returncode:
-        return ""
-    return head.stdout.strip() + (", with changes that are not committed" if changed.stdout.strip() else "")
 
 
 def options(place: Place) -> str:
@@ -66,7 +48,8 @@ def links(place: Place) -> list[tuple[str, str]]:
     """Name and relative address of what stands beside the page, as far as it is there."""
     notebooks = sorted(p for p in place.notebooks.glob("*.html") if NOTEBOOK.match(p.name))
     found = [(p.stem, f"../notebooks/{p.name}") for p in notebooks]
-    found += [(p.name, f"../{p.name}") for p in sorted(place.results.glob("*.csv"))]
+    beside = [*sorted(place.results.glob("*.csv")), *(place.results / name for name in SUMMARIES)]
+    found += [(p.name, f"../{p.name}") for p in beside]
     for path in sorted(place.tables.iterdir()):
         found.append((path.name, f"../../../paper_tables/{place.name}/{path.name}"))
     audits = sorted((place.output / "results").glob("paper_audit.*"))
@@ -90,7 +73,7 @@ def facts(place: Place, data: dict, runs: pd.DataFrame) -> list[tuple[str, str]]
     lines.append(("Runs: package version", _each(runs["version"])))
     lines.append(("Records", f"{len(runs)} used, {len(runs.attrs['stale'])} stale and not used"))
     lines.append(("Package", f"lpgnet {__version__}, sha256 {code_digest()}"))
-    lines.append(("Git commit", commit() or "not known here"))
+    lines.append(("SWHID of the code", ", ".join(swhids())))
     here = ", ".join(f"{name} {version(name)}" for name in SHOWN)
     return [*lines, ("This page", f"Python {platform.python_version()}, {here}")]
 

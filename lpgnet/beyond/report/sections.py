@@ -12,7 +12,7 @@ import pandas as pd
 from markupsafe import Markup, escape
 
 from lpgnet.beyond.audit import data_audit, paper_audit, paper_kinds
-from lpgnet.beyond.report import provenance, verdicts
+from lpgnet.beyond.report import provenance, summary, verdicts
 from lpgnet.beyond.report.blocks import Cards, Cell, Equations, Section, Sheet, Text, pictures, sheet
 from lpgnet.beyond.report.equations import EQUATIONS, Reading, readings
 from lpgnet.beyond.report.tables import paper_sheet
@@ -54,7 +54,9 @@ def gather(place: Place) -> Findings:
     if (place.features / "index.json").exists():
         audit = data_audit.audit_data(place)
         data_audit.write(audit, place)
-    return Findings(made, paper, audit)
+    found = Findings(made, paper, audit)
+    summary.write(made, paper, len(found.readings))
+    return found
 
 
 def coded(text: str) -> Markup:
@@ -252,11 +254,6 @@ def origin(found: Findings) -> Section:
     if left:
         blocks.append(Text("Not there yet, or left out:" + items(left)))
     return Section("provenance", "Provenance", "Where it comes from", blocks)
-
-
-def caption_of(made: Rebuilt) -> str:
-    """Corpus, profile, split, labels, seeds: what every number on the page is of."""
-    return typeset.origin(made.tables[2][made.tables[2]["source"] == "run"])
 
 
 SECTIONS = (
