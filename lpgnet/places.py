@@ -223,6 +223,11 @@ def parameters(names: Mapping[str, Any]) -> Parameters:
     papermill only warns of a name that it doesn't know and passes `lr: 3e-4` as a string; both stop here.
     """
     given = {name: value for name, value in names.items() if name.isupper() and name[0] != "_"}
+    for name in (n for n in names if n.islower() and n.upper() in (*WHICH, "SEEDS", "JOBS", "EXPERIMENTS")):
+        if isinstance(names[name], str | int):  # not what a cell further down calls so
+            raise ValueError(
+                f"parameter {name}={names[name]!r}: parameters are in upper case, {name.upper()}"
+            )
     try:
         checked = Parameters(**given)
     except ValidationError as error:

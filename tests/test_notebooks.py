@@ -102,6 +102,12 @@ def test_an_undeclared_parameter_is_refused():
         reproduce.run("02_training", places.parameters({}), LR=0.1)
 
 
+def test_a_parameter_in_lower_case_is_refused():
+    """As `papermill -p corpus meld` passes it: nothing would read it."""
+    with pytest.raises(ValueError, match="parameter corpus='meld': parameters are in upper case, CORPUS"):
+        places.parameters({"CORPUS": "simulated", "corpus": "meld"})
+
+
 def test_formulas_become_mathml_and_nothing_is_fetched():
     got = reproduce.mathml("<p>with $d_{ff} = 2d$ &amp; $$a &lt; b \\tag{3}$$ costs</p>")
     assert got.count("<math") == 2 and "$" not in got

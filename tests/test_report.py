@@ -270,6 +270,17 @@ def test_the_headline_is_of_iemocap_on_four_classes():
     assert headline(80, 88, **six).verdict == "not comparable"
 
 
+def test_where_the_network_cannot_run_all_that_did_comes_first(monkeypatch):
+    """All of it: the best would be picked on the test part."""
+    monkeypatch.setattr(verdicts, "possible", lambda *_: ([], {"full": "x has no audio features"}))
+    lines = [("text_only", 70.1), ("linear_text", 71.25)]
+    accuracy = pd.DataFrame([{"experiment": n, "metric": "accuracy", "mean": m} for n, m in lines])
+    card = verdicts._headline(accuracy, IEMOCAP)
+    assert (card.title, card.verdict) == ("What this corpus can show", "2 of its models ran")
+    want = "Accuracy: text_only 70.10 %, linear_text 71.25 %. LPGNet can't run: x has no audio features."
+    assert card.says == want
+
+
 def test_a_claim_shows_both_numbers_and_both_intervals():
     line = {
         "claim": "A beats B",
