@@ -9,7 +9,6 @@ from math import gcd
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from scipy.signal import resample_poly
 
 RATE = 16_000  # Hz
@@ -128,6 +127,8 @@ def _channels(path: Path) -> tuple[np.ndarray, int]:
     """(samples, channels) float32 and their rate, which is looked at before anything is read."""
     if not _by_sndfile(path):
         return _decoded(path), RATE
+    import soundfile  # here: training needs no sound
+
     try:
         about = soundfile.info(_opened(path))
         rate, size = about.samplerate, about.frames * about.channels

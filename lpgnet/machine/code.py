@@ -83,6 +83,8 @@ def _tree(node, imports: dict[str, Name]) -> str:
         return "[" + ",".join(_tree(item, imports) for item in node if not _silent(item)) + "]"
     if not isinstance(node, ast.AST):
         return repr(node)
+    if isinstance(node, ast.JoinedStr):  # Python 3.12.1 puts empty text into a format within a format
+        node = ast.JoinedStr([v for v in node.values if not (isinstance(v, ast.Constant) and v.value == "")])
     of_module = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
     if of_module and imports.get(node.value.id, ("", "a value"))[1] == "":
         return f"Name({node.attr})"

@@ -14,7 +14,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from filelock import FileLock
 
 from lpgnet.corpora.simulated import layout, oracle, speech
@@ -74,6 +73,8 @@ def _versions() -> dict[str, str | int]:
 
 
 def _write(part: Path, dialogues: list[Dialogue], knobs: Knobs, jobs: int) -> None:
+    import soundfile
+
     wavs = [_wavs(dialogue) for dialogue in dialogues]
     for paths in wavs:
         (part / paths[0]).parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,6 @@ import traceback
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from scipy.signal import resample_poly
 
 RATE = 16_000
@@ -127,6 +126,8 @@ def _in_child(dialogue: list[dict], folder: Path) -> None:
 
 
 def _write(engine: "_Engine", utterance: dict, path: Path) -> None:
+    import soundfile
+
     before, after = (np.zeros(round(RATE * seconds)) for seconds in utterance["silence"])
     voice = engine.say(utterance) * 10 ** (utterance["gain"] / 20)
     wave = np.concatenate([before, voice, after])
