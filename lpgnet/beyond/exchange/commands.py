@@ -22,7 +22,7 @@ def import_file(
 ) -> str:
     """Read a feature or label file into the store of a new corpus `name`; returns what was found.
 
-    root: of an IEMOCAP release, whose labels the file's are compared with.
+    root: of a release whose labels the file's are compared with; simulated where the file is.
     """
     folder, taken = features_of(name), set(RESERVED)
     if not NAME.fullmatch(name) or name.casefold() in taken or len(name) > 100:
@@ -37,10 +37,10 @@ def import_file(
         raise FileExistsError(f"{folder} exists: take another --name, or remove {folder.parent} first")
     released = features_of("iemocap") / "utterances.csv"
     reference = utterances(released.parent) if released.exists() else None
-    if root is not None:
-        refuse_other("iemocap", root)
-        reference = scan(root).table
     found = imported.read(path, text, audio)
+    if root is not None:
+        refuse_other("simulated" if found.about["corpus"] == "simulated" else "iemocap", root)
+        reference = scan(root).table
     if found.about["corpus"] == "simulated" and not name.startswith("simulated"):
         raise ValueError(
             f"--name {name}: {path} holds simulated data, so its name must begin with 'simulated'"
