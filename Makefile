@@ -1,5 +1,8 @@
 # The README's commands.  Each sets up what it needs, and is quick when nothing changed.
-PYTHON ?= python3.11
+# The newest Python here that fits: a name may be there and not run (pyenv), so each is asked.
+FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do $$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
+FOUND = $(or $(PYTHON),false) -c '$(FITS)' 2>/dev/null || { echo "No Python 3.11 to 3.13 (PYTHON=$(PYTHON)): install one (Debian: python3 python3-venv), or name it with PYTHON="; exit 1; }
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -12,7 +15,7 @@ REVIEW := jinja2 joblib latex2mathml matplotlib numpy pandas pyarrow pydantic sc
 .PHONY: tables env reproduce reference beyond test lab mutants bench lock clean
 
 tables:  ## In a minute, without torch: the tables and figures of the committed run, docs/reference/
-	@test -x .venv-tables/bin/python || $(PYTHON) -m venv .venv-tables
+	@test -x .venv-tables/bin/python || { $(FOUND); $(PYTHON) -m venv .venv-tables; }
 	.venv-tables/bin/python -m pip install --quiet -c requirements.lock $(REVIEW)
 	.venv-tables/bin/python -m lpgnet tables --from docs/reference/simulated.zip
 
@@ -33,8 +36,7 @@ test: env  ## Lint, all tests, and a small run of every notebook
 env: $(READY)  ## Only the virtual environment, from the lock
 
 $(READY): requirements.lock pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not here: install Python 3.11 (Debian: python3 python3-venv), or name it with PYTHON="; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "$(PYTHON) is not Python 3.11; name one with PYTHON="; exit 1; }
+	@$(FOUND)
 	@echo "Setting up $(VENV) from requirements.lock: about 2 GB, some minutes"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "python3-venv is missing (Debian: apt install python3-venv)"; exit 1; }
 	$(BIN)/python -m pip install --quiet -r requirements.lock
