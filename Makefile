@@ -59,12 +59,12 @@ fuzz: env  ## Damaged files for every reader of other people's files, twenty tim
 gpu: env  ## On a CUDA machine: seconds of the paper's size by model, against a padded loop and the CPU
 	$(BIN)/python tests/gpu.py
 
-lock: env  ## Pin anew what pyproject.toml asks for, here and in environment.yml
-	$(BIN)/python -m pip install --quiet pip-tools
-	$(BIN)/pip-compile --quiet --upgrade --extra sim --extra dask --extra meld --extra test --strip-extras --no-annotate --no-header \
-		--allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-		--output-file requirements.lock pyproject.toml
-	sed -i -e 's/+cpu//' -e '/^nvidia-/d' -e '/^triton/d' -e '/^ *#/d' -e '/^$$/d' requirements.lock
+lock: env  ## Pin anew what pyproject.toml asks for, for every Python that fits, here and in environment.yml
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --upgrade --universal --fork-strategy fewest --extra sim --extra dask --extra meld --extra test --strip-extras \
+		--no-annotate --no-header --output-file requirements.lock pyproject.toml
+	@# What a GPU build of torch brings, and other systems' packages, go; of the conditions only those on Python stay.
+	sed -i -E -e 's/\+cpu//' -e '/^(nvidia-|cuda-|triton)/d' -e "/== '(darwin|win32|emscripten|nt)'/d" -e "/python_/!s/ ;.*//" requirements.lock
 	{ sed '/- pip:/q' environment.yml; sed 's/^/      - /' requirements.lock; echo '      - -e .'; } > environment.new
 	mv environment.new environment.yml
 
