@@ -112,21 +112,15 @@ def _alone(place: places.Place) -> Iterator[places.Place]:
 @which_results()
 def reproduce(
     which: dict,
-    root: Annotated[
-        Path | None, typer.Option("--root", help="Folder of the release (iemocap, meld).")
-    ] = None,
+    root: Annotated[Path | None, typer.Option("--root", help="Folder of the release (iemocap, meld).")] = None,
     device: Annotated[Device, typer.Option("--device", help="auto: a GPU where there is one.")] = Device.auto,
     scheduler: Annotated[
         str | None, typer.Option("--scheduler", help="A dask cluster makes the runs: tcp://HOST:8786.")
     ] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds per experiment.")] = 10,
     only: Annotated[str | None, typer.Option("--only", help="Notebooks by number, as 02,03.")] = None,
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", min=1, help="Worker processes (one per core).")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="List runs to do, hours, disk; run none.")
-    ] = False,
+    jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Worker processes (one per core).")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List runs to do, hours, disk; run none.")] = False,
 ) -> None:
     """Run the notebooks in sequence: features, all experiments, tables and figures.
 
@@ -194,9 +188,7 @@ def bundle(
 
 @app.command()
 def compare(
-    a: Annotated[
-        str, typer.Argument(help="A folder results/<place>, a place's name, a bundle, or: reference.")
-    ],
+    a: Annotated[str, typer.Argument(help="A folder results/<place>, a place's name, a bundle, or: reference.")],
     b: Annotated[str, typer.Argument(help="Another run of the same kind.")] = "reference",
     out: Annotated[Path | None, typer.Option("--out", help="The page to write; else below results/.")] = None,
 ) -> None:
@@ -256,9 +248,7 @@ def predict(
     dialogue: Annotated[
         str | None, typer.Option("--dialogue", help="Instead of a folder, a dialogue of the corpus.")
     ] = None,
-    root: Annotated[
-        Path | None, typer.Option("--root", help="With --dialogue: encode it from this release.")
-    ] = None,
+    root: Annotated[Path | None, typer.Option("--root", help="With --dialogue: encode it from this release.")] = None,
     checkpoint: Annotated[
         Path | None, typer.Option("--checkpoint", help="Folder of a checkpoint; else the corpus's own.")
     ] = None,
@@ -287,17 +277,13 @@ def predict(
 
 @app.command("import")
 def import_(
-    file: Annotated[
-        Path, typer.Argument(help="A feature or label file of the ERC literature, or our export.")
-    ],
+    file: Annotated[Path, typer.Argument(help="A feature or label file of the ERC literature, or our export.")],
     name: Annotated[str, typer.Option("--name", help="What to call the new corpus.")],
     text: Annotated[
         Path | None,
         typer.Option("--text", help="Text features beside the file: a pickle, or a folder of npy."),
     ] = None,
-    audio: Annotated[
-        Path | None, typer.Option("--audio", help="Audio features beside the file, likewise.")
-    ] = None,
+    audio: Annotated[Path | None, typer.Option("--audio", help="Audio features beside the file, likewise.")] = None,
     root: Annotated[
         Path | None, typer.Option("--root", help="An IEMOCAP release, to compare labels by utterance id.")
     ] = None,
@@ -317,9 +303,7 @@ def import_(
 def export(
     which: dict,
     out: Annotated[Path, typer.Option("--out", help="File to write; the form gives its ending.")],
-    form: Annotated[
-        Form, typer.Option("--form", help="sdt: SDT's pickle.  neutral: npz and jsonl.")
-    ] = Form.neutral,
+    form: Annotated[Form, typer.Option("--form", help="sdt: SDT's pickle.  neutral: npz and jsonl.")] = Form.neutral,
 ) -> None:
     """Write features and labels in a form that others read."""
     from lpgnet.beyond.exchange import commands
@@ -333,9 +317,7 @@ def diff(
     a: Annotated[str, typer.Argument(help="A protocol, or a file with labels.")],
     b: Annotated[str, typer.Argument(help="Another.")],
     corpus: Annotated[str, typer.Option("--corpus", help="iemocap, meld or simulated.")] = "iemocap",
-    root: Annotated[
-        Path | None, typer.Option("--root", help="Folder of a release to apply protocols to.")
-    ] = None,
+    root: Annotated[Path | None, typer.Option("--root", help="Folder of a release to apply protocols to.")] = None,
 ) -> None:
     """Which utterances two label sets do not share, and which they label otherwise."""
     from lpgnet.beyond.exchange import commands

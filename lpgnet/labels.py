@@ -154,9 +154,7 @@ def held_groups(split: str, groups: list[str]) -> dict[str, str]:
     return found
 
 
-def _fold(
-    name: str, dialogues: pd.DataFrame, groups: pd.Series, test: str, split: str, validation: str
-) -> Fold:
+def _fold(name: str, dialogues: pd.DataFrame, groups: pd.Series, test: str, split: str, validation: str) -> Fold:
     rest = dialogues["session"][groups != test]
     if split == "official":
         rest = rest[groups[groups != test] != ""]  # a dialogue that the corpus deals to no part

@@ -101,9 +101,7 @@ class LPGNet(nn.Module):
         # Reading R22: Eq. (7)'s FFN and Eq. (9)'s gate belong to their path (`shared`: one for all).
         self.own = {p: "all" if config.shared else p for p in paths}
         owners, gated = dict.fromkeys(self.own.values()), config.fusion == "gated"
-        self.ffn = nn.ModuleDict(
-            {o: position_wise_ffn(d, config.ffn, config.dropout) for o in owners if config.ffn}
-        )
+        self.ffn = nn.ModuleDict({o: position_wise_ffn(d, config.ffn, config.dropout) for o in owners if config.ffn})
         self.unimodal_gate = nn.ModuleDict({o: nn.Linear(d, d, bias=False) for o in owners if gated})
         # Reading R7: literally X_at (query audio, key text) joins T_fused; "query" is as in SDT.
         side = 1 if config.branch == "key" else 0
@@ -117,9 +115,7 @@ class LPGNet(nn.Module):
         # Reading R17: a single modality would be its own teacher, so it has no student.
         self.student = nn.ModuleDict({m: nn.Linear(d, classes) for m in (self.branches if both else ())})
 
-    def forward(
-        self, rows: dict[str, Tensor], valid: dict[str, Tensor], speaker: Tensor | None = None
-    ) -> Output:
+    def forward(self, rows: dict[str, Tensor], valid: dict[str, Tensor], speaker: Tensor | None = None) -> Output:
         """rows: (B, U, F) per modality.  speaker: (B, U).  Logits (B, U, C); at frame level (B, 1, C)."""
         x = {m: conv(rows[m].mT).mT for m, conv in self.encode.items()}  # X', Eq. (2)
         if self.speaker is not None:

@@ -211,9 +211,7 @@ class Parameters(BaseModel):
         if isinstance(self.EXPERIMENTS, list):
             return self.EXPERIMENTS
         if self.EXPERIMENTS not in GROUPS:
-            raise ValueError(
-                f"EXPERIMENTS={self.EXPERIMENTS!r}: no such group; there are {', '.join(GROUPS)}"
-            )
+            raise ValueError(f"EXPERIMENTS={self.EXPERIMENTS!r}: no such group; there are {', '.join(GROUPS)}")
         return list(GROUPS[self.EXPERIMENTS])
 
 
@@ -225,18 +223,14 @@ def parameters(names: Mapping[str, Any]) -> Parameters:
     given = {name: value for name, value in names.items() if name.isupper() and name[0] != "_"}
     for name in (n for n in names if n.islower() and n.upper() in (*WHICH, "SEEDS", "JOBS", "EXPERIMENTS")):
         if isinstance(names[name], str | int):  # not what a cell further down calls so
-            raise ValueError(
-                f"parameter {name}={names[name]!r}: parameters are in upper case, {name.upper()}"
-            )
+            raise ValueError(f"parameter {name}={names[name]!r}: parameters are in upper case, {name.upper()}")
     try:
         checked = Parameters(**given)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         known = ", ".join(Parameters.model_fields)
-        raise ValueError(
-            f"parameter {name}={given.get(name)!r}: {first['msg']}; a notebook knows {known}"
-        ) from None
+        raise ValueError(f"parameter {name}={given.get(name)!r}: {first['msg']}; a notebook knows {known}") from None
     if checked.SEEDS < 1 or (checked.JOBS is not None and checked.JOBS < 1):
         raise ValueError(f"SEEDS={checked.SEEDS}, JOBS={checked.JOBS}: both must be at least 1")
     for name in checked.experiments:

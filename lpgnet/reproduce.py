@@ -167,9 +167,7 @@ def _execute(name: str, executed: Path, given: dict) -> None:
 
     # Without ipykernel 7.3's warning, and without the "ERROR" that shutting a kernel down may print.
     critical = ["--IPKernelApp.log_level=50"]
-    quiet = Config(
-        {"KernelManager": {"transport_encryption": "auto"}, "NotebookClient": {"extra_arguments": critical}}
-    )
+    quiet = Config({"KernelManager": {"transport_encryption": "auto"}, "NotebookClient": {"extra_arguments": critical}})
     try:
         papermill.execute_notebook(
             SOURCE / f"{name}.ipynb",
@@ -302,9 +300,7 @@ def forecast(asked: Parameters, only: str | None = None) -> str:
         todo = {name: todo[name] for name in names}
     if data and has_features(place):
         for name in [n for n in names if not unfitted(data, EXPERIMENTS[n])]:
-            todo[name] = sum(
-                not done(job, place.keep_code) for job in planned(place, data, [name], asked.SEEDS)
-            )
+            todo[name] = sum(not done(job, place.keep_code) for job in planned(place, data, [name], asked.SEEDS))
         measured = current_records(place, data).groupby("experiment")["seconds"].mean().to_dict()
     seconds = {name: measured.get(name) or seconds_per_run(name, place) for name in todo}
     lines = [f"{place.name}: what is left to run"]
@@ -313,9 +309,7 @@ def forecast(asked: Parameters, only: str | None = None) -> str:
         lines.append(f"  {name:16} {runs:4} runs, about {seconds[name]:8.1f} s each ({source})")
     lines += [f"  {name:16} left out, since {reason}" for name, reason in why.items()]
     runs, total = sum(todo.values()), sum(todo[name] * seconds[name] for name in todo)
-    lines.append(
-        f"{runs} runs, about {total / 3600:.2f} hours of one core (or the GPU) and {runs * 0.1:.0f} MB"
-    )
+    lines.append(f"{runs} runs, about {total / 3600:.2f} hours of one core (or the GPU) and {runs * 0.1:.0f} MB")
     return "\n".join(lines)
 
 

@@ -203,9 +203,7 @@ def frames() -> None:
     print("one attention path, batch 4, d 64, forward and backward: memory that it needs at its peak")
     print(f"  {'length':>8} {'by blocks':>12} {'at once':>12} {'ratio':>7}")
     for length in (512, 1024, 2048, 4096):
-        split, whole = (
-            child(attention_memory, length, block, frugal=True) for block in (BLOCK["cpu"], 10**6)
-        )
+        split, whole = (child(attention_memory, length, block, frugal=True) for block in (BLOCK["cpu"], 10**6))
         print(f"  {length:>8} {split / MIB:8.0f} MiB {whole / MIB:8.0f} MiB {whole / split:6.1f} x")
 
 
@@ -314,9 +312,7 @@ def padded_sdt(model, batch):
     """SDT* on (B, U, d) throughout; the same weights."""
     layout = batch.layouts["text"]
     valid, mask = layout.valid, layout.valid[:, None, None, :]
-    places = baselines.sinusoids(
-        torch.arange(valid.shape[1], device=valid.device), model.classify.in_features
-    )
+    places = baselines.sinusoids(torch.arange(valid.shape[1], device=valid.device), model.classify.in_features)
     speaker = layout.pad(model.speaker(batch.speaker))
     x = {m: e(layout.pad(batch.rows[m])) + places + speaker for m, e in model.encode.items()}
     gated = {}
@@ -415,9 +411,7 @@ def training_speed() -> None:
         print(f"  LPGNet's matrix products: {work / ours / 1e9:.0f} of {rate / 1e9:.0f} GFLOP/s, ", end="")
         print(f"{100 * work / ours / rate:.0f} % of the rate of one large product")
     for name in names:
-        print(
-            f"  {name:5} logits of ours and the padded loop differ by {difference(name):.1e} of the largest"
-        )
+        print(f"  {name:5} logits of ours and the padded loop differ by {difference(name):.1e} of the largest")
     memory = child(most_memory, epochs, "full", False, frugal=True)
     print(f"  peak memory of one run of LPGNet: {memory / MIB:.0f} MiB")
 

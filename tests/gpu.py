@@ -103,9 +103,7 @@ def corpus(check: Check, name: str, framed: bool) -> places.Place:
     table, sets = table_of(check.sizes, not framed, rng), {}
     number = torch.from_numpy(np.searchsorted(CODES, table["label"])).to(check.device)
     for i, (modality, seconds) in enumerate((("text", 0.3), ("audio", 4.5))):  # 50 frames a second
-        normal = partial(
-            torch.randn, generator=torch.Generator(check.device).manual_seed(i), device=check.device
-        )
+        normal = partial(torch.randn, generator=torch.Generator(check.device).manual_seed(i), device=check.device)
         signal = normal(6, size)[number] / 8
         vectors = (signal + normal(*signal.shape)).cpu().numpy()
         lengths = np.clip(50 * seconds * rng.lognormal(-0.15, 0.55, len(table)), 3, 512).astype(int)
@@ -170,9 +168,7 @@ def launches(check: Check, model: Alone | Stacked) -> str:
         check.seconds(model.epoch)
     steps = -(-len(model.data.units["train"]) // model.run.train.batch)
     names = [event.name for event in seen.events()]
-    kernels, graphs = (
-        sum(what in name for name in names) / steps for what in ("LaunchKernel", "GraphLaunch")
-    )
+    kernels, graphs = (sum(what in name for name in names) / steps for what in ("LaunchKernel", "GraphLaunch"))
     on_card = [e for e in seen.key_averages() if e.device_type == DeviceType.CUDA]
     busy = sum(e.self_device_time_total for e in on_card) / 1e3 / steps
     return f"{kernels:.0f} + {graphs:.0f} graph, {busy:.1f} ms"
@@ -229,9 +225,7 @@ def equality(check: Check, _) -> None:
             loss = max(abs(a.curves["loss"][0] / b.curves["loss"][0] - 1) for a, b in pairs)
             largest = max(np.abs(b.test_logits[0]).max() for _, b in pairs)
             logits = max(np.abs(a.test_logits[0] - b.test_logits[0]).max() for a, b in pairs) / largest
-            check.say(
-                f"{name} in {what}: losses {loss:.1e} from the CPU's, logits {logits:.1e} of the largest"
-            )
+            check.say(f"{name} in {what}: losses {loss:.1e} from the CPU's, logits {logits:.1e} of the largest")
 
 
 def paper(check: Check, _) -> None:

@@ -156,9 +156,7 @@ def test_means_and_ten_runs_can_come_out_the_other_way(printed):
     for number in (2, 3, 6):  # means of ten runs on 1241 utterances
         frame = printed[number]
         runs = frame["accuracy"].to_numpy()[:, None] / 100
-        frame["accuracy"] = np.round(
-            100 * rng.binomial(1241, np.repeat(np.nan_to_num(runs), 10, 1)).mean(1) / 1241, 2
-        )
+        frame["accuracy"] = np.round(100 * rng.binomial(1241, np.repeat(np.nan_to_num(runs), 10, 1)).mean(1) / 1241, 2)
     assert verdict(printed, "we report average results")[0] == OPEN
 
 
@@ -181,9 +179,7 @@ def test_the_paper_s_audit_is_written_whole_and_alike(printed, tmp_path):
     places_ = [page.index(f"## {name.capitalize()}") for name in (FAILS, OPEN, HOLDS)]
     assert places_ == sorted(places_) and page.index("| holds |") < places_[0]
     assert all(line.claim in page and line.note in page for line in frame.itertuples())
-    pd.testing.assert_frame_equal(
-        pd.read_csv(tmp_path / "a" / "paper_audit.csv", dtype=str), frame.astype(str)
-    )
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "a" / "paper_audit.csv", dtype=str), frame.astype(str))
 
 
 def test_every_quote_with_a_number_states_the_number_that_is_checked(printed):
@@ -204,8 +200,7 @@ def clean_table() -> pd.DataFrame:
     codes = ("hap", "sad", "neu", "ang", "exc", "fru", "xxx")
     for session in range(1, 6):
         usual = [
-            f"s{session} " + " ".join(f"w{w}" for w in rng.integers(VOCABULARY, size=n + 1))
-            for n in range(SENTENCES)
+            f"s{session} " + " ".join(f"w{w}" for w in rng.integers(VOCABULARY, size=n + 1)) for n in range(SENTENCES)
         ]
         for number in range(6):
             kind = "script" if number % 3 == 2 else "impro"
@@ -237,16 +232,12 @@ def features_of(table: pd.DataFrame) -> dict[str, tuple[np.ndarray, np.ndarray]]
     letters = table["text"].str.len().to_numpy(float)
     text = np.column_stack([[known[t] for t in table["text"]], np.log1p(letters)])
     seconds = (table["end"] - table["start"]).to_numpy()
-    audio = np.column_stack(
-        [rng.normal(size=(len(table), 4)), np.log(seconds) + 0.1 * rng.normal(size=len(table))]
-    )
+    audio = np.column_stack([rng.normal(size=(len(table), 4)), np.log(seconds) + 0.1 * rng.normal(size=len(table))])
     words = table["text"].str.split().str.len().to_numpy()
     return {"text": (text, words + 2), "audio": (audio, np.round(50 * seconds).astype(int) + 1)}
 
 
-def save_set(
-    place, modality: str, vectors: np.ndarray, lengths: np.ndarray | None, table: pd.DataFrame
-) -> None:
+def save_set(place, modality: str, vectors: np.ndarray, lengths: np.ndarray | None, table: pd.DataFrame) -> None:
     name = {"text": place.text, "audio": place.audio}[modality]
     about = {"encoder": name, "version": "1", "size": vectors.shape[1], "precision": "float32", "absent": []}
     about |= {
@@ -289,9 +280,7 @@ def clean(tmp_path):
 
 
 def grave(frame: pd.DataFrame) -> list[tuple[str, str]]:
-    return [
-        (line.check, line.severity) for line in frame.itertuples() if line.severity in ("fault", "warning")
-    ]
+    return [(line.check, line.severity) for line in frame.itertuples() if line.severity in ("fault", "warning")]
 
 
 def told(frame: pd.DataFrame, check: str, severity: str = "fault") -> str:
@@ -390,9 +379,7 @@ def test_an_empty_part_is_found_where_labels_leave_none(clean):
     table = clean_table()
     kept = labels.manifest(table, "majority-4")
     (fold,) = labels.folds(kept, "session5")
-    only = table["dialogue"].isin(
-        [*fold.train[:1], *fold.test]
-    )  # one training dialogue: it goes to validation
+    only = table["dialogue"].isin([*fold.train[:1], *fold.test])  # one training dialogue: it goes to validation
     table.loc[~only, "label"] = "xxx"
     frame = data_audit.audit_data(build(clean.output, table))
     assert "train has no utterance" in told(frame, "parts")
@@ -425,9 +412,7 @@ def test_a_copy_under_other_ids_is_the_validation_part(clean):
     test, copied = ((table["part"] == part).to_numpy() for part in ("test", "validation"))
     vectors[copied] = vectors[test]
     save_set(place, "audio", vectors, lengths, table)
-    assert f"{len(copy)} test utterances have the vector" in told(
-        data_audit.audit_data(place), "copied clips"
-    )
+    assert f"{len(copy)} test utterances have the vector" in told(data_audit.audit_data(place), "copied clips")
 
 
 def test_speakers_of_a_split_that_a_corpus_ships_are_a_warning(clean):
@@ -504,9 +489,7 @@ def test_a_row_lost_midway_is_found(clean, modality, probe):
 
 def test_a_shift_of_vectors_alone_and_without_frames_is_found(clean):
     alone = plant(clean, "audio", lambda v, n: (np.roll(v, 1, axis=0), n))
-    assert "moved by -1" in told(alone, "pairing by length") and (
-        "pairing by frames" not in str(grave(alone))
-    )
+    assert "moved by -1" in told(alone, "pairing by length") and ("pairing by frames" not in str(grave(alone)))
     without = plant(clean, "audio", moved(1), frames=False)
     assert "moved by -1" in told(without, "pairing by length")
 
@@ -524,9 +507,7 @@ def test_a_session_whose_vectors_are_moved_by_a_row_is_found(clean):
 
 def labelled_column(vectors, lengths):
     codes = {code: float(i) for i, code in enumerate(sorted(set(clean_table()["label"])))}
-    vectors[:, 2] = clean_table()["label"].map(codes) + 0.01 * np.random.default_rng(0).normal(
-        size=len(vectors)
-    )
+    vectors[:, 2] = clean_table()["label"].map(codes) + 0.01 * np.random.default_rng(0).normal(size=len(vectors))
     return vectors, lengths
 
 
@@ -538,9 +519,7 @@ def test_the_label_in_a_column_is_found(clean):
 def nearly_copied(vectors, lengths):
     table = clean_table()
     test, before = (np.flatnonzero(rows) for rows in (table["session"] == 5, table["session"] == 2))
-    vectors[before[:9]] = vectors[test[:9]] + 1e-4 * np.random.default_rng(0).normal(
-        size=(9, vectors.shape[1])
-    )
+    vectors[before[:9]] = vectors[test[:9]] + 1e-4 * np.random.default_rng(0).normal(size=(9, vectors.shape[1]))
     return vectors, lengths
 
 
@@ -567,9 +546,7 @@ def test_vectors_that_changed_places_after_they_were_written_are_found(clean):
 def test_a_probe_without_power_says_so_and_accuses_nobody(clean):
     rng = np.random.default_rng(0)
     noise = plant(clean, "audio", lambda v, n: (rng.normal(size=v.shape), n), frames=False)
-    assert grave(noise) == [] and "can't be checked: these features don't tell" in told_note(
-        noise, "pairing by length"
-    )
+    assert grave(noise) == [] and "can't be checked: these features don't tell" in told_note(noise, "pairing by length")
     table = clean_table().assign(text="well", start=0.0, end=1.0)
     frame = data_audit.audit_data(build(clean.output / "same", table))
     assert "no two transcripts differ" in told_note(frame, "pairing by transcript")
@@ -646,9 +623,7 @@ def test_features_of_other_utterances_texts_or_clips_are_found_by_hash(clean):
     table = clean_table()
     table.loc[[4, 5], "text"] = table.loc[[5, 4], "text"].to_numpy()
     store.write_table(clean.features, table)
-    assert "made from other utterances, texts" in told(
-        data_audit.audit_data(clean), f"text/{clean.text}: recipe"
-    )
+    assert "made from other utterances, texts" in told(data_audit.audit_data(clean), f"text/{clean.text}: recipe")
     store.write_table(clean.features, clean_table())
     (clean.output / "release" / clean_table()["wav"][9]).write_bytes(b"another")
     assert grave(data_audit.audit_data(clean)) == []
@@ -679,9 +654,7 @@ def test_missing_sets_shards_and_rows_are_found(clean):
     (clean.features / about["folder"] / "0003.safetensors").unlink()
     assert "can't be read" in told(data_audit.audit_data(clean), f"{key}: files")
     store.write_table(clean.features, clean_table()[:-1])
-    assert "360 rows of features, 359 utterances" in told(
-        data_audit.audit_data(clean), f"text/{clean.text}: files"
-    )
+    assert "360 rows of features, 359 utterances" in told(data_audit.audit_data(clean), f"text/{clean.text}: files")
     write_json(clean.features / "index.json", index | {"sets": {}})
     assert "the store has no such set" in told(data_audit.audit_data(clean), f"{key}: files")
 
@@ -729,9 +702,7 @@ def test_records_with_other_labels_or_counts_are_found(ran):
     place, (first, second) = ran
     record = json.loads(first.read_text())
     edit(first, manifest="0" * 64)
-    assert f"1 records have other labels linear/{first.name}" in told(
-        data_audit.audit_data(place), "record labels"
-    )
+    assert f"1 records have other labels linear/{first.name}" in told(data_audit.audit_data(place), "record labels")
     matrix = np.array(record["confusion"]["last"])
     matrix[0, 0] += 1
     edit(first, manifest=record["manifest"], confusion=record["confusion"] | {"last": matrix.tolist()})
@@ -851,10 +822,7 @@ def test_a_cross_fitted_set_is_made_again_from_its_groups(fitted, monkeypatch):
     audited = data_audit.audit_data(fitted)
     assert not [c for c, s in grave(audited) if s == "fault"]
     with monkeypatch.context() as leaky:  # every group by an encoder that saw it
-        whole = {
-            f"session {s}": extract.training_part(utterances(fitted.features), "loso", FIT)
-            for s in (1, 2, 3, 4)
-        }
+        whole = {f"session {s}": extract.training_part(utterances(fitted.features), "loso", FIT) for s in (1, 2, 3, 4)}
         leaky.setattr(crossfit, "parts_of", lambda *_: whole)
         crossfit.extract_crossfitted(fitted, [FIT], 1)
     assert "not read by encoders fitted without it" in told(fits_of(fitted), check)
@@ -914,23 +882,13 @@ def test_the_command_writes_and_its_exit_code_is_of_the_data(clean):
     assert (output / "results" / "paper_audit.md").exists() and not (clean.results / "audit.md").exists()
     sound = lpgnet(output, "audit", "--corpus", "simulated", "--root", str(output / "release"))
     assert sound.returncode == 0, sound.stdout + sound.stderr
-    assert (
-        "data of simulated: 0 fault, 0 warning" in sound.stdout
-        and str(clean.results / "audit.csv") in sound.stdout
-    )
+    assert "data of simulated: 0 fault, 0 warning" in sound.stdout and str(clean.results / "audit.csv") in sound.stdout
     plant(clean, "audio", moved(1))
     faulty = lpgnet(output, "audit", "--corpus", "simulated")
-    assert (
-        faulty.returncode == 1
-        and "fault: audio/prosody: pairing by frames: rows are shifted" in faulty.stdout
-    )
+    assert faulty.returncode == 1 and "fault: audio/prosody: pairing by frames: rows are shifted" in faulty.stdout
     assert "## Fault (" in (clean.results / "audit.md").read_text()
     nowhere = lpgnet(output, "audit", "--corpus", "iemocap")
-    assert (
-        nowhere.returncode == 1
-        and "run notebook 01 first" in nowhere.stderr
-        and "Traceback" not in nowhere.stderr
-    )
+    assert nowhere.returncode == 1 and "run notebook 01 first" in nowhere.stderr and "Traceback" not in nowhere.stderr
 
 
 def test_both_audits_need_no_torch(clean):

@@ -68,9 +68,7 @@ def made(place):
 
 def check(path) -> tuple[int, list[str]]:
     """Python without our package, as a stranger has it."""
-    done = subprocess.run(
-        [sys.executable, "-I", str(path)], capture_output=True, text=True, cwd=path.parent, env={}
-    )
+    done = subprocess.run([sys.executable, "-I", str(path)], capture_output=True, text=True, cwd=path.parent, env={})
     assert done.stderr == ""
     return done.returncode, done.stdout.splitlines()
 
@@ -242,9 +240,7 @@ def test_an_unpacked_bundle_is_checked_too_and_its_links_work(made, tmp_path):
 def test_records_tables_versions_are_in_it_and_data_are_not(made):
     names = zipfile.ZipFile(made.path).namelist()
     assert len([n for n in names if "/runs/" in n and n.endswith(".json")]) == 15  # 7 x 2, and data.json
-    assert {"requirements.lock", "lpgnet/model.py", "lpgnet/beyond/report/page.css", "README.txt"} <= set(
-        names
-    )
+    assert {"requirements.lock", "lpgnet/model.py", "lpgnet/beyond/report/page.css", "README.txt"} <= set(names)
     assert {f"paper_tables/simulated/table{n}.csv" for n in range(1, 8)} <= set(names)
     assert {"results/simulated/claims.csv", "results/simulated/notebooks/06_paper_tables.html"} <= set(names)
     assert "results/simulated/figures/attention.png" in names
@@ -381,9 +377,7 @@ def test_each_notebook_that_ran_is_an_action_with_what_it_read_and_made(made):
     assert addresses(entities["./"]["mentions"]) == set(actions)
     runs = "results/simulated/runs/"
     results = {name: addresses(one["result"]) for name, one in actions.items()}
-    records = {
-        name: {r.removeprefix(runs) for r in made if r.startswith(runs)} for name, made in results.items()
-    }
+    records = {name: {r.removeprefix(runs) for r in made if r.startswith(runs)} for name, made in results.items()}
     assert records["#run-02"] == {"full/", "linear/"}
     assert records["#run-04"] == {"sdt/", "sdt_no_speaker/", "full_speaker/"}  # `full` was there already
     assert not records["#run-06"] and "paper_tables/simulated/" in results["#run-06"]

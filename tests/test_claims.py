@@ -141,9 +141,7 @@ def test_holm_is_over_a_table_and_a_metric(runs):
 
 def test_only_common_seeds_are_paired(tmp_path, runs):
     """full has seeds 0 to 4, linear 3 to 6: two pairs, whose means stand beside the difference."""
-    both = pd.concat(
-        [runs[runs["experiment"] == "full"], world(tmp_path, ["linear"], range(3, 7))], ignore_index=True
-    )
+    both = pd.concat([runs[runs["experiment"] == "full"], world(tmp_path, ["linear"], range(3, 7))], ignore_index=True)
     found = of(made("comparisons", both, DATA), a="full", b="linear", metric="accuracy")
     a, b = accuracies(both, "full")[3:], accuracies(both, "linear")[:2]
     assert (found["n_seeds"], found["mean_a"]) == (2, round(np.mean(a), 2))
@@ -230,8 +228,7 @@ def test_every_claim_has_its_pair_and_every_pair_its_experiments():
 
 def test_printed_differences_by_hand():
     found = {
-        (c.table, c.better, c.worse): claims._printed(c, PAPER, 6 if c.better == "full_6" else 4)
-        for c in claims.CLAIMS
+        (c.table, c.better, c.worse): claims._printed(c, PAPER, 6 if c.better == "full_6" else 4) for c in claims.CLAIMS
     }
     want = {
         (2, "full", "linear"): 6.31,  # as the text says
@@ -401,9 +398,7 @@ def test_transcripts_seen_in_training(tmp_path):
     train.loc[train["id"] == "t0_2", ["text", "label"]] = ["xxx only", "xxx"]
     table = pd.concat([test.assign(session=5), train], ignore_index=True)
     codes = {"sad": "sad", "angry": "ang", "xxx": "xxx"}
-    table = table.assign(label=table["label"].map(codes), part="", party="F", wav="", line=0).drop(
-        columns="fold"
-    )
+    table = table.assign(label=table["label"].map(codes), part="", party="F", wav="", line=0).drop(columns="fold")
     (fold,) = slices.folds(slices.manifest(table, "majority-4"), "session5")
     (held,) = fold.validation
     table.loc[table["dialogue"] == held, "text"] = "held"
@@ -424,9 +419,7 @@ def test_transcripts_are_those_of_the_fold(tmp_path):
     table = pd.concat(tables, ignore_index=True)
     table.loc[table["session"] <= 3, "text"] = "both"
     table.loc[table["dialogue"] == "s1a", "text"] = "one"
-    test = table[table["dialogue"].isin(["s1a", "s2a"])].assign(
-        fold=lambda t: "session" + t["session"].astype(str)
-    )
+    test = table[table["dialogue"].isin(["s1a", "s2a"])].assign(fold=lambda t: "session" + t["session"].astype(str))
     coded = table.assign(label=table["label"].map({"sad": "sad", "angry": "ang"}), part="", party="F", wav="")
     coded.drop(columns="fold").to_csv(tmp_path / "utterances.csv", index=False)
     found, _ = slices.assigned(part(test.drop(columns="text").reset_index(drop=True)), "loso", tmp_path)
@@ -459,6 +452,4 @@ def test_slices_of_all_folds_are_of_all_utterances(tmp_path):
     runs, data = world(tmp_path, ("full",), range(2), ALL_FOLDS), fake_data("loso")
     found = slices.slices(Evaluation(runs, data))
     assert of(found, slice="all")["n_utterances"] == sum(len(rows(fold)) for fold in ALL_FOLDS)
-    assert (
-        of(found, slice="all")["accuracy_mean"] == line(built(2, runs, data, PAPER), "full")["accuracy_mean"]
-    )
+    assert of(found, slice="all")["accuracy_mean"] == line(built(2, runs, data, PAPER), "full")["accuracy_mean"]

@@ -343,9 +343,7 @@ def test_tables_from_a_bundle_without_torch_and_data(one, reference, tmp_path):
     made = lpgnet(one.output, "tables")
     assert made.returncode == 0, made.stderr
     for path in sorted(one.tables.iterdir()):
-        assert (folder / "paper_tables" / "simulated" / path.name).read_bytes() == path.read_bytes(), (
-            path.name
-        )
+        assert (folder / "paper_tables" / "simulated" / path.name).read_bytes() == path.read_bytes(), path.name
     for name in ("claims", "comparisons", "intervals", "selection_gap"):
         rebuilt = folder / "results" / "simulated" / f"{name}.csv"
         assert rebuilt.read_bytes() == (one.results / f"{name}.csv").read_bytes()
@@ -371,9 +369,7 @@ def test_a_folder_that_is_not_of_a_bundle_is_left_alone(reference, tmp_path):
 
 
 def test_a_reference_is_equal_bytes_small_and_of_a_finished_run(one, reference, tmp_path, monkeypatch):
-    with pytest.raises(
-        ValueError, match=r"no finished run \(table 2: .*run `python -m lpgnet reproduce` first"
-    ):
+    with pytest.raises(ValueError, match=r"no finished run \(table 2: .*run `python -m lpgnet reproduce` first"):
         bundle.write_reference(one, tmp_path / "x.zip")
     monkeypatch.setattr(bundle, "lacking", lambda number, found: [])
     again = bundle.write_reference(one, tmp_path / "x" / "simulated.zip").path

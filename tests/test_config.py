@@ -147,9 +147,7 @@ def test_an_ablation_differs_from_full_in_what_it_names():
     def changed(name):
         run = EXPERIMENTS[name]
         parts = {p: (getattr(FULL, p), getattr(run, p)) for p in ("model", "loss", "train", "data")}
-        return {
-            f.name for a, b in parts.values() for f in fields(a) if getattr(a, f.name) != getattr(b, f.name)
-        }
+        return {f.name for a, b in parts.values() for f in fields(a) if getattr(a, f.name) != getattr(b, f.name)}
 
     assert changed("no_inter") == changed("no_intra") == {"paths"}
     assert changed("no_ffn") == {"ffn"} and changed("no_gates") == {"fusion"}
@@ -180,9 +178,7 @@ def test_places_share_no_folder():
 def test_a_relative_output_is_the_same_folder_for_processes_that_start_elsewhere(tmp_path):
     block = "import os; from lpgnet.places import OUTPUT; print(OUTPUT, os.environ['LPGNET_OUTPUT'])"
     env = os.environ | {"LPGNET_OUTPUT": "out", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", block], env=env, cwd=tmp_path, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", block], env=env, cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout.split() == [str(tmp_path / "out")] * 2
 
 

@@ -55,9 +55,7 @@ WANT = {
     "text_only": lambda u: u * T * D + u * u * D + u * D + 5 * D * D + u * D * D + u * D * D + u * D * C,
     "no_ffn": lambda u: lpgnet(u) - 16 * D * D,
     "no_gates": lambda u: lpgnet(u) - 5 * u * D * D,
-    "no_inter": lambda u: (
-        u * (T + A) * D + 2 * (u * u * D + u * D) + 10 * D * D + 5 * u * D * D + 3 * u * D * C
-    ),
+    "no_inter": lambda u: u * (T + A) * D + 2 * (u * u * D + u * D) + 10 * D * D + 5 * u * D * D + 3 * u * D * C,
 }
 
 

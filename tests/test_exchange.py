@@ -72,9 +72,7 @@ def test_frozen_and_fine_tuned_stand_side_by_side(extracted, small_tree, speech_
     assert table["encoder_text"][["text_only", "text_only_frozen"]].tolist() == encoders
     assert table["n_seeds"][["text_only", "text_only_frozen"]].tolist() == [1, 1]
     index = store.read_index(output / "results" / "simulated" / "features")["sets"]
-    assert (
-        len({index[key]["recipe"] for key in index if key.startswith("text/")}) == 3
-    )  # frozen, 4 and 6 classes
+    assert len({index[key]["recipe"] for key in index if key.startswith("text/")}) == 3  # frozen, 4 and 6 classes
 
 
 @pytest.mark.parametrize("form", ["neutral", "sdt"])
@@ -180,9 +178,7 @@ def meld_tree(root: Path, clips: bool) -> None:
             for d, u in ((d, u) for d in range(dialogues) for u in range(7)):
                 emotion, speaker = emotions[rng.integers(7)], ("Joey", "Ross", "A Waiter")[u % 3]
                 times = ("00:16:16,059", "00:16:17,059")
-                rows.writerow(
-                    [u, f"I\u2019m {emotion} \u2026", speaker, emotion, "neutral", d, u, 1, 1, *times]
-                )
+                rows.writerow([u, f"I\u2019m {emotion} \u2026", speaker, emotion, "neutral", d, u, 1, 1, *times])
                 if clips and (part, d, u) != ("train", 2, 3):
                     (root / folders[part]).mkdir(exist_ok=True)
                     path = root / folders[part] / f"dia{d}_utt{u}.wav"

@@ -113,9 +113,7 @@ def test_a_text_encoder_with_code_of_its_own_is_refused_and_nobody_asked(tiny_be
     mark, path = tiny_bert / "went off", tiny_bert / name
     (tiny_bert / "code.py").write_text(f"open({str(mark)!r}, 'w')\nclass C: pass")
     held = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(
-        json.dumps(held | {"auto_map": {"AutoConfig": "code.C", "AutoTokenizer": ["code.C", None]}})
-    )
+    path.write_text(json.dumps(held | {"auto_map": {"AutoConfig": "code.C", "AutoTokenizer": ["code.C", None]}}))
     monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked"))
     for use in (lambda: TextEncoder(tiny_bert, "tiny"), lambda: load(tiny_bert)):
         with pytest.raises(ValueError, match=rf"{name} has auto_map: Python code that comes with the model"):
@@ -128,9 +126,7 @@ def test_a_text_encoder_s_pickle_that_is_no_weights_is_refused_by_name(tiny_bert
     mark = tiny_bert / "went off"
     (tiny_bert / "model.safetensors").unlink()
     (tiny_bert / "pytorch_model.bin").write_bytes(content.replace(b"%s", bytes(mark)))
-    with pytest.raises(
-        ValueError, match=r"pytorch_model\.bin is no plain file of weights, .* publisher"
-    ) as error:
+    with pytest.raises(ValueError, match=r"pytorch_model\.bin is no plain file of weights, .* publisher") as error:
         next(TextEncoder(tiny_bert, "tiny")(["well"]))
     assert "weights_only" not in str(error.value) and "\n" not in str(error.value) and not mark.exists()
 
@@ -182,9 +178,7 @@ def test_an_encoder_without_tokenizer_is_refused_and_another_tokenizer_is_anothe
     before = TextEncoder(tiny_bert, "tiny").version
     for name in ("tokenizer.json", "vocab.txt"):
         (tiny_bert / name).unlink(missing_ok=True)
-    with pytest.raises(
-        FileNotFoundError, match=r"tiny-bert has no tokenizer, it holds config.json, .* add tok"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"tiny-bert has no tokenizer, it holds config.json, .* add tok"):
         TextEncoder(tiny_bert, "tiny")
     (tiny_bert / "vocab.txt").write_text("\n".join([*WORDS, "more"]))
     assert TextEncoder(tiny_bert, "tiny").version != before

@@ -70,9 +70,7 @@ def draw_all(data: dict, tables: dict) -> list[Figure]:
 def test_every_picture_names_its_corpus_warns_and_leaves_no_state():
     theme = dict(mpl.rcParams)
     for figure in draw_all(DATA, TABLES):
-        assert caption(figure).startswith(
-            "Corpus simulated, profile quick, split session5, labels majority-4"
-        )
+        assert caption(figure).startswith("Corpus simulated, profile quick, split session5, labels majority-4")
         assert SIMULATED in caption(figure)
     assert pyplot.get_fignums() == []
     assert dict(mpl.rcParams) == theme
@@ -113,9 +111,7 @@ def test_saves_every_figure_with_its_words_and_draws_none_twice(tmp_path, monkey
     saved = rebuild.draw(made)
     assert [p.read_bytes()[:4] for p in saved] == [b"\x89PNG"] * 15
     assert sorted(p.name for p in made.place.figures.iterdir()) == sorted(p.name for p in saved)
-    assert {p.stem: theme.said(p)["Description"] for p in saved} == {
-        p.stem: theme.FIGURES[p.stem].alt for p in saved
-    }
+    assert {p.stem: theme.said(p)["Description"] for p in saved} == {p.stem: theme.FIGURES[p.stem].alt for p in saved}
     before = {p: p.stat().st_mtime_ns for p in saved}
     assert rebuild.draw(rebuilt(tmp_path, RUNS.copy())) == saved
     assert {p: p.stat().st_mtime_ns for p in saved} == before
@@ -231,11 +227,7 @@ def test_the_gap_shows_three_epochs_a_row_and_says_what_feeds_no_headline():
     in_tables = {row.experiment for table in TABLE_ROWS.values() for row in table.rows}
     assert sorted(names) == sorted(in_tables & set(RUNS["experiment"]))
     mine = GAP[(GAP["experiment"] == "full") & (GAP["metric"] == "weighted_f1")].iloc[0]
-    shown = {
-        x.get_marker(): x.get_xdata()[0]
-        for x in axis.lines
-        if x.get_marker() != "None" and x.get_ydata()[0] == 2
-    }
+    shown = {x.get_marker(): x.get_xdata()[0] for x in axis.lines if x.get_marker() != "None" and x.get_ydata()[0] == 2}
     assert shown == {"s": mine["last_mean"], "o": mine["best_validation_mean"], "^": mine["best_test_mean"]}
     text = f"{mine['gap_validation_mean']:+.1f} ± {mine['gap_validation_std']:.1f}"
     assert words(figure)[len(names) + 2] == text

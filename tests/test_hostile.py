@@ -115,9 +115,7 @@ def test_a_checkpoint_s_config_is_checked(hearer, tmp_path, path, value):  # noq
     )  # no room taken
 
 
-@pytest.mark.parametrize(
-    "text", ["[" * 100_000, '{"a":' * 100_000, '{"temperature": ' + "9" * 5000 + "}", "[]"]
-)
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, '{"temperature": ' + "9" * 5000 + "}", "[]"])
 def test_a_config_that_is_no_object_is_one_line(hearer, tmp_path, text):  # noqa: F811
     hearer.save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text(text)
@@ -205,9 +203,7 @@ def wav(path, rate, samples=None, form="FLOAT"):
 @pytest.mark.parametrize("rate", [0, 1, 999, 768_001, 2_000_000_000])
 def test_a_rate_that_nobody_records_at_is_refused_at_once(tmp_path, rate):
     path = wav(tmp_path / "a.wav", rate)
-    refused(
-        sound.read_clip, path, says=r"a\.wav has \d+ Hz and 1000 samples: want 1000 to 768000|no readable wav"
-    )
+    refused(sound.read_clip, path, says=r"a\.wav has \d+ Hz and 1000 samples: want 1000 to 768000|no readable wav")
     assert "can't be read" in sound.hear(path).fault
 
 
@@ -288,9 +284,7 @@ def test_a_hostile_neutral_pair_is_one_line(pair, number, path, value, says):
     refused(read, lines, says=says)
 
 
-@pytest.mark.parametrize(
-    "text", ["[" * 100_000, "9" * 5000, '{"format": "lpgnet-neutral-1"}', '["lpgnet-neutral-1"]']
-)
+@pytest.mark.parametrize("text", ["[" * 100_000, "9" * 5000, '{"format": "lpgnet-neutral-1"}', '["lpgnet-neutral-1"]'])
 def test_a_neutral_header_that_is_none_is_one_line(pair, text):
     lines, _, _ = pair
     _, _, rest = lines.read_text().partition("\n")
@@ -306,10 +300,7 @@ def test_texts_are_cleaned_and_it_is_said(pair):
         change(number, "text", text)
     found = read(lines)
     assert found.table["text"].tolist()[:3] == ["I\u2019m \nhere ", "a b", "two\nlines\u2028"]
-    assert (
-        found.about["notes"][0].startswith("2 texts had control characters")
-        and IDS[0] in found.about["notes"][0]
-    )
+    assert found.about["notes"][0].startswith("2 texts had control characters") and IDS[0] in found.about["notes"][0]
 
 
 def test_what_is_imported_is_what_is_read_back(tmp_path):
@@ -354,9 +345,7 @@ def test_rows_and_vectors_that_differ_in_number_are_one_error(here):
     first, line, rest = table.read_text().split("\n", 2)
     for text in (f"{first}\n{line}\n{line}\n{rest}", f"{first}\n{rest}"):
         table.write_text(text)
-        refused(
-            store.Features, here.features, about, says=r"utterances\.csv has 1\d\d rows, audio-0+ 140 vectors"
-        )
+        refused(store.Features, here.features, about, says=r"utterances\.csv has 1\d\d rows, audio-0+ 140 vectors")
 
 
 # Imports: numbers
@@ -432,9 +421,7 @@ def test_a_small_pickle_that_would_fill_the_memory_is_refused_soon(tmp_path, nam
     code = f"import sys; from lpgnet.beyond.exchange.imported import read\ntry: read({str(path)!r})\n"
     code += "except ValueError as error: print(error)"
     limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))  # noqa: E731 - libraries map 2
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, preexec_fn=limit
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, preexec_fn=limit)
     assert says in done.stdout and done.stdout.count("\n") == 1, done.stdout + done.stderr
 
 
@@ -458,9 +445,7 @@ def test_an_archive_that_unpacks_to_gigabytes_is_refused_before_it_does(tmp_path
     with zipfile.ZipFile(numbers, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in held.items():
             archive.writestr(name, data)
-    refused(
-        unpickle.array, numbers, "text", says=r"mine\.npz\[text\] would be 40000128 bytes, in a file of \d+"
-    )
+    refused(unpickle.array, numbers, "text", says=r"mine\.npz\[text\] would be 40000128 bytes, in a file of \d+")
 
 
 def test_the_name_of_a_file_that_is_no_utf_8_is_refused(tmp_path):

@@ -568,9 +568,7 @@ def test_merbench_labels_with_folders(tmp_path):
         "sad",
     ]
     assert got.about["protocols"] == ["majority-4"] and set(got.table["part"]) == {""}
-    np.testing.assert_array_equal(
-        got.features["text"].vectors, np.stack([text[n] for n in IDS]).astype(np.float32)
-    )
+    np.testing.assert_array_equal(got.features["text"].vectors, np.stack([text[n] for n in IDS]).astype(np.float32))
     for name, frames, vector in zip(IDS, *[getattr(got.features["audio"], x) for x in ("frames", "vectors")],
                                     strict=True):  # fmt: skip
         assert frames.dtype == np.float16
@@ -726,9 +724,7 @@ def test_a_speaker_is_a_name_or_one_hot(tmp_path):
 
 
 def emobox(path, rows):
-    lines = [
-        json.dumps({"key": f"iemocap-{n}", "dataset": "iemocap", "emo": e, "channel": 1}) for n, e in rows
-    ]
+    lines = [json.dumps({"key": f"iemocap-{n}", "dataset": "iemocap", "emo": e, "channel": 1}) for n, e in rows]
     path.write_text("\n".join(lines) + "\n")
     return path
 
@@ -794,9 +790,7 @@ def test_changed_line_ends_are_said_for_every_pickle(tmp_path, protocol):
 def test_a_manifest_of_ours(tmp_path):
     held = read_fields(tmp_path, iemocap()).table
     frame = held.assign(label=labelled(held, "majority-6"))
-    frame = frame[frame["label"].notna()][
-        ["id", "dialogue", "order", "speaker", "session", "scripted", "label"]
-    ]
+    frame = frame[frame["label"].notna()][["id", "dialogue", "order", "speaker", "session", "scripted", "label"]]
     frame.sample(frac=1, random_state=0).to_csv(tmp_path / "majority-6.csv", index=False)
     got = read(tmp_path / "majority-6.csv")
     assert got.table["id"].tolist() == frame["id"].tolist() and not got.features
@@ -816,9 +810,7 @@ def test_a_manifest_of_ours(tmp_path):
 
 
 def test_other_corpora_keep_their_labels(tmp_path):
-    held = {
-        k: {f"talk{d[-2:]}": v for d, v in f.items()} for k, f in iemocap().items() if isinstance(f, dict)
-    }
+    held = {k: {f"talk{d[-2:]}": v for d, v in f.items()} for k, f in iemocap().items() if isinstance(f, dict)}
     held["ids"] = {k: list(map(str, range(len(v)))) for k, v in held["ids"].items()}
     got = read_fields(tmp_path, held | {"train": ["talk01", "talk03"], "test": ["talk1b"]})
     assert got.about["protocols"] == ["own"] and got.about["classes"] == ["0", "1", "2", "3", "4", "5"]
@@ -1018,9 +1010,7 @@ def test_which_protocol_a_file_s_labels_are(tmp_path):
     changed, gone = (table["id"][table["label"] == code].iloc[0] for code in ("fru", "exc"))
     assert f"majority-6: 2 utterances differ\n    only in majority-6, 1: {gone}\n" in said
     assert f"other label, 1: {changed} (sad, not frustrated)" in said
-    assert (
-        "S1 excited 142 (official 143), S1 frustrated 279 (official 280), S1 sad 195 (official 194)" in said
-    )
+    assert "S1 excited 142 (official 143), S1 frustrated 279 (official 280), S1 sad 195 (official 194)" in said
     assert "erc-6: 55 utterances differ" in said
     assert "lets single utterances be compared by id" in report(got, None)
 
@@ -1028,16 +1018,11 @@ def test_which_protocol_a_file_s_labels_are(tmp_path):
 def test_the_53_are_explained_where_they_differ(tmp_path):
     table = release()
     said = report(
-        read(
-            write(tmp_path / "e.pkl", as_file(table, labelled(table, "erc-6"), "ids labels - - train test"))
-        ),
+        read(write(tmp_path / "e.pkl", as_file(table, labelled(table, "erc-6"), "ids labels - - train test"))),
         table,
     )
     for name in ("majority-4", "majority-6"):
-        assert (
-            f"{name}: 53 utterances differ, all of them of erc-6's 53 that the file calls happy; {name}"
-            in said
-        )
+        assert f"{name}: 53 utterances differ, all of them of erc-6's 53 that the file calls happy; {name}" in said
 
 
 def test_classes_in_another_order_are_recognised(tmp_path):

@@ -120,9 +120,7 @@ def test_reading_r13_alternatives():
 
 
 def test_a_small_corpus_still_has_a_dialogue_per_session():
-    small = pd.DataFrame(
-        [(f"Ses0{s}_{i}", s) for s in range(1, 6) for i in range(3)], columns=["dialogue", "session"]
-    )
+    small = pd.DataFrame([(f"Ses0{s}_{i}", s) for s in range(1, 6) for i in range(3)], columns=["dialogue", "session"])
     (fold,) = folds(small, "session5")
     assert len(fold.validation) == 4
 

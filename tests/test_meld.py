@@ -15,9 +15,7 @@ from lpgnet.corpora.load import load, read, scan
 from lpgnet.corpora.sound import hear, read_clip
 from lpgnet.corpora.table import COLUMNS
 
-HEADER = (
-    "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime"
-)
+HEADER = "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime"
 TRAIN = [
     '1,"Oh my God, he\u2019s lost it…",Phoebe,sadness,negative,0,0,4,7,"00:20:57,256","00:21:00,049"',
     '2,What?, Monica ,surprise,negative,0,1,4,7,"0:21:01,927","0:21:03.261"',
@@ -126,9 +124,7 @@ def test_commands_that_take_a_root_take_any_corpus(root, tmp_path):
     assert report.startswith(f"meld at {root}") and not clean and "1/4710*" in report
     assert scan(root).corpus == "meld"
     (tmp_path / "other" / "music").mkdir(parents=True)
-    with pytest.raises(
-        FileNotFoundError, match=r"no release: want Session1 .* or train_sent_emo.csv .* music"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"no release: want Session1 .* or train_sent_emo.csv .* music"):
         check(tmp_path / "other")
     with pytest.raises(ValueError, match="is meld, the corpus asked for is 'iemocap'"):
         load("iemocap", str(root), jobs=1)
@@ -150,9 +146,7 @@ def test_no_release_is_one_clear_error(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere; give the folder that holds"):
         meld.read(tmp_path / "nowhere")
     (tmp_path / "readme").touch()
-    with pytest.raises(
-        FileNotFoundError, match=r"no MELD release: want train_sent_emo.csv.* it holds readme"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"no MELD release: want train_sent_emo.csv.* it holds readme"):
         meld.read(tmp_path)
 
 
@@ -183,9 +177,7 @@ def test_a_table_of_other_columns_or_bytes_is_a_problem(root):
     path = root / "dev_sent_emo.csv"
     whole = path.read_bytes()
     path.write_bytes(whole.replace(b"Emotion", b"Feeling").replace(b"EndTime", b"End"))
-    assert meld.read(root)[1][0].startswith(
-        "dev_sent_emo.csv lacks the columns Emotion, EndTime; it has ['Sr"
-    )
+    assert meld.read(root)[1][0].startswith("dev_sent_emo.csv lacks the columns Emotion, EndTime; it has ['Sr")
     path.write_bytes(whole.replace(b"Hey", b"\x81\x8d"))
     assert meld.read(root)[1] == ["dev_sent_emo.csv is neither UTF-8 nor Windows-1252 text"]
     path.write_bytes(b"")
@@ -273,10 +265,7 @@ def test_clips_whose_split_is_not_known_are_named(root, folder):
 def test_folders_without_a_clip_are_named(root):
     (root / "train_npy").mkdir()
     (root / "train_npy" / "dia0_utt0.npy").touch()
-    assert (
-        "text only; it holds train_npy, where no dia0_utt0.wav (.mp4, .flac, ...) lies"
-        in meld.read(root)[2][-1]
-    )
+    assert "text only; it holds train_npy, where no dia0_utt0.wav (.mp4, .flac, ...) lies" in meld.read(root)[2][-1]
 
 
 def test_extra_files_beyond_twenty_are_counted_only(root):
@@ -362,9 +351,7 @@ def test_a_wav_is_read_as_ever(tmp_path):
     np.testing.assert_array_equal(read_clip(str(path)), resample_poly(data.mean(axis=1), 2, 1))  # not PyAV's
 
 
-@pytest.mark.parametrize(
-    ("parts", "said"), [([], "without sound"), ([np.full((2, 9), np.nan)], "holds NaN or")]
-)
+@pytest.mark.parametrize(("parts", "said"), [([], "without sound"), ([np.full((2, 9), np.nan)], "holds NaN or")])
 def test_sound_that_is_none_is_refused(tmp_path, monkeypatch, parts, said):
     path = write_mp4(tmp_path / "a.mp4")
     monkeypatch.setattr("lpgnet.corpora.sound._parts", lambda *args: parts)

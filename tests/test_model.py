@@ -341,9 +341,7 @@ def test_dropping_a_modality_costs_what_only_it_says():
     model, (rows, valid, _) = model_of(), dialogues()
     silent = rows | {"audio": torch.zeros_like(rows["audio"])}
     assert not torch.allclose(model(silent, valid).logits, model(rows, valid).logits, atol=1e-2)
-    assert not torch.allclose(
-        model(rows | {"text": 0 * rows["text"]}, valid).logits, model(rows, valid).logits
-    )
+    assert not torch.allclose(model(rows | {"text": 0 * rows["text"]}, valid).logits, model(rows, valid).logits)
 
 
 @pytest.mark.parametrize("changes", ALTERNATIVES + FRAME, ids=str)
@@ -393,9 +391,7 @@ def test_literal_frames_pool_last_over_either_mask():
     fused = {m: model.merge[m](torch.cat([gated[p] for p in ps], -1)) for m, ps in model.branches.items()}
     final, weight = model.fuse(fused)
     assert_close(output.logits[0], model.classify(final.mean(0, keepdim=True)))
-    assert_close(
-        output.students["text"][0], model.student["text"](fused["text"].mean(0, keepdim=True).relu())
-    )
+    assert_close(output.students["text"][0], model.student["text"](fused["text"].mean(0, keepdim=True).relu()))
     assert_close(output.modality_weight["text"][0], weight["text"].mean(0, keepdim=True))
 
 

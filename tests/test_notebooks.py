@@ -70,9 +70,7 @@ def test_metadata_say_what_a_notebook_reads_and_writes(notebook):
 
 def test_the_paper_s_notebooks_show_figures_and_one_shows_the_plain_model():
     sources = {path.stem[:2]: "\n".join(c.source for c in code(path)) for path in SOURCES}
-    drawing = re.compile(
-        r"(architecture|inside|of_tables|of_runs|figures|timeline)\.\w+\(|sections\.gather\("
-    )
+    drawing = re.compile(r"(architecture|inside|of_tables|of_runs|figures|timeline)\.\w+\(|sections\.gather\(")
     assert [number for number, text in sources.items() if not drawing.search(text)] == []
     assert "from lpgnet.model import LPGNet" in sources["02"]
 

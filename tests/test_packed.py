@@ -115,9 +115,7 @@ def test_packed_is_plain_under_given_masks(changes):
     assert_close(fast(batch), flat(plain(*data), real), **CLOSE)
 
 
-@pytest.mark.parametrize(
-    "changes", [c for c in ALTERNATIVES if not {"shared", "context"} & c.keys()], ids=str
-)
+@pytest.mark.parametrize("changes", [c for c in ALTERNATIVES if not {"shared", "context"} & c.keys()], ids=str)
 def test_stacked_seeds_are_plain_ones(changes):
     """Two seeds with batches of their own, one forward pass, dropout masks and all."""
     plains, batches, datas = [], [], []

@@ -267,9 +267,7 @@ def test_a_dialogue_of_the_store_is_predicted_turn_by_turn(place, reader):
     rows = predict.vectors(got, talk)
     turns = predict.turn_predictions(got, talk, rows)
     p = reader(rows)[0].double().numpy()
-    assert (
-        turns["turn"].tolist() == list(range(1, 8)) and turns["has_text"].all() and turns["has_audio"].all()
-    )
+    assert turns["turn"].tolist() == list(range(1, 8)) and turns["has_text"].all() and turns["has_audio"].all()
     assert_allclose(turns[[f"p_{c}" for c in reader.classes]], p)
     assert turns["predicted"].tolist() == [reader.classes[i] for i in p.argmax(1)]
     assert turns["abstain"].tolist() == (p.max(1) < 0.5).tolist()
@@ -346,8 +344,7 @@ def hearer():
         classes=["happy", "sad", "neutral", "angry"],
         standardise=True,
         encoders={
-            m: {"encoder": e.name, "version": e.version, "recipe": ""}
-            for m, e in (("text", text), ("audio", audio))
+            m: {"encoder": e.name, "version": e.version, "recipe": ""} for m, e in (("text", text), ("audio", audio))
         },
         temperature=1.5,
         trained=known
@@ -359,9 +356,7 @@ def hearer():
 def test_csv_and_json_say_the_same(own):
     first = sources.from_folder(own)
     (own / "transcript.csv").unlink()
-    lines = [
-        dict(zip(("wav", "text", "speaker"), line.split(","), strict=True)) for line in CSV.split("\n")[1:-1]
-    ]
+    lines = [dict(zip(("wav", "text", "speaker"), line.split(","), strict=True)) for line in CSV.split("\n")[1:-1]]
     lines[1]["wav"] = None  # as empty as ""
     (own / "transcript.json").write_text(json.dumps(lines))
     second = sources.from_folder(own)
@@ -371,9 +366,7 @@ def test_csv_and_json_say_the_same(own):
 
 
 def test_turns_stand_in_order_of_start_where_all_have_one(own):
-    (own / "transcript.csv").write_text(
-        "\ufeffwav,text,start,end\na.wav,b,2,3\nc.wav,a,1,1.5\n", encoding="utf-8"
-    )
+    (own / "transcript.csv").write_text("\ufeffwav,text,start,end\na.wav,b,2,3\nc.wav,a,1,1.5\n", encoding="utf-8")
     assert sources.from_folder(own).turns["text"].tolist() == ["a", "b"]
     (own / "transcript.csv").write_text("wav,text,start,end\na.wav,b,2,3\nc.wav,a,,\n")
     assert sources.from_folder(own).turns["text"].tolist() == ["b", "a"]
@@ -487,9 +480,7 @@ def test_an_encoder_of_another_version_is_refused(own, hearer):
         "audio": hearer.encoders["audio"] | {"version": "0, librosa 0.1"},
     }
     changed = checkpoint.Reader(**hearer._hub_mixin_config | {"encoders": other})
-    with pytest.raises(
-        ValueError, match=r"trained on prosody, version 0, librosa 0\.1; here is prosody, version 1"
-    ):
+    with pytest.raises(ValueError, match=r"trained on prosody, version 0, librosa 0\.1; here is prosody, version 1"):
         predict.vectors(changed, sources.from_folder(own))
 
 
@@ -548,19 +539,13 @@ def test_the_switches_and_sliders_change_what_is_shown(own, hearer):
 
 
 def test_the_command_writes_all_and_says_what_it_was_trained_on(place, tmp_path):
-    done = lpgnet(
-        place.output, "predict", "--dialogue", TEST, "--without", "text", "--out", str(tmp_path / "o")
-    )
+    done = lpgnet(place.output, "predict", "--dialogue", TEST, "--without", "text", "--out", str(tmp_path / "o"))
     assert done.returncode == 0, done.stderr
     assert {p.name for p in (tmp_path / "o").iterdir()} == {f"{TEST}.{e}" for e in ("csv", "json", "png")}
     table = pd.read_csv(tmp_path / "o" / f"{TEST}.csv")
     told = json.loads((tmp_path / "o" / f"{TEST}.json").read_text())
     assert set(table["trained_on"]) == {"simulated"} and not table["has_text"].any()
-    assert (
-        "simulated" in told["notes"][0]
-        and "full_moddrop" in told["notes"][1]
-        and "full_moddrop" in done.stdout
-    )
+    assert "simulated" in told["notes"][0] and "full_moddrop" in told["notes"][1] and "full_moddrop" in done.stdout
     assert [turn["predicted"] for turn in told["turns"]] == table["predicted"].tolist()
     assert "simulated" in done.stdout
 
@@ -608,12 +593,8 @@ def test_lost_turns_are_nested_and_depend_on_the_dialogue_alone():
         now = missing_turns.lost_turns(TEST, 40, rate)
         assert now.sum() == round(rate * 40) and (now | ~before).all()
         before = now
-    assert (
-        missing_turns.lost_turns(TEST, 40, 0.5).tolist() == missing_turns.lost_turns(TEST, 40, 0.5).tolist()
-    )
-    assert (
-        missing_turns.lost_turns(TEST, 40, 0.5).tolist() != missing_turns.lost_turns(SEEN, 40, 0.5).tolist()
-    )
+    assert missing_turns.lost_turns(TEST, 40, 0.5).tolist() == missing_turns.lost_turns(TEST, 40, 0.5).tolist()
+    assert missing_turns.lost_turns(TEST, 40, 0.5).tolist() != missing_turns.lost_turns(SEEN, 40, 0.5).tolist()
 
 
 def test_the_table_has_every_rate_and_its_first_line_is_the_tables_score(place, tmp_path):
@@ -622,10 +603,7 @@ def test_the_table_has_every_rate_and_its_first_line_is_the_tables_score(place, 
     assert len(frame) == 2 * 2 * len(missing_turns.RATES) and set(frame["n_seeds"]) == {2}
     assert frame["modality"].drop_duplicates().tolist() == ["text", "audio"]
     runs = current_records(place, data)
-    right = [
-        metrics.scores(c["best_validation"])["accuracy"]
-        for c in runs.query("experiment == 'full'")["confusion"]
-    ]
+    right = [metrics.scores(c["best_validation"])["accuracy"] for c in runs.query("experiment == 'full'")["confusion"]]
     first = frame.iloc[0]
     assert first["accuracy_mean"] == pytest.approx(np.mean(right))
     assert first["accuracy_std"] == pytest.approx(np.std(right, ddof=1))

@@ -162,9 +162,7 @@ def test_contexts_say_what_each_model_loses(context):
     assert context["model"].value_counts().to_dict() == {"linear": 1, "full": 6, "bigru": 6, "sdt": 6}
     assert context["model"].iloc[0] == "linear" and context["accuracy_mean"].notna().sum() == 5
     shuffled, dealt = (of(context, experiment=name) for name in ("shuffled_full", "dealt_full"))
-    assert shuffled["difference"] == 0 and shuffled["verdict"].startswith(
-        "no difference found at n = 5 seeds"
-    )
+    assert shuffled["difference"] == 0 and shuffled["verdict"].startswith("no difference found at n = 5 seeds")
     assert dealt["verdict"] == "matters: worse"
     spoken = of(context, experiment="full")
     assert pd.isna(spoken["difference"]) and spoken["verdict"] == ""
@@ -180,9 +178,7 @@ def test_a_default_with_more_seeds_is_shown_over_the_shared_ones(tmp_path):
 
 def test_only_common_seeds_of_a_student_head_are_paired(runs):
     fewer = runs[(runs["experiment"] != "text_only") | (runs["seed"] > 2)]
-    head = of(
-        alternatives.readings(fewer, DATA), alternative="the text student head of full", metric="accuracy"
-    )
+    head = of(alternatives.readings(fewer, DATA), alternative="the text student head of full", metric="accuracy")
     assert head["n_seeds"] == 2 and head["default_mean"] == round(np.mean(accuracies(fewer, "text_only")), 2)
 
 

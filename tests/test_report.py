@@ -299,9 +299,7 @@ def test_a_claim_shows_both_numbers_and_both_intervals():
 
 
 def test_claims_are_counted_by_their_first_words():
-    claims = pd.DataFrame(
-        {"verdict": ["supported", "not supported", "undecided at n = 2 seeds, 7 dialogues"] * 2}
-    )
+    claims = pd.DataFrame({"verdict": ["supported", "not supported", "undecided at n = 2 seeds, 7 dialogues"] * 2})
     assert verdicts.counts(claims.iloc[:5]) == {"supported": 2, "not supported": 2, "undecided": 1}
 
 
@@ -415,8 +413,7 @@ def test_gates_are_means_over_utterances_then_seeds(place):
     scored = inside.predictions(mine)
     figure = inside.gates(scored, mine, data)
     want = [
-        scored[scored["label"] == name].groupby("seed")["weight_text"].mean().mean()
-        for name in mine["classes"].iloc[0]
+        scored[scored["label"] == name].groupby("seed")["weight_text"].mean().mean() for name in mine["classes"].iloc[0]
     ]
     got = figure.axes[0].containers[0].lines[0].get_ydata()
     np.testing.assert_allclose(np.array(got, dtype=float), 100 * np.array(want))
@@ -541,9 +538,7 @@ def test_a_name_is_never_markup(tmp_path, place):
         tables[number] = tables[number].replace("made-up", EVIL)
     sliced = found.made.beside["slices"].copy()
     sliced.attrs["left_out"] = [EVIL]
-    made = dataclasses.replace(
-        found.made, evaluation=own, tables=tables, beside=found.made.beside | {"slices": sliced}
-    )
+    made = dataclasses.replace(found.made, evaluation=own, tables=tables, beside=found.made.beside | {"slices": sliced})
     audit = found.audit.assign(detail=EVIL)
     found = dataclasses.replace(found, made=made, audit=audit, paper=found.paper.assign(note=EVIL))
     shown = [page.html(found), *(section(found)._repr_html_() for section in sections.SECTIONS)]
@@ -591,9 +586,7 @@ def browsed(html, tmp_path_factory):
     """The page in Debian's Chromium at the width of a phone: what it says, its console, its net log."""
     if CHROMIUM is None:
         warnings.warn("no chromium on PATH: the report was not opened in a browser", stacklevel=1)
-        pytest.skip(
-            "no chromium on PATH: the report was not opened in a browser (Debian: apt install chromium)"
-        )
+        pytest.skip("no chromium on PATH: the report was not opened in a browser (Debian: apt install chromium)")
     folder = tmp_path_factory.mktemp("browser")
     (folder / "page.html").write_text(html.replace("</body>", CHECKS), encoding="utf-8")
     (folder / "frame.html").write_text(FRAME)

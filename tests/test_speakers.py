@@ -17,8 +17,7 @@ def statistics(place, shift):
     counts = {"n_seeds": 3, "n_dialogues": 7}
     values = {"full": 80.0, "full_speaker": 80.0, "sdt": 81.0, "sdt_no_speaker": 81.0 - shift, "linear": 70.0}
     models = [
-        kind | {"experiment": e, "metric": "accuracy", "mean": v, "std": 1.0} | ends | counts
-        for e, v in values.items()
+        kind | {"experiment": e, "metric": "accuracy", "mean": v, "std": 1.0} | ends | counts for e, v in values.items()
     ]
     p = 0.01 if shift else 0.5
     pairs = [

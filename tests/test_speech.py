@@ -153,9 +153,7 @@ def state(funasr):
 @pytest.fixture
 def folder(tmp_path, state):
     write_config(tmp_path)
-    torch.save(
-        {"model": {f"d2v_model.{k}": v for k, v in state.items()}, "args": None}, tmp_path / "model.pt"
-    )
+    torch.save({"model": {f"d2v_model.{k}": v for k, v in state.items()}, "args": None}, tmp_path / "model.pt")
     return tmp_path
 
 
@@ -173,14 +171,10 @@ def test_emotion2vec_gives_what_funasr_gives(folder, funasr):
     some = waves(400, 32_321, 16_000, 719, 720)
     for wave, (vector, frames) in zip(some, made(some), strict=True):
         for want, granularity in ((vector, "utterance"), (frames, "frame")):
-            given = theirs.generate(
-                wave.copy(), granularity=granularity, extract_embedding=True, disable_pbar=True
-            )
+            given = theirs.generate(wave.copy(), granularity=granularity, extract_embedding=True, disable_pbar=True)
             np.testing.assert_array_equal(want, given[0]["feats"])
         np.testing.assert_array_equal(vector, frames.mean(axis=0))
-        assert frames.shape == (1 + (len(wave) - 400) // 320, made.frame_size) and vector.shape == (
-            made.size,
-        )
+        assert frames.shape == (1 + (len(wave) - 400) // 320, made.frame_size) and vector.shape == (made.size,)
         assert frames.dtype == vector.dtype == np.float32
     again = list(made(some[::-1]))[::-1]
     for (vector, _), (other, _) in zip(again, made(some), strict=True):
@@ -399,9 +393,7 @@ def test_a_config_that_is_no_emotion2vec_is_refused(folder, text, message):
 
 def test_a_config_that_funasr_cannot_build_is_refused(folder, funasr):
     write_config(folder, {**CONF, "mlp_ratio": "wide"})
-    with pytest.raises(
-        ValueError, match=r"config.yaml describes no model that funasr can build \(ValueError"
-    ):
+    with pytest.raises(ValueError, match=r"config.yaml describes no model that funasr can build \(ValueError"):
         next(Emotion2vec(folder, "tiny")(waves(800)))
 
 
@@ -484,9 +476,7 @@ def test_batches_change_nothing(models, name):
     made.model.register_forward_pre_hook(lambda module, args: calls.append(len(args[0])))
     together = list(made(some))
     assert calls == [3, 3, 1]
-    for (vector, frames), (alone, alone_frames) in zip(
-        together, SpeechModel(models[name], "tiny")(some), strict=True
-    ):
+    for (vector, frames), (alone, alone_frames) in zip(together, SpeechModel(models[name], "tiny")(some), strict=True):
         assert frames.shape == alone_frames.shape
         np.testing.assert_allclose(frames, alone_frames, atol=1e-5)
         np.testing.assert_allclose(vector, alone, atol=1e-5)
@@ -642,9 +632,7 @@ def test_broken_or_dangerous_speech_weights_are_refused(copy):
         next(SpeechModel(folder, "tiny")(waves(800)))
     weights.unlink()
     torch.save({**state, "more": Bomb(folder / "went off")}, folder / "pytorch_model.bin")
-    with pytest.raises(
-        ValueError, match=r"so it was not run \(it asks for posix\.system\): fetch"
-    ) as refused:
+    with pytest.raises(ValueError, match=r"so it was not run \(it asks for posix\.system\): fetch") as refused:
         next(SpeechModel(folder, "tiny")(waves(800)))
     assert "weights_only" not in str(refused.value) and "\n" not in str(refused.value)
     assert not (folder / "went off").exists()
@@ -690,9 +678,7 @@ def test_a_model_for_another_rate_or_kind_is_refused(copy):
     with pytest.raises(ValueError, match="says sampling_rate 8000: want 16000"):
         speech.encoder(str(folder))
     edit(folder / "config.json", model_type="bert")
-    with pytest.raises(
-        ValueError, match=r"holds a 'bert' model: as audio encoder want emotion2vec .* wav2vec2"
-    ):
+    with pytest.raises(ValueError, match=r"holds a 'bert' model: as audio encoder want emotion2vec .* wav2vec2"):
         speech.encoder(str(folder))
     (folder / "config.json").write_text("{")
     with pytest.raises(ValueError, match=r"config.json can't be read as JSON: Expecting"):
@@ -713,9 +699,7 @@ def test_a_missing_folder_is_one_error_at_once(name, tmp_path, monkeypatch):
     (tmp_path / "models").mkdir()
     monkeypatch.chdir(tmp_path)
     begun = time.monotonic()
-    with pytest.raises(
-        FileNotFoundError, match=r"no such folder: .*; give a local folder, or use the encoders"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"no such folder: .*; give a local folder, or use the encoders"):
         hub.resolve(name)
     assert time.monotonic() - begun < 1
 
@@ -733,9 +717,7 @@ def test_a_hub_out_of_reach_is_one_error_soon(name, where, tmp_path, monkeypatch
     monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path))
     begun = time.monotonic()
     model = name.split("@")[0]
-    with pytest.raises(
-        FileNotFoundError, match=f"no folder {model}, and can't fetch it from the .* hub"
-    ) as seen:
+    with pytest.raises(FileNotFoundError, match=f"no folder {model}, and can't fetch it from the .* hub") as seen:
         hub.resolve(name)
     assert time.monotonic() - begun < 10 and "audio prosody" in str(seen.value)
     assert "\n" not in str(seen.value) and "(KeyError" not in str(seen.value)
@@ -841,9 +823,7 @@ def test_modelscope_is_asked_for_what_is_its_own(tmp_path, monkeypatch):
         return str(tmp_path)
 
     monkeypatch.setitem(sys.modules, "modelscope", types.SimpleNamespace(snapshot_download=snapshot_download))
-    monkeypatch.setattr(
-        hub.urllib.request, "urlopen", lambda url, timeout: reached.append(url) or io.BytesIO()
-    )
+    monkeypatch.setattr(hub.urllib.request, "urlopen", lambda url, timeout: reached.append(url) or io.BytesIO())
     assert hub.resolve("iic/emotion2vec_base") == (tmp_path, "master")
     assert hub.resolve("iic/emotion2vec_base@v2.0.4") == (tmp_path, "v2.0.4")
     model = "iic/emotion2vec_base"

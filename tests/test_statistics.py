@@ -55,9 +55,7 @@ def test_paired_seeds_matches_scipy_on_common_seeds():
     assert (found.ci_low, found.ci_high) == pytest.approx((interval.low, interval.high))
     assert (found.n, found.effect) == (7, pytest.approx(want.statistic / math.sqrt(7)))
     back = statistics.paired_seeds(b, a)
-    assert (back.difference, back.effect, back.p) == pytest.approx(
-        (-found.difference, -found.effect, found.p)
-    )
+    assert (back.difference, back.effect, back.p) == pytest.approx((-found.difference, -found.effect, found.p))
 
 
 def test_paired_seeds_without_spread():
@@ -147,9 +145,7 @@ def test_paired_dialogues_matches_scipy_where_dialogues_are_equally_long():
 
 def test_paired_dialogues_keeps_its_level_with_seven_dialogues():
     """Two models with equal chances: about 1 in 20 pairs differ at 0.05, not the percentiles' 1 in 8."""
-    pairs = [
-        (resampled(counts(2 * i, 0.7, 7), 3), resampled(counts(2 * i + 1, 0.7, 7), 3)) for i in range(400)
-    ]
+    pairs = [(resampled(counts(2 * i, 0.7, 7), 3), resampled(counts(2 * i + 1, 0.7, 7), 3)) for i in range(400)]
     rejected = np.mean([statistics.paired_dialogues(a, b, "accuracy").p < 0.05 for a, b in pairs])
     assert 0.02 < rejected < 0.09
 

@@ -164,9 +164,7 @@ QUICKLY = FineTuneConfig(lr=1e-2, epochs=2, batch=7)
 
 def worded(table):
     """Every label has its word."""
-    words = dict(
-        zip(("hap", "sad", "neu", "ang", "exc"), ("happy", "sad", "well", "angry", "very"), strict=True)
-    )
+    words = dict(zip(("hap", "sad", "neu", "ang", "exc"), ("happy", "sad", "well", "angry", "very"), strict=True))
     return table.assign(text="i am " + table["label"].map(words).fillna("number"))
 
 
@@ -202,10 +200,7 @@ def test_a_fit_learns_its_training_part_and_keeps_fixed_layers(tiny_bert, tmp_pa
         rows = np.stack([v for v, _ in TextEncoder(folder, name)(training["text"])])
         centres = np.stack([rows[training["label"] == c].mean(0) for c in sorted(set(training["label"]))])
         within = np.concatenate(
-            [
-                rows[training["label"] == c] - m
-                for c, m in zip(sorted(set(training["label"])), centres, strict=True)
-            ]
+            [rows[training["label"] == c] - m for c, m in zip(sorted(set(training["label"])), centres, strict=True)]
         )
         cls[name] = centres.var(0).sum() / within.var(0).sum()
     assert cls["after"] > 3 * cls["before"]
@@ -337,9 +332,7 @@ def test_a_cross_fitted_run_reads_its_own_set_and_is_refused_where_nothing_is_fi
     assert _features(data, run, "session5")["text"] == sets[CROSSED] and not unfitted(data, run)
     del sets[CROSSED]
     assert unfitted(data, run) == [CROSSED]
-    with pytest.raises(
-        LookupError, match=r"session5/tenth/crossfitted \(there are .*: run notebook 01; .* 07"
-    ):
+    with pytest.raises(LookupError, match=r"session5/tenth/crossfitted \(there are .*: run notebook 01; .* 07"):
         _features(data, run, "session5")
     crossfit.prepare(here, ["r18b_full"], 1)  # nothing to make
     assert "--finetune" in possible(describe(here), ["r18b_full"])[1]["r18b_full"]

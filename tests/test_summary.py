@@ -67,10 +67,7 @@ def test_each_number_of_the_records_has_its_macro(found):
         assert macros[name] == f"{line['mean']:.2f}\\lpgnetMark"
     line = pairs[(pairs["a"] == "full") & (pairs["b"] == "sdt") & (pairs["metric"] == "accuracy")].iloc[0]
     assert line["difference"] < 0
-    assert (
-        macros["lpgnetFullMinusSdtAccuracyDifference"]
-        == f"\\ensuremath{{{line['difference']:.2f}}}\\lpgnetMark"
-    )
+    assert macros["lpgnetFullMinusSdtAccuracyDifference"] == f"\\ensuremath{{{line['difference']:.2f}}}\\lpgnetMark"
     assert macros["lpgnetFullParameters"] == "7\\lpgnetMark" and macros["lpgnetFullSeeds"] == "2\\lpgnetMark"
     assert macros["lpgnetClaimsUndecided"].startswith(str(len(found.made.beside["claims"])))
 

@@ -52,9 +52,7 @@ def fake_run(experiment: str, seed: int, fold: str = "session5") -> dict:
     labels = "majority-6" if experiments.TABLED[experiment].data.labels else "majority-4"
     classes = PROTOCOLS[labels].classes
     rng = np.random.default_rng([seed, *experiment.encode(), *fold.encode()])
-    confusion = {
-        r: (rng.integers(1, 9, (len(classes),) * 2) + 23 * np.eye(len(classes), dtype=int)) for r in RULES
-    }
+    confusion = {r: (rng.integers(1, 9, (len(classes),) * 2) + 23 * np.eye(len(classes), dtype=int)) for r in RULES}
     curves = {name: rng.random(EPOCHS).tolist() for name in ("loss", "validation_f1", "test_f1")}
     return {
         "experiment": experiment,
@@ -70,9 +68,7 @@ def fake_run(experiment: str, seed: int, fold: str = "session5") -> dict:
     }
 
 
-def fake_runs(
-    seeds: int = 3, folds: tuple[str, ...] = ("session5",), names=tuple(experiments.TABLED)
-) -> pd.DataFrame:
+def fake_runs(seeds: int = 3, folds: tuple[str, ...] = ("session5",), names=tuple(experiments.TABLED)) -> pd.DataFrame:
     """Every experiment, seed and fold."""
     return pd.DataFrame([fake_run(n, s, f) for n in names for s in range(seeds) for f in folds])
 
@@ -271,9 +267,7 @@ def test_rows_without_runs_stay_and_are_named(runs):
         assert ours["n_seeds"].eq(0).all()
         assert frame[[c for c in frame if c.endswith(("_mean", "_delta"))]].isna().all(axis=None)
         assert list(frame) == list(built(number, RUNS, DATA, PAPER))
-    assert build.lacking(4, Evaluation(runs, DATA)) == [
-        f"{n}: no finished run" for n in ("audio_only", "linear_audio")
-    ]
+    assert build.lacking(4, Evaluation(runs, DATA)) == [f"{n}: no finished run" for n in ("audio_only", "linear_audio")]
     assert build.lacking(4, Evaluation(RUNS, DATA)) == build.lacking(1, Evaluation(runs, DATA)) == []
 
 
@@ -302,9 +296,7 @@ def test_a_changed_transcription_stops_it():
 
 
 def test_writes_three_forms_of_each_table_the_same_bytes_each_time(tmp_path):
-    first, second = (
-        build.write_all(build.build_all(Evaluation(RUNS, DATA)), tmp_path / name) for name in "ab"
-    )
+    first, second = (build.write_all(build.build_all(Evaluation(RUNS, DATA)), tmp_path / name) for name in "ab")
     assert [p.name for p in first] == [f"table{n}.{s}" for n in range(1, 8) for s in ("csv", "md", "tex")]
     assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == sorted(p.name for p in first)

@@ -62,10 +62,7 @@ def fit(run, data, seed=0):
 def test_rows_are_the_table_s_in_order_of_speech(here):
     data = dataset(here)
     table = made_table()
-    assert (
-        data.table["id"].tolist()
-        == table[table["label"].isin(("hap", "sad", "neu", "ang", "exc"))]["id"].tolist()
-    )
+    assert data.table["id"].tolist() == table[table["label"].isin(("hap", "sad", "neu", "ang", "exc"))]["id"].tolist()
     assert [data.classes[i] for i in data.labels] == data.table["label"].tolist()
     assert data.sizes == SIZES
     for part in data.units.values():
@@ -262,9 +259,7 @@ def test_runs_are_recorded_once_whole_and_the_same_for_any_number_of_workers(her
     runs = training.run_missing(here, names, seeds=2, jobs=2, settings=settings_of(names))
     assert runs.groupby("experiment")["seed"].apply(list).to_dict() == {"full": [0, 1], "linear": [0, 1]}
     paths = sorted(here.runs.glob("*/*.json"))
-    before = {
-        p: (p.read_bytes(), p.with_suffix(".parquet").read_bytes(), p.stat().st_mtime_ns) for p in paths
-    }
+    before = {p: (p.read_bytes(), p.with_suffix(".parquet").read_bytes(), p.stat().st_mtime_ns) for p in paths}
     training.run_missing(here, names, seeds=2, jobs=2, settings=settings_of(names))
     assert {p: p.stat().st_mtime_ns for p in paths} == {p: b[2] for p, b in before.items()}
     other = dataclasses.replace(here, output=tmp_path / "other")

@@ -123,9 +123,7 @@ def compare(a: Side, b: Side) -> Comparison:
             "want the same experiments, settings and seeds"
         )
     of_a, of_b = a.where(common), b.where(common)
-    cells = compared_cells(
-        *(_cells(build_all(Evaluation(runs, side.data))) for side, runs in ((a, of_a), (b, of_b)))
-    )
+    cells = compared_cells(*(_cells(build_all(Evaluation(runs, side.data))) for side, runs in ((a, of_a), (b, of_b))))
     return Comparison(a, b, compared_records(a, b, common), cells, apart, _facts(a, b, of_a, of_b))
 
 
@@ -228,11 +226,7 @@ def _cells(tables: dict[int, pd.DataFrame]) -> dict[tuple, tuple]:
 def _otherwise(a, b) -> list[str]:
     """The settings that two records of one experiment, fold and seed don't share."""
     mine, theirs = (_flat(r.config) | {"labels": r.labels, "label set": r.manifest[:12]} for r in (a, b))
-    return [
-        f"{n} {mine.get(n)} and {theirs.get(n)}"
-        for n in sorted(mine | theirs)
-        if mine.get(n) != theirs.get(n)
-    ]
+    return [f"{n} {mine.get(n)} and {theirs.get(n)}" for n in sorted(mine | theirs) if mine.get(n) != theirs.get(n)]
 
 
 def _flat(values: dict, start: str = "") -> dict:

@@ -138,9 +138,7 @@ def peak(run: RunConfig, sizes: dict[str, int], classes: int, speakers: int, tur
 
 
 @torch.no_grad()
-def latency(
-    run: RunConfig, sizes: dict[str, int], classes: int, speakers: int, turns: int, device: str
-) -> float:
+def latency(run: RunConfig, sizes: dict[str, int], classes: int, speakers: int, turns: int, device: str) -> float:
     """Milliseconds from a dialogue's features to its logits, the median of some calls."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

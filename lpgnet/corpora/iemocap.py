@@ -67,9 +67,7 @@ def _scan(root: Path) -> _Scan:
             _claim(scan.wavs, path.stem, path.relative_to(root).as_posix(), "has two wavs", scan)
     _incomplete(scan)
     skipped = f"{scan.skipped} transcript lines are no turns (no id, or an XX id) and were skipped"
-    mended = (
-        f"{scan.mended} texts have control characters: Windows-1252 is read as what it was, others as spaces"
-    )
+    mended = f"{scan.mended} texts have control characters: Windows-1252 is read as what it was, others as spaces"
     scan.notes += [skipped] * (scan.skipped > 0) + [mended] * (scan.mended > 0)
     return scan
 
@@ -96,9 +94,7 @@ def _sessions(root: Path) -> list[Path]:
     for session in sessions:
         for part in ("dialog/transcriptions", "dialog/EmoEvaluation", "sentences/wav"):
             if not (session / part).is_dir():
-                raise FileNotFoundError(
-                    f"{session} lacks {part}: want the release as distributed; unpack it again"
-                )
+                raise FileNotFoundError(f"{session} lacks {part}: want the release as distributed; unpack it again")
     return sessions
 
 

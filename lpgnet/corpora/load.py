@@ -102,8 +102,7 @@ def heard(found: Found, root: Path) -> Found:
     """
     clips = listen(found.table, root)
     broken, odd = (
-        [f"{wav} {words}" for wav, c in clips.items() if (words := getattr(c, kind))]
-        for kind in ("fault", "odd")
+        [f"{wav} {words}" for wav, c in clips.items() if (words := getattr(c, kind))] for kind in ("fault", "odd")
     )
     notes = [(wav, clip.note) for wav, clip in clips.items() if clip.note]
     lost = found.table["wav"].isin([wav for wav, clip in clips.items() if clip.fault])

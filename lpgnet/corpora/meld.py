@@ -191,9 +191,7 @@ def _clips(turns: dict[str, list[_Turn]], scan: _Scan) -> dict[str, str]:
     """Utterance id -> path of its clip relative to root."""
     folders = _folders(scan)
     if not any(folders.values()):
-        other = listed(
-            sorted(p.name for p in scan.root.iterdir() if p.is_dir() and not _hidden(Path(p.name)))
-        )
+        other = listed(sorted(p.name for p in scan.root.iterdir() if p.is_dir() and not _hidden(Path(p.name))))
         also = f"; it holds {other}, where no dia0_utt0.wav (.mp4, .flac, ...) lies" if other else ""
         scan.notes.append(f"no folder of clips under {scan.root}: text only{also}")
         return {}

@@ -35,19 +35,13 @@ class EGeMAPS:
             self._load()
         for wave in waves:
             wave = np.pad(wave, (0, max(0, self.shortest - len(wave))))
-            vector, frames = (
-                part.process_signal(wave, RATE).to_numpy() for part in (self.vector, self.frames)
-            )
+            vector, frames = (part.process_signal(wave, RATE).to_numpy() for part in (self.vector, self.frames))
             if not (np.isfinite(vector).all() and np.isfinite(frames).all()):
-                raise ValueError(
-                    f"openSMILE gave NaN for a wave of {len(wave)} samples: is it finite and real sound?"
-                )
+                raise ValueError(f"openSMILE gave NaN for a wave of {len(wave)} samples: is it finite and real sound?")
             yield vector[0].astype(np.float32), frames.astype(np.float32)
 
     def _load(self) -> None:
         import opensmile
 
         levels = opensmile.FeatureLevel.Functionals, opensmile.FeatureLevel.LowLevelDescriptors
-        self.vector, self.frames = (
-            opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, level) for level in levels
-        )
+        self.vector, self.frames = (opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, level) for level in levels)

@@ -79,9 +79,7 @@ class Emotion2vec:
             from funasr import AutoModel
 
             try:
-                model = AutoModel(
-                    model="Emotion2vec", model_conf=self.conf, device=self.device, **options
-                ).model
+                model = AutoModel(model="Emotion2vec", model_conf=self.conf, device=self.device, **options).model
             except Exception as error:
                 raise ValueError(
                     f"{self.folder / 'config.yaml'} describes no model that funasr can build "
@@ -175,9 +173,7 @@ def fill(model, state: dict, path: Path) -> None:
     """
     wanted = model.state_dict()
     own = tuple(f"{part}." for part, _ in model.named_children())
-    misshapen = {
-        k: (state[k].shape, w.shape) for k, w in wanted.items() if k in state and state[k].shape != w.shape
-    }
+    misshapen = {k: (state[k].shape, w.shape) for k, w in wanted.items() if k in state and state[k].shape != w.shape}
     extra = (k for k in state.keys() - wanted.keys() if k.startswith(own) and not k.startswith(DECODER))
     refuse_misfit(path, wanted.keys() - state.keys(), misshapen, extra)
     given = {name: state[name].to(weight.dtype) for name, weight in wanted.items()}
@@ -188,6 +184,4 @@ def _installed() -> str:
     try:
         return importlib.metadata.version("funasr")
     except importlib.metadata.PackageNotFoundError:
-        raise ValueError(
-            "emotion2vec runs through funasr, which is not installed: pip install funasr"
-        ) from None
+        raise ValueError("emotion2vec runs through funasr, which is not installed: pip install funasr") from None

@@ -60,9 +60,7 @@ def extract(
     return index
 
 
-def fits(
-    place: Place, table: pd.DataFrame, runs: Iterable[RunConfig] = tuple(TABLED.values())
-) -> list[FoldFit]:
+def fits(place: Place, table: pd.DataFrame, runs: Iterable[RunConfig] = tuple(TABLED.values())) -> list[FoldFit]:
     """The fits that some runs need (the tables': its labels and, where it can, six classes), each once."""
     carried = protocols(place.corpus, place.output)
     asked = dict.fromkeys((meant(r.data.labels, place.labels, carried), r.data.validation) for r in runs)
@@ -194,9 +192,7 @@ def fitted_recipe(identity: str, table: pd.DataFrame) -> str:
     return hashlib.sha256((identity + json.dumps(read)).encode()).hexdigest()
 
 
-def make(
-    modality: str, name: str, rows: pd.DataFrame, root: Path, path: Path, about: dict, device: str
-) -> None:
+def make(modality: str, name: str, rows: pd.DataFrame, root: Path, path: Path, about: dict, device: str) -> None:
     """Encode one shard's utterances.  rows: the id, and the text or the path of the wav."""
     import torch
 

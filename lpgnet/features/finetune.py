@@ -24,9 +24,7 @@ def fitting_code() -> str:
     return summary(deciding([("features.finetune", "fit")]))["digest"]
 
 
-def identity(
-    base: TextEncoder, training: pd.DataFrame, settings: FineTuneConfig, manifest: str, code: str
-) -> str:
+def identity(base: TextEncoder, training: pd.DataFrame, settings: FineTuneConfig, manifest: str, code: str) -> str:
     """SHA-256 of everything that decides a fit: encoder, settings, manifest, code, and what it is fitted on.
 
     training: columns id, text, label (the class), one row per training utterance.  code: of `fitting_code`.

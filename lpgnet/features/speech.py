@@ -47,9 +47,7 @@ def encoder(name: str, device: str = "cpu"):
         return Emotion2vec(folder, full, device)
     if (folder / "config.json").is_file():
         return SpeechModel(folder, full, device)
-    raise ValueError(
-        f"{folder} holds {holding(folder)}: want config.yaml (emotion2vec) or config.json (Hugging Face)"
-    )
+    raise ValueError(f"{folder} holds {holding(folder)}: want config.yaml (emotion2vec) or config.json (Hugging Face)")
 
 
 class SpeechModel:
@@ -123,9 +121,7 @@ class SpeechModel:
         import torch
 
         padded = len(waves) > 1
-        inputs = self.extractor(waves, sampling_rate=RATE, padding=padded, return_tensors="pt").to(
-            self.device
-        )
+        inputs = self.extractor(waves, sampling_rate=RATE, padding=padded, return_tensors="pt").to(self.device)
         mask = {"attention_mask": inputs["attention_mask"]} if padded else {}
         with torch.no_grad():
             hidden = self.model(inputs["input_values"], **mask).last_hidden_state.cpu().numpy()

@@ -88,9 +88,7 @@ def _checked(name: str, vector: np.ndarray, frames: np.ndarray, about: dict) -> 
     if not about["frame_size"]:
         return frames
     if frames.ndim != 2 or frames.shape[1] != about["frame_size"] or not len(frames):
-        raise ValueError(
-            f"utterance {name} got frames {frames.shape}: want (T, {about['frame_size']}), T > 0"
-        )
+        raise ValueError(f"utterance {name} got frames {frames.shape}: want (T, {about['frame_size']}), T > 0")
     if about["precision"] == "float16" and np.abs(frames).max() > LARGEST_HALF:
         raise ValueError(f"utterance {name} has frames beyond {LARGEST_HALF:.0f}, which half precision lacks")
     return frames.astype(about["precision"])
@@ -154,9 +152,7 @@ class Features:
         paths = sorted((folder / about["folder"]).glob("*.safetensors"))
         want = -(-about["utterances"] // SHARD)
         if len(paths) != want:
-            raise FileNotFoundError(
-                f"{folder / about['folder']} has {len(paths)} shards, want {want}: run notebook 01"
-            )
+            raise FileNotFoundError(f"{folder / about['folder']} has {len(paths)} shards, want {want}: run notebook 01")
         checked = ("vectors", "lengths", "frames") if framed else ("vectors", "lengths")
         table = folder / "utterances.csv"
         ids = utterances(folder)["id"].tolist() if table.exists() else None
@@ -166,9 +162,7 @@ class Features:
             self.shards.append(read_shard(path, checked, some))
         held = sum(len(shard["vectors"]) for shard in self.shards)
         if ids and len(ids) != held:
-            raise ValueError(
-                f"{table} has {len(ids)} rows, {about['folder']} {held} vectors: run notebook 01 again"
-            )
+            raise ValueError(f"{table} has {len(ids)} rows, {about['folder']} {held} vectors: run notebook 01 again")
         if about["frame_size"]:
             self.ends = [shard["lengths"].cumsum(0).tolist() for shard in self.shards]
 

@@ -58,11 +58,7 @@ class TextEncoder:
     def cut(self, texts: list[str]) -> list[int]:
         """Which texts are longer than what is read of them."""
         self._open()
-        return [
-            i
-            for i, ids in enumerate(self.tokenizer(texts, verbose=False).input_ids)
-            if len(ids) > self.longest
-        ]
+        return [i for i, ids in enumerate(self.tokenizer(texts, verbose=False).input_ids) if len(ids) > self.longest]
 
     def encode(self, texts: list[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         import torch
@@ -111,9 +107,7 @@ def load(folder: Path):
     if not set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens):
         raise ValueError(f"{folder} has a tokenizer that knows no word: fetch its files again")
     if tokenizer.cls_token_id is None or tokenizer("").input_ids[:1] != [tokenizer.cls_token_id]:
-        raise ValueError(
-            f"{folder} puts no [CLS] first: want an encoder as BERT, RoBERTa, DistilBERT, DeBERTa"
-        )
+        raise ValueError(f"{folder} puts no [CLS] first: want an encoder as BERT, RoBERTa, DistilBERT, DeBERTa")
     return tokenizer, model
 
 

@@ -87,9 +87,7 @@ def _cluster(scheduler: str) -> Iterator[None]:
         if not threads:
             raise ValueError(f"{scheduler} has no workers: dask worker {scheduler} --nworkers N --nthreads 1")
         if max(threads.values()) > 1:
-            raise ValueError(
-                f"workers of {scheduler} have several threads each: start them with --nthreads 1"
-            )
+            raise ValueError(f"workers of {scheduler} have several threads each: start them with --nthreads 1")
         with joblib.parallel_config("dask", n_jobs=-1):
             yield
 

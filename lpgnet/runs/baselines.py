@@ -127,9 +127,7 @@ class SDT(nn.Module):
         self.merge = nn.ModuleDict({m: nn.Linear(2 * d, d) for m in sizes})
         self.multimodal_gate = nn.Linear(d, d, bias=False)
         self.classify = nn.Linear(d, classes)
-        self.student = nn.ModuleDict(
-            {m: nn.Sequential(nn.ReLU(), dropped(), nn.Linear(d, classes)) for m in sizes}
-        )
+        self.student = nn.ModuleDict({m: nn.Sequential(nn.ReLU(), dropped(), nn.Linear(d, classes)) for m in sizes})
         # What a path reads is dropped anew: the query of each, and the key where it is another modality.
         sides = [p + letter for p in self.paths for letter in dict.fromkeys(p)]
         self.drop = nn.ModuleDict({side: dropped() for side in sides})
@@ -148,10 +146,7 @@ class SDT(nn.Module):
             read = [self.drop[path + letter](placed[MODALITY[letter]]) for letter in dict.fromkeys(path)]
             hidden = transform(read[0], read[-1], layout)
             gated[path] = self.unimodal_gate[path](hidden).sigmoid_() * hidden
-        fused = {
-            MODALITY[q]: self.merge[MODALITY[q]](torch.cat([gated[q + k] for k in "ta"], dim=-1))
-            for q in "ta"
-        }
+        fused = {MODALITY[q]: self.merge[MODALITY[q]](torch.cat([gated[q + k] for k in "ta"], dim=-1)) for q in "ta"}
         final, weight = mix(self.multimodal_gate, fused)
         students = {m: head(fused[m]) for m, head in self.student.items()}
         return Output(self.classify(final), students, weight)

@@ -40,9 +40,7 @@ Word = Annotated[str, AfterValidator(lambda value: plain_string(value, "a word o
 
 def _object(**fields) -> type[BaseModel]:
     """What a JSON object must have at least, and of which types."""
-    return create_model(
-        "Config", __config__=ConfigDict(strict=True), **{n: (t, ...) for n, t in fields.items()}
-    )
+    return create_model("Config", __config__=ConfigDict(strict=True), **{n: (t, ...) for n, t in fields.items()})
 
 
 CHECKED = _object(
@@ -88,9 +86,7 @@ class Reader(nn.Module, PyTorchModelHubMixin, library_name="lpgnet", tags=["emot
         self.eval()
 
     @torch.no_grad()
-    def forward(
-        self, rows: dict[str, Tensor], lengths: list[int] | None = None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, rows: dict[str, Tensor], lengths: list[int] | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Calibrated probabilities (N, C), and per modality how much Eq. (14) takes of it, (N,).
 
         rows: per modality (N, F) as its encoder gives them, NaN where a turn lacks it (the training mean
@@ -122,9 +118,7 @@ class Reader(nn.Module, PyTorchModelHubMixin, library_name="lpgnet", tags=["emot
 
     def _save_pretrained(self, save_directory: Path) -> None:
         tensors = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        save_file(
-            tensors, save_directory / WEIGHTS, {"sha256": _digest(tensors)}
-        )  # several come in any order
+        save_file(tensors, save_directory / WEIGHTS, {"sha256": _digest(tensors)})  # several come in any order
 
     @classmethod
     def _from_pretrained(
@@ -213,9 +207,7 @@ def choose_checkpoint(place: Place, dialogue: str | None = None, lacking: bool =
 
 def current_checkpoints(place: Place, experiment: str) -> list[Path]:
     """The folders of an experiment's checkpoints whose runs are today's."""
-    found = {
-        path.parent.name: path.parent for path in (place.checkpoints / experiment).glob(f"[!.]*/{CONFIG}")
-    }
+    found = {path.parent.name: path.parent for path in (place.checkpoints / experiment).glob(f"[!.]*/{CONFIG}")}
     if not found:
         return []
     seeds = 1 + max(int(name.partition("-")[0]) for name in found)
@@ -253,9 +245,7 @@ def _built(path: Path, config: dict) -> Reader:
         name, given = ".".join(map(str, first["loc"])), shown(repr(first["input"]))
         raise ValueError(f"{path} describes no LPGNet: {name} is {given}: {first['msg']}") from None
     except (TypeError, ValueError, KeyError, AttributeError, RuntimeError, OverflowError) as error:
-        raise ValueError(
-            f"{path} describes no LPGNet ({first_line(error)}); save the checkpoint again"
-        ) from None
+        raise ValueError(f"{path} describes no LPGNet ({first_line(error)}); save the checkpoint again") from None
 
 
 def _tensors(path: Path, reader: Reader) -> dict[str, Tensor]:
@@ -273,9 +263,7 @@ def _tensors(path: Path, reader: Reader) -> dict[str, Tensor]:
             f"{path} was saved by lpgnet {version}, whose weights have other names than {__version__}'s: "
             "make it anew with `python -m lpgnet reproduce --only 01,08` and the options of its corpus"
         )
-    refuse_misfit(
-        path, wanted.keys() - found, {n: s for n, s in shapes.items() if s[0] != s[1]}, found.keys() - wanted
-    )
+    refuse_misfit(path, wanted.keys() - found, {n: s for n, s in shapes.items() if s[0] != s[1]}, found.keys() - wanted)
     if written != _digest(found):
         raise ValueError(f"{path} has other weights than were written into it; fetch or train it again")
     return {name: found[name].to(t.dtype) for name, t in wanted.items()}

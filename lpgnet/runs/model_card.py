@@ -3,8 +3,7 @@
 from lpgnet.machine.code import swhids
 
 SIMULATED = (
-    "Trained on the simulated corpus (synthetic speech): shows that the machinery works, "
-    "says nothing about emotion."
+    "Trained on the simulated corpus (synthetic speech): shows that the machinery works, says nothing about emotion."
 )
 TERMS = {
     "simulated": "The weights were learnt from synthetic speech and carry this package's licence (MIT).",
@@ -57,9 +56,7 @@ def card(reader) -> str:
     """The model card of a `checkpoint.Reader`, in Markdown."""
     about = reader.trained
     train = about["config"]["train"]
-    encoders = [
-        f"| {m} encoder | {e['encoder']}, version {e['version']} |" for m, e in reader.encoders.items()
-    ]
+    encoders = [f"| {m} encoder | {e['encoder']}, version {e['version']} |" for m, e in reader.encoders.items()]
     return CARD.format(
         **about,
         swhids=", ".join(swhids()),

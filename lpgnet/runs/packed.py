@@ -97,8 +97,7 @@ class Grid(Layout):
         sequences = number.split([count for count, _ in sizes])
         position = torch.arange(max(u for _, u in sizes), device=device)
         pairs = [
-            torch.meshgrid(some, position[:u], indexing="ij")
-            for some, (_, u) in zip(sequences, sizes, strict=True)
+            torch.meshgrid(some, position[:u], indexing="ij") for some, (_, u) in zip(sequences, sizes, strict=True)
         ]
         return tuple(torch.cat([pair[i].flatten() for pair in pairs]) for i in (0, 1))
 

@@ -108,17 +108,13 @@ def _sets(place: Place, index: dict) -> dict:
             found[modality] = sets[key]
         elif not index.get("imported") and modality not in index.get("lacking", []):
             have = ", ".join(k for k in sets if k.startswith(modality)) or "none"
-            raise FileNotFoundError(
-                f"no features {key} in {place.features} (it has {have}): run notebook 01 for them"
-            )
+            raise FileNotFoundError(f"no features {key} in {place.features} (it has {have}): run notebook 01 for them")
     start = f"{keys['text']}/"
     fits = {key.removeprefix(start): entry for key, entry in sets.items() if key.startswith(start)}
     return found | ({"fits": fits} if place.finetuned else {})
 
 
-def possible(
-    data: dict, names: list[str], settings: dict[str, Any] | None = None
-) -> tuple[list[str], dict[str, str]]:
+def possible(data: dict, names: list[str], settings: dict[str, Any] | None = None) -> tuple[list[str], dict[str, str]]:
     """The experiments that a corpus allows, and why not the others."""
     reasons = {name: _refusal(data, experiment(name, data["profile"], settings)) for name in names}
     return [n for n, why in reasons.items() if not why], {n: why for n, why in reasons.items() if why}
@@ -254,9 +250,7 @@ def done(job: Job, keep_code: bool = False) -> bool:
     return False
 
 
-def current_records(
-    place: Place, data: dict | None = None, settings: dict[str, Any] | None = None
-) -> pd.DataFrame:
+def current_records(place: Place, data: dict | None = None, settings: dict[str, Any] | None = None) -> pd.DataFrame:
     """The current records of a place, one row each; `attrs["stale"]` has path -> reason of the others.
 
     Column `kept` says what has changed since where the place keeps records of earlier code.
@@ -268,9 +262,7 @@ def current_records(
     seeds = 1 + max((r.seed for r in records.values()), default=-1)
     names, _ = possible(data, sorted({r.experiment for r in records.values()} & set(EXPERIMENTS)))
     names = [n for n in names if not unfitted(data, experiment(n, place.profile, settings))]
-    wanted = {
-        (job.experiment, job.fold, job.seed): job for job in planned(place, data, names, seeds, settings)
-    }
+    wanted = {(job.experiment, job.fold, job.seed): job for job in planned(place, data, names, seeds, settings)}
     libraries = _usual(records.values())
     reasons = dict.fromkeys(every.keys() - records.keys(), "a record of another version's form")
     chosen: dict[tuple, tuple[Path, str]] = {}
@@ -282,9 +274,7 @@ def current_records(
         if kept and not place.keep_code:
             reason = kept
         if not reason and where in chosen:  # with records of earlier code kept: today's, or the newest
-            other = min(
-                path, chosen[where][0], key=lambda p: (records[p].key == wanted[where].key, p.stat().st_mtime)
-            )
+            other = min(path, chosen[where][0], key=lambda p: (records[p].key == wanted[where].key, p.stat().st_mtime))
             reason, reasons[other] = "", "another record of the same run is used"
             if other == path:
                 continue
@@ -316,9 +306,7 @@ def _stale(record: Record, job: Job | None, libraries: dict[str, str]) -> tuple[
     if record.code["digest"] != job.code["digest"]:
         return "", changed(record.code, job.code)
     if record.libraries != libraries:
-        theirs, ours = (
-            ", ".join(f"{n} {v}" for n, v in some.items()) for some in (record.libraries, libraries)
-        )
+        theirs, ours = (", ".join(f"{n} {v}" for n, v in some.items()) for some in (record.libraries, libraries))
         return "", f"made with {theirs}, others with {ours}"
     return "", ""
 

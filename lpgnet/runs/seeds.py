@@ -78,9 +78,7 @@ class Alone:
 
     def epoch(self) -> list[float]:
         """One pass over the training part; the mean loss of its batches."""
-        total = [
-            self.step(units) for units in shuffled(self.data.units["train"], self.run.train.batch, self.order)
-        ]
+        total = [self.step(units) for units in shuffled(self.data.units["train"], self.run.train.batch, self.order)]
         return [torch.stack(total).mean().item()]
 
     def step(self, units: list[Tensor]) -> Tensor:

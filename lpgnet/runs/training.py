@@ -66,9 +66,7 @@ class TrainedSeed:
     validation_labels: np.ndarray
     parameters: int
     test_logits: list[np.ndarray] = field(default_factory=list)  # one (N, C) per epoch
-    curves: dict[str, list[float]] = field(
-        default_factory=lambda: {"loss": [], "validation_f1": [], "test_f1": []}
-    )
+    curves: dict[str, list[float]] = field(default_factory=lambda: {"loss": [], "validation_f1": [], "test_f1": []})
     best: dict = field(default_factory=dict)  # epoch, output, validation logits, weights of the chosen epoch
 
     @cached_property

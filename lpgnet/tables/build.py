@@ -135,9 +135,7 @@ def _metrics(number: int, paper: pd.DataFrame, data: dict) -> dict[str, str]:
     return {name: name for name in dict.fromkeys(names)} | table.metrics
 
 
-def _line(
-    number: int, row: Row, paper: dict, seeds: pd.DataFrame, metrics: dict[str, str], data: dict
-) -> dict:
+def _line(number: int, row: Row, paper: dict, seeds: pd.DataFrame, metrics: dict[str, str], data: dict) -> dict:
     """One line of the output, in the order of its columns."""
     mine = seeds[seeds["experiment"] == row.experiment]
     same = len(mine) > 0 and len(mine["classes"].iloc[0]) == _width(number, row)

@@ -50,9 +50,7 @@ CLAIMS = (
     Claim("Both modalities are better than audio alone", "4.5", 3, "full", "audio_only"),
     Claim("Without inter-modal attention LPGNet is worse", "4.5", 3, "full", "no_inter"),
     Claim("Without intra-modal attention LPGNet is worse", "4.5", 3, "full", "no_intra"),
-    Claim(
-        "Without the position-wise FFN LPGNet is worse", "4.5", 3, "full", "no_ffn", F1
-    ),  # its "1.12" is ACC
+    Claim("Without the position-wise FFN LPGNet is worse", "4.5", 3, "full", "no_ffn", F1),  # its "1.12" is ACC
     Claim("Without dual-gated fusion LPGNet is worse", "4.5", 3, "full", "no_gates", F1),
     Claim(f"Audio alone: {LINEAR}", "4.5", 4, "audio_only", "linear_audio"),
     Claim(f"Text alone: {LINEAR}", "4.5", 5, "text_only", "linear_text"),

@@ -52,9 +52,7 @@ class Rebuilt:
             for path, reason in self.runs.attrs["stale"].items()
         ]
         lines += self.beside["slices"].attrs["left_out"]
-        return lines + [
-            f"table {n}: {line}" for n in self.tables for line in build.lacking(n, self.evaluation)
-        ]
+        return lines + [f"table {n}: {line}" for n in self.tables for line in build.lacking(n, self.evaluation)]
 
 
 def rebuild(place: Place) -> Rebuilt:

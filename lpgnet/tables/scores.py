@@ -146,9 +146,7 @@ def _label_set(name: str, runs: pd.DataFrame) -> Predictions:
         told = len(found)
         found = found.set_index("id").reindex(base["id"])  # a run may read the turns in another order
         if told != len(base) or not (found["label"].to_numpy() == base["label"].to_numpy()).all():
-            raise ValueError(
-                f"{_parquet(line.path)} has other utterances than the runs beside it: run it again"
-            )
+            raise ValueError(f"{_parquet(line.path)} has other utterances than the runs beside it: run it again")
         seeds = predicted.setdefault(line.experiment, {})
         seeds.setdefault(line.seed, []).append(classes.get_indexer(found["predicted"]))
     joined = {e: {s: np.concatenate(parts) for s, parts in seeds.items()} for e, seeds in predicted.items()}

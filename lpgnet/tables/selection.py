@@ -20,8 +20,7 @@ def selection_gap(found: Evaluation) -> pd.DataFrame:
     minus last (`gap_last`), seed by seed: mean, std and 95 % t interval.
     """
     by_rule = {
-        rule: found.seeds if rule == HEADLINE else seed_scores(pooled(found.runs, found.data, rule))
-        for rule in RULES
+        rule: found.seeds if rule == HEADLINE else seed_scores(pooled(found.runs, found.data, rule)) for rule in RULES
     }
     index = ["labels", "experiment", "seed"]
     by_rule = {rule: frame.set_index(index).sort_index() for rule, frame in by_rule.items()}

@@ -93,9 +93,7 @@ def paired_seeds(a: Mapping[int, float], b: Mapping[int, float]) -> Comparison:
     return Comparison(found.mean, found.ci_low, found.ci_high, p, found.mean / found.std, found.n)
 
 
-def dialogue_counts(
-    dialogue: np.ndarray, gold: np.ndarray, predicted: np.ndarray, classes: int
-) -> np.ndarray:
+def dialogue_counts(dialogue: np.ndarray, gold: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
     """(S, D, C, C) from dialogue and gold (N,) and predicted (S, N), all numbers from 0."""
     dialogue, gold, predicted = np.asarray(dialogue), np.asarray(gold), np.atleast_2d(predicted)
     seeds, dialogues = len(predicted), int(dialogue.max()) + 1
@@ -146,8 +144,7 @@ def paired_dialogues(a: Resampled, b: Resampled, metric: str) -> Comparison:
     if n != len(b.without[metric]):
         raise ValueError(f"a has {n} dialogues, b has {len(b.without[metric])}: want the same ones")
     whole, drawn, without = (
-        (getattr(a, part)[metric] - getattr(b, part)[metric]).mean(-1)
-        for part in ("whole", "drawn", "without")
+        (getattr(a, part)[metric] - getattr(b, part)[metric]).mean(-1) for part in ("whole", "drawn", "without")
     )
     low, high = _percentiles(drawn, n)
     difference = float(whole)

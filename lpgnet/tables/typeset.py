@@ -62,11 +62,7 @@ def write(frame: pd.DataFrame, folder: Path, number: int) -> list[Path]:
 
 def markdown(frame: pd.DataFrame, number: int) -> str:
     """The readable table under its caption."""
-    table = (
-        readable(frame)
-        .map(lambda text: escaped(text, MARKDOWN))
-        .to_markdown(index=False, disable_numparse=True)
-    )
+    table = readable(frame).map(lambda text: escaped(text, MARKDOWN)).to_markdown(index=False, disable_numparse=True)
     return f"**Table {number}. {caption(frame, number)}**\n\n{table}\n"
 
 

@@ -106,9 +106,7 @@ def write_reference(place: Place, out: Path) -> Bundle:
     lacks = [line for line in lines if ": not run: " not in line]  # what the corpus doesn't allow
     if lacks or runs.empty:
         said = "; ".join(lacks[:3]) or "it has no record in use"
-        raise ValueError(
-            f"{place.results} is no finished run ({said}): run `python -m lpgnet reproduce` first"
-        )
+        raise ValueError(f"{place.results} is no finished run ({said}): run `python -m lpgnet reproduce` first")
     used = [Path(path) for path in runs["path"]]
     kept = [place.runs / "data.json", place.results / "efficiency.csv"]
     kept += [path.with_suffix(suffix) for path in used for suffix in (".json", ".parquet")]

@@ -169,11 +169,7 @@ def _action(place: Place, name: str, notebook: dict, read: list[str], made: list
         agent=refer(SOFTWARE),
         object=refer(*map(_id, read)),
         result=refer(*map(_id, made)),
-        **{
-            key: datetime.fromisoformat(time).isoformat(timespec="seconds")
-            for key, time in moments.items()
-            if time
-        },
+        **{key: datetime.fromisoformat(time).isoformat(timespec="seconds") for key, time in moments.items() if time},
     )
 
 

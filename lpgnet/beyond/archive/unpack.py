@@ -83,9 +83,7 @@ def in_folder(folder: Path, output: Path | None = None) -> Unpacked:
     encoders = (data["features"].get(m, {}).get("encoder", "") for m in ("text", "audio"))
     which = (data[name] for name in ("corpus", "profile", "split", "labels"))
     name, fitted = plain_name(data["place"], f"the place in {path}"), data["text"] == "finetuned"
-    return Unpacked(
-        *which, *encoders, fitted, output or folder.parents[1], keep_code=True, folder=folder, called=name
-    )
+    return Unpacked(*which, *encoders, fitted, output or folder.parents[1], keep_code=True, folder=folder, called=name)
 
 
 def unpack(bundle: Path, output: Path) -> Unpacked:
@@ -94,9 +92,7 @@ def unpack(bundle: Path, output: Path) -> Unpacked:
         with verify.Archive(bundle) as archive:
             if found := verify.problems(archive):
                 more = f" and {len(found) - 3} more" * (len(found) > 3)
-                raise ValueError(
-                    f"{bundle} isn't as it was made ({shown('; '.join(found[:3]))}{more}): get it again"
-                )
+                raise ValueError(f"{bundle} isn't as it was made ({shown('; '.join(found[:3]))}{more}): get it again")
             known = {name: READ.fullmatch(name) or TABLE.fullmatch(name) for name in archive.namelist()}
             names = {name: match[1] for name, match in known.items() if match}
             if len(set(names.values())) != 1:
@@ -120,15 +116,11 @@ def rebuild_from(bundle: Path, out: Path | None = None) -> list[str]:
         raise FileExistsError(f"{folder} is there and isn't of a bundle: name another folder or remove it")
     shutil.rmtree(folder, ignore_errors=True)
     with whole(note) as part:
-        part.write_text(
-            f"Rebuilt from the records of {bundle.name}, sha256 {sha256(bundle)}; not run here.\n"
-        )
+        part.write_text(f"Rebuilt from the records of {bundle.name}, sha256 {sha256(bundle)}; not run here.\n")
     made = rebuild(unpack(bundle, folder))
     if made.runs.empty:
         reasons = sorted(set(made.runs.attrs["stale"].values()))
-        raise ValueError(
-            f"{bundle} has no record that this version reads ({'; '.join(reasons) or 'none at all'})"
-        )
+        raise ValueError(f"{bundle} has no record that this version reads ({'; '.join(reasons) or 'none at all'})")
     return [*map(str, made.paths), *made.remarks(), *left_out(made), note.read_text().strip()]
 
 

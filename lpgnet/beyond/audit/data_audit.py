@@ -38,9 +38,7 @@ def audit_data(place: Place, root: Path | None = None) -> pd.DataFrame:
     index, table = read_index(place.features), utterances(place.features)
     found = list(_all(place, index, table, root))
     frame = pd.DataFrame([astuple(finding) for finding in found], columns=COLUMNS)
-    return frame.sort_values(
-        "severity", key=lambda s: s.map(SEVERITIES.index), kind="stable", ignore_index=True
-    )
+    return frame.sort_values("severity", key=lambda s: s.map(SEVERITIES.index), kind="stable", ignore_index=True)
 
 
 def _all(place: Place, index: dict, table: pd.DataFrame, root: Path | None) -> Iterator[Finding]:
@@ -76,10 +74,7 @@ def _clips(table: pd.DataFrame, root: Path | None) -> Finding:
     from lpgnet.corpora.load import listen  # reads sound, which nothing else here does
 
     check = "sound of the clips"
-    if (
-        root is None
-        or not (there := table["wav"].map(lambda wav: wav != "" and (root / wav).is_file())).any()
-    ):
+    if root is None or not (there := table["wav"].map(lambda wav: wav != "" and (root / wav).is_file())).any():
         return unchecked(check, "give --root, so that the clips can be heard")
     heard = listen(table[there], root)
     odd = [f"{wav} {clip.fault or clip.odd}" for wav, clip in heard.items() if clip.fault or clip.odd]
@@ -123,18 +118,14 @@ def _records(place: Place, index: dict, table: pd.DataFrame, kept: dict[str, str
         yield unchecked("records", "nothing has been run yet")
         return
     except (ValueError, LookupError) as error:
-        yield Finding(
-            "records", FAULT, "the records can't be read", str(error), "Delete what it names, run again."
-        )
+        yield Finding("records", FAULT, "the records can't be read", str(error), "Delete what it names, run again.")
         return
     yield from _made_from(data, index, kept)
     stale = runs.attrs["stale"]
     if stale:
         detail = some(f"{Path(path).relative_to(place.runs)}: {reason}" for path, reason in stale.items())
         yield Finding("records", WARNING, f"{len(stale)} records are stale: not used", detail, "They may go.")
-    wrong = [
-        f"{r.experiment}/{Path(r.path).name}" for r in runs.itertuples() if r.manifest != kept.get(r.labels)
-    ]
+    wrong = [f"{r.experiment}/{Path(r.path).name}" for r in runs.itertuples() if r.manifest != kept.get(r.labels)]
     do = "Delete these records and run again."
     if wrong:
         yield Finding("record labels", FAULT, f"{len(wrong)} records have other labels", some(wrong), do)

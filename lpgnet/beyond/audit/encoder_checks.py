@@ -67,9 +67,7 @@ ELSEWHERE = {  # encoders whose published training data hold no emotion corpus
     "wav2vec2-base": "LibriSpeech",
     "hubert-base-ls960": "LibriSpeech",
 }
-FIT_AGAIN = (
-    "Delete the set's entry and folder, and run notebook 01: it fits the encoder to the training part."
-)
+FIT_AGAIN = "Delete the set's entry and folder, and run notebook 01: it fits the encoder to the training part."
 CROSS_AGAIN = "Delete the set's entry and folder, and run notebook 07."
 
 
@@ -92,16 +90,12 @@ def _past(corpus: str, modality: str, name: str) -> Finding:
             if past.severity == WARNING:
                 do = "Say so beside the results; compare an encoder that never heard it (wav2vec2, prosody)."
             heard = "was tuned on labels" if past.severity == FAULT else "has heard the test part"
-            return Finding(
-                check, past.severity, f"{name} {heard} of {corpus}, as far as is known", past.what, do
-            )
+            return Finding(check, past.severity, f"{name} {heard} of {corpus}, as far as is known", past.what, do)
     if last in ELSEWHERE:
         return Finding(check, OK, f"{name} was trained on other data", f"{ELSEWHERE[last]}, as published.")
     if last == "imported":
         return unchecked(check, "the features came as they are; ask whose encoder, tuned on which part")
-    return Finding(
-        check, NOTE, f"{name}: nothing is known here of its training data", "", "Read its model card."
-    )
+    return Finding(check, NOTE, f"{name}: nothing is known here of its training data", "", "Read its model card.")
 
 
 def check_fits(index: dict, table: pd.DataFrame, base: str) -> Iterator[Finding]:
@@ -137,13 +131,9 @@ def _fit(check: str, fit: FoldFit, base: dict, about: dict, table: pd.DataFrame)
         return fine(check, f"fitted to the {len(own)} training utterances of its fold, and no other")
     for what, rows in _others(table, split, fit):
         if made(rows) == about["recipe"]:
-            return Finding(
-                check, FAULT, f"the encoder was fitted to {what}", f"{len(rows)} utterances", FIT_AGAIN
-            )
+            return Finding(check, FAULT, f"the encoder was fitted to {what}", f"{len(rows)} utterances", FIT_AGAIN)
     found = "it was not fitted to its fold's training part, by the hash of what it was told"
-    detail = (
-        "Nor to the training part with validation or test, nor to another fold's: other utterances, texts,"
-    )
+    detail = "Nor to the training part with validation or test, nor to another fold's: other utterances, texts,"
     detail += " labels, settings or another base than the store has now."
     return Finding(check, FAULT, found, detail, FIT_AGAIN)
 

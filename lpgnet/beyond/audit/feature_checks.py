@@ -99,9 +99,7 @@ def _values(key: str, vectors: np.ndarray, about: dict, table: pd.DataFrame) -> 
     unnamed, full = table["id"][gone & ~named], table["id"][named & ~gone]
     check = f"{key}: values"
     if len(broken):
-        yield Finding(
-            check, FAULT, f"{len(broken)} utterances have values that are no number", some(broken), AGAIN
-        )
+        yield Finding(check, FAULT, f"{len(broken)} utterances have values that are no number", some(broken), AGAIN)
     if len(unnamed) or len(full):
         found = f"{len(unnamed)} utterances are absent without being named, {len(full)} are named and there"
         yield Finding(check, FAULT, found, some([*unnamed, *full]), AGAIN)
@@ -125,9 +123,7 @@ def _flat(key: str, vectors: np.ndarray, here: np.ndarray, table: pd.DataFrame) 
     if still.any():
         found = f"{still.sum()} of {len(rows)} vectors are constant"
         severity = _grave(still.sum(), len(rows))
-        return Finding(
-            check, severity, found, some(table["id"][here][still]), "Listen to these clips. " + AGAIN
-        )
+        return Finding(check, severity, found, some(table["id"][here][still]), "Listen to these clips. " + AGAIN)
     if columns > 0.5:
         found = f"{100 * columns:.0f} % of the columns are the same for every utterance"
         return Finding(check, FAULT, found, "", f"The encoder gives the same for any input. {AGAIN}")
@@ -141,9 +137,7 @@ def _prints(vectors: np.ndarray) -> np.ndarray:
 def _doubles(key: str, vectors: np.ndarray, here: np.ndarray, table: pd.DataFrame, modality: str) -> Finding:
     """The same vector for utterances that differ: in words, or, heard, in anything."""
     own = table["text"].map(plain) if modality == "text" else table["id"]
-    frame = pd.DataFrame(
-        {"print": _prints(vectors[here]), "own": own[here].to_numpy(), "id": table["id"][here]}
-    )
+    frame = pd.DataFrame({"print": _prints(vectors[here]), "own": own[here].to_numpy(), "id": table["id"][here]})
     shared = frame.groupby("print")["own"].transform("nunique") > 1
     check, what = f"{key}: duplicates", "words" if modality == "text" else "clips"
     if not shared.any():
@@ -163,9 +157,7 @@ def _telling(key: str, vectors: np.ndarray, here: np.ndarray, classes: pd.Series
     within = sum(((values[own == c] - values[own == c].mean(0)) ** 2).sum(0) for c in set(own))
     between = np.where(total > 0, 1 - within / np.where(total > 0, total, 1), 0)
     if between.max() > TELLS:
-        found = (
-            f"column {between.argmax()} alone tells the label: {100 * between.max():.0f} % of its variance"
-        )
+        found = f"column {between.argmax()} alone tells the label: {100 * between.max():.0f} % of its variance"
         do = "Look at what wrote this column, and leave it out: no number with it counts."
         return Finding(check, FAULT, found, f"{(between > TELLS).sum()} columns do", do)
     return fine(check, f"no column tells the label by itself (the most is {100 * between.max():.0f} %)")
@@ -210,9 +202,7 @@ def _recipe(key: str, about: dict, table: pd.DataFrame, root: Path | None) -> Fi
     if modality == "audio":
         lost = [wav for wav in table["wav"] if wav and not (root / wav).exists()]
         if lost:
-            return Finding(
-                check, FAULT, f"{len(lost)} clips are not under {root}", some(lost), "Give its --root."
-            )
+            return Finding(check, FAULT, f"{len(lost)} clips are not under {root}", some(lost), "Give its --root.")
     encoder = SimpleNamespace(name=about["encoder"], **about)
     if recipe(modality, encoder, table, root) == about["recipe"]:
         return fine(check, "the utterances and what was read of each are those of the table")

@@ -19,9 +19,7 @@ ROWS = 200  # for a regression
 DO = "Compare the ids that went in with the rows that came out; delete the set's folder and run notebook 01."
 
 
-def by_transcript(
-    check: str, vectors: np.ndarray, here: np.ndarray, table: pd.DataFrame, contextual: bool
-) -> Finding:
+def by_transcript(check: str, vectors: np.ndarray, here: np.ndarray, table: pd.DataFrame, contextual: bool) -> Finding:
     """Utterances with one transcript should have one text vector.
 
     contextual: an encoder that may have read the neighbours too, or several encoders, so that equal words
@@ -80,9 +78,7 @@ def by_duration(check: str, lengths: np.ndarray, here: np.ndarray, table: pd.Dat
     want = rate * seconds
     fits = {k: np.abs(np.roll(lengths, k) - want) <= np.maximum(3, 0.05 * want) for k in (0, *SHIFTS)}
     whole = {k: fit[known].mean() for k, fit in fits.items()}
-    detail = (
-        f"{rate:.1f} frames a second fit {100 * whole[0]:.1f} % of {known.sum()} utterances as they are, "
-    )
+    detail = f"{rate:.1f} frames a second fit {100 * whole[0]:.1f} % of {known.sum()} utterances as they are, "
     detail += ", ".join(f"{100 * whole[k]:.1f} % moved by {k:+d}" for k in (-1, 1))
     for start in range(0, len(table), BLOCK):
         rows = np.flatnonzero(known[start : start + BLOCK]) + start
@@ -98,9 +94,7 @@ def by_duration(check: str, lengths: np.ndarray, here: np.ndarray, table: pd.Dat
     return fine(check, "frames follow from start and end, and would not if rows had moved", detail)
 
 
-def by_length(
-    check: str, values: np.ndarray, here: np.ndarray, size: np.ndarray, table: pd.DataFrame
-) -> Finding:
+def by_length(check: str, values: np.ndarray, here: np.ndarray, size: np.ndarray, table: pd.DataFrame) -> Finding:
     """How long an utterance is can be read from most features: best of all where they are its own.
 
     values: (N, F).  size: (N,) logarithm of seconds or letters, NaN where not known.
@@ -110,9 +104,7 @@ def by_length(
         return unchecked(check, "too few utterances of known and different length")
     told = {k: _foretold(np.roll(values, k, axis=0), size, known & np.roll(here, k)) for k in (-1, 0, 1)}
     fit = {k: _agreement(some, size, known) for k, some in told.items()}
-    detail = ", ".join(
-        f"r = {r:.2f} moved by {k:+d}" if k else f"r = {r:.2f} as it is" for k, r in fit.items()
-    )
+    detail = ", ".join(f"r = {r:.2f} moved by {k:+d}" if k else f"r = {r:.2f} as it is" for k, r in fit.items())
     mended = max((-1, 1), key=fit.get)
     if fit[mended] > max(0.3, fit[0] + 0.15):
         found = f"the rows are shifted: moved by {mended:+d} they tell the length of their utterance"
@@ -147,6 +139,4 @@ def _foretold(values: np.ndarray, size: np.ndarray, known: np.ndarray) -> np.nda
 def _agreement(told: np.ndarray, size: np.ndarray, known: np.ndarray) -> float:
     """The correlation of lengths with what was foretold, where both are known."""
     rows = known & np.isfinite(told)
-    return (
-        float(np.corrcoef(told[rows], size[rows])[0, 1]) if rows.sum() > 2 and told[rows].std() > 0 else 0.0
-    )
+    return float(np.corrcoef(told[rows], size[rows])[0, 1]) if rows.sum() > 2 and told[rows].std() > 0 else 0.0

@@ -193,9 +193,7 @@ def six_test_set() -> PaperClaim:
             total = sum(session_5(name).values())
             fits = [f"{v:.2f} = {round(v * total / 100)}/{total}" for v in numbers if attainable(v, total)]
             said.append(f"{name} ({total}): {', '.join(fits) or 'neither'}")
-        note = (
-            "The paper gives no six-class counts. Whole numbers of Session 5's utterances are, by label set, "
-        )
+        note = "The paper gives no six-class counts. Whole numbers of Session 5's utterances are, by label set, "
         note += f"{'; '.join(said)}. So our six classes are erc-6 where its ids exist (Reading R25)."
         return Found("; ".join(said), OPEN, note)
 

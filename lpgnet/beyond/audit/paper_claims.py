@@ -59,9 +59,7 @@ SPEAKERS = (
     "`sdt_no_speaker` and `--split loso` try it."
 )
 NEITHER = "As F1 it would be macro F1, as binary accuracy the metric of section 4.1: neither fits."
-RECALL = (
-    "Accuracy is this mean exactly, over any number of runs, so the columns aren't recalls of the same runs."
-)
+RECALL = "Accuracy is this mean exactly, over any number of runs, so the columns aren't recalls of the same runs."
 
 CLAIMS: tuple[PaperClaim, ...] = (
     over("LPGNet reaches over 87% accuracy and F1-score in 4-class emotion classification", "Abstract, 1", 87,

@@ -36,9 +36,7 @@ def spread() -> PaperClaim:
         own = [model for model in stated if model.startswith("LPGNet")]
         share, total = FULL.of(tables) / 100, test_size(tables)
         error = 100 * math.sqrt(share * (1 - share) / total)
-        note = (
-            f"A standard deviation is printed for {', '.join(stated) or 'no row'} only; without one for the"
-        )
+        note = f"A standard deviation is printed for {', '.join(stated) or 'no row'} only; without one for the"
         note += " paper's own rows no difference can be tested. One binomial standard error of an accuracy on"
         note += f" {total} utterances is {error:.2f} points."
         return Found(f"{len(own)} own rows with a spread", HOLDS if own else OPEN, note)
@@ -56,9 +54,7 @@ def averages() -> PaperClaim:
         tail = sum(math.comb(n, i) * chance**i * (1 - chance) ** (n - i) for i in range(k, n + 1))
         shown = ", ".join(f"{v:.2f} = {round(v / 100 * total)}/{total}" for v in dict.fromkeys(whole))
         others = ", ".join(f"{v:.2f}" for v in numbers if v not in whole)
-        note = (
-            f"{k} of the {n} four-class accuracies of the paper's own runs are whole numbers of its {total} "
-        )
+        note = f"{k} of the {n} four-class accuracies of the paper's own runs are whole numbers of its {total} "
         note += f"test utterances: {shown}; not: {others or 'none'}. Single runs always are, and their bests;"
         note += f" a mean of ten looks like one with chance {chance:.3f}, so {k} or more of {n} with"
         note += f" {tail:.1g}."
@@ -154,9 +150,7 @@ def same_encoders() -> PaperClaim:
         note += " tuned, if at all, the paper doesn't say."
         return Found(theirs, verdict(mine == theirs), note)
 
-    return PaperClaim(
-        "[CFIA] using the same BERT and Emotion2vec features as our model", "4.4", "the same", check
-    )
+    return PaperClaim("[CFIA] using the same BERT and Emotion2vec features as our model", "4.4", "the same", check)
 
 
 def whose_linear() -> PaperClaim:
@@ -176,9 +170,7 @@ def no_loss() -> PaperClaim:
         numbers = [cell.of(tables) for cell in (FULL, FRAME, FULL_F1, FRAME_F1)]
         frame, lost = tables[3], numbers[0] - numbers[1]
         parts = three("LPGNet").of(tables) - frame[frame["group"].isin(["lpia", "fusion"])][ACC].min()
-        note = (
-            f"At frame level the accuracy is lower by {gap(*numbers[:2])} points, F1 by {gap(*numbers[2:])};"
-        )
+        note = f"At frame level the accuracy is lower by {gap(*numbers[:2])} points, F1 by {gap(*numbers[2:])};"
         note += f" the costliest removed part of Table 3 costs {parts:.2f}."
         return Found(f"{-lost:+.2f}", verdict(lost <= 0), note)
 
@@ -235,6 +227,4 @@ def quoted_peers() -> PaperClaim:
         note += " Only the sources can confirm them, and their splits differ."
         return Found(f"{len(twice)} stand in two tables", OPEN, note)
 
-    return PaperClaim(
-        "[Quoted methods have the numbers of their own papers]", "Tables 2, 4, 5", "as quoted", check
-    )
+    return PaperClaim("[Quoted methods have the numbers of their own papers]", "Tables 2, 4, 5", "as quoted", check)

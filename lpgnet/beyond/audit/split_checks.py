@@ -69,11 +69,7 @@ def _sizes(where: str, rows: dict[str, pd.DataFrame], classes: tuple[str, ...]) 
         yield Finding("parts", FAULT, f"{where}: {', '.join(empty)} has no utterance", sizes, do)
     else:
         yield fine("parts", f"{where}: none is empty", sizes)
-    lacks = {
-        part: [c for c in classes if c not in set(frame["label"])]
-        for part, frame in rows.items()
-        if len(frame)
-    }
+    lacks = {part: [c for c in classes if c not in set(frame["label"])] for part, frame in rows.items() if len(frame)}
     lacks = {part: names for part, names in lacks.items() if names}
     if lacks:
         detail = "; ".join(f"{part} lacks {', '.join(names)}" for part, names in lacks.items())
@@ -90,9 +86,7 @@ def _dialogues(where: str, fold: Fold) -> Finding:
         return fine("dialogues", f"{where}: each in one part")
     found = "validation is the test part" if parts["validation"] == parts["test"] else "parts overlap"
     detail = "; ".join(f"{names}: {len(shared)} ({some(sorted(shared))})" for names, shared in both.items())
-    return Finding(
-        "dialogues", FAULT, f"{where}: {found}", detail, "Correct the split; no number made with it counts."
-    )
+    return Finding("dialogues", FAULT, f"{where}: {found}", detail, "Correct the split; no number made with it counts.")
 
 
 def _pairs() -> tuple[tuple[str, str], ...]:
@@ -170,9 +164,7 @@ def _transcripts(where: str, rows: dict[str, pd.DataFrame]) -> Finding:
         return fine("transcripts", f"{where}: no test transcript is trained on")
     scripted = test["scripted"].astype(bool)
     alone = test["words"].isin(set(rows["train"]["words"]))
-    found = (
-        f"{where}: {seen.sum()} of {len(test)} test utterances repeat a transcript of training or validation"
-    )
+    found = f"{where}: {seen.sum()} of {len(test)} test utterances repeat a transcript of training or validation"
     detail = f"{(seen & scripted).sum()} of {scripted.sum()} scripted, {(seen & ~scripted).sum()} of "
     detail += f"{(~scripted).sum()} improvised; {alone.sum()} repeat one of training proper. Compared without"
     detail += " case, punctuation and spaces."

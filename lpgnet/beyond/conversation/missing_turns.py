@@ -39,9 +39,7 @@ def confusion(reader: checkpoint.Reader, data: Dataset, modality: str, rate: flo
     places = data.table["place"].iloc[index.numpy()].tolist()
     rows = {m: features.vectors()[places] for m, features in data.features.items()}
     names = [data.table["dialogue"].iat[int(unit[0])] for unit in units]
-    gone = np.concatenate(
-        [lost_turns(name, len(unit), rate) for name, unit in zip(names, units, strict=True)]
-    )
+    gone = np.concatenate([lost_turns(name, len(unit), rate) for name, unit in zip(names, units, strict=True)])
     rows[modality][torch.tensor(gone)] = torch.nan
     probability, _ = reader(rows, [len(unit) for unit in units])
     gold = data.labels[index].numpy()
@@ -91,17 +89,13 @@ def _folder(place: Place, job: Job) -> Path:
     """Where the checkpoint of a run is; the run is made again where it was made without one."""
     folder = place.checkpoints / job.experiment / job.path.stem
     if not folder.is_dir():
-        raise FileNotFoundError(
-            f"no checkpoint {folder}: delete {job.path}, if it is there, and run notebook 08 again"
-        )
+        raise FileNotFoundError(f"no checkpoint {folder}: delete {job.path}, if it is there, and run notebook 08 again")
     return folder
 
 
 def write(frame: pd.DataFrame, place: Place) -> list[Path]:
     """missing.csv and missing.md of a place, and figures/missing.png; returns their paths."""
-    shown = frame[["experiment", "modality", "rate", "n_seeds"]].assign(
-        rate=frame["rate"].map("{:.0%}".format)
-    )
+    shown = frame[["experiment", "modality", "rate", "n_seeds"]].assign(rate=frame["rate"].map("{:.0%}".format))
     for name in SCORES:
         mean, std = (frame[f"{name}_{what}"].map(lambda x: f"{100 * x:.1f}") for what in ("mean", "std"))
         shown[name] = mean + " ± " + std

@@ -45,9 +45,7 @@ def open_conversation(
     return reader, talk
 
 
-def vectors(
-    reader: Reader, talk: Conversation, folders: dict[str, str | None] | None = None
-) -> dict[str, Tensor]:
+def vectors(reader: Reader, talk: Conversation, folders: dict[str, str | None] | None = None) -> dict[str, Tensor]:
     """Per modality what the reader wants of each turn, (T, F), NaN where a turn lacks it.
 
     folders: modality -> where its encoder lies, for one that neither ships with us nor is on a hub.
@@ -112,9 +110,7 @@ def masked(rows: dict[str, Tensor], without: Iterable[str]) -> dict[str, Tensor]
     return {m: torch.full_like(x, torch.nan) if m in without else x for m, x in rows.items()}
 
 
-def turn_predictions(
-    reader: Reader, talk: Conversation, rows: dict[str, Tensor], sure: float = SURE
-) -> pd.DataFrame:
+def turn_predictions(reader: Reader, talk: Conversation, rows: dict[str, Tensor], sure: float = SURE) -> pd.DataFrame:
     """One line per turn: what it is, p_<class>, predicted, entropy (0 to 1), abstain, and per modality
     weight_<modality> and has_<modality>.
 
@@ -124,9 +120,7 @@ def turn_predictions(
     probability, weight = reader(rows)
     p, names = probability.numpy().astype(float), np.array(reader.classes)
     if not np.isfinite(p).all():
-        raise ValueError(
-            f"the checkpoint gives {talk.name} probabilities that are no numbers: train it again"
-        )
+        raise ValueError(f"the checkpoint gives {talk.name} probabilities that are no numbers: train it again")
     known = talk.turns if not talk.corpus else talk.turns.assign(label=_classes(reader, talk.turns))
     has = {m: ~rows[m].isnan().any(dim=1).numpy() for m in reader.sizes}
     nothing = ~np.any(list(has.values()), axis=0)

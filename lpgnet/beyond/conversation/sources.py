@@ -138,9 +138,7 @@ def _known(path: Path, names: list[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if unknown or twice or not {"wav", "text"} & set(names):
         said = f"unknown {shown(unknown)}" if unknown else f"{twice} twice" if twice else f"only {names}"
-        raise ValueError(
-            f"{path} has columns {said}: there are {', '.join(COLUMNS)}; wav or text must be there"
-        )
+        raise ValueError(f"{path} has columns {said}: there are {', '.join(COLUMNS)}; wav or text must be there")
 
 
 def _turn(line: dict, number: int, transcript: Path) -> dict:
@@ -198,9 +196,7 @@ def from_release(root: Path, dialogue: str) -> Conversation:
     return Conversation(dialogue, _dialogue(own.table, dialogue, root), root, own.corpus)
 
 
-def from_store(
-    place: Place, dialogue: str, encoders: dict[str, dict], root: Path | None = None
-) -> Conversation:
+def from_store(place: Place, dialogue: str, encoders: dict[str, dict], root: Path | None = None) -> Conversation:
     """A dialogue of a feature store with its vectors; root: of the release, to play its clips.
 
     encoders: modality -> what a checkpoint says of its features; the same set must be in the store.

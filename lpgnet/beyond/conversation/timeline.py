@@ -133,7 +133,5 @@ def missing_rates(frame: pd.DataFrame) -> Figure:
     low, high = (end([axis.get_ylim() for axis in axes]) for end in (np.min, np.max))
     for axis in axes:
         axis.set_ylim(low, high)
-    text = (
-        f"{origin(frame)} Band: one standard deviation over seeds. All seeds and models lose the same turns."
-    )
+    text = f"{origin(frame)} Band: one standard deviation over seeds. All seeds and models lose the same turns."
     return titled(figure, "What missing text or audio costs", text, axes[0])

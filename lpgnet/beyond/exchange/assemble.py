@@ -71,9 +71,7 @@ def assemble(draft: Draft) -> tuple[pd.DataFrame, dict[str, Modality], dict]:
             ))  # fmt: skip
     table, cleaned = framed(rows, draft.path)
     draft.notes += cleaned
-    features = {
-        m: modality(encoder, sources, ids, draft.path) for m, (encoder, sources) in draft.features.items()
-    }
+    features = {m: modality(encoder, sources, ids, draft.path) for m, (encoder, sources) in draft.features.items()}
     _note_blocks(draft, table)
     about = {"corpus": corpus, "made_ids": made, "erc6_filed": filed}
     return table, features, about | label_kind(table, corpus if own else "other", made)
@@ -152,9 +150,7 @@ def _ids(draft: Draft, corpus: str, names: dict[Key, str]) -> tuple[dict[Key, li
     made = all(MADE.fullmatch(name.removeprefix(names[k])) for k, name in everywhere)
     for k, name in everywhere if corpus == "iemocap" and not made else ():
         if not (TURN.fullmatch(name) and name.rpartition("_")[0] == k):
-            raise ValueError(
-                f"{draft.path}: dialogue {k!r} has the utterance id {name[:40]!r}; want one like {k}_F000"
-            )
+            raise ValueError(f"{draft.path}: dialogue {k!r} has the utterance id {name[:40]!r}; want one like {k}_F000")
     if twice := next((at for at, n in Counter(everywhere).items() if n > 1), None):
         raise ValueError(f"{draft.path}: dialogue {twice[0]!r} has the utterance {twice[1]!r} twice")
     if given and len({name for _, name in everywhere}) == len(everywhere):
@@ -178,9 +174,7 @@ def _speakers(draft: Draft, corpus: str, ids: dict, made: bool, session: dict) -
             f"the file's speakers disagree with the utterance ids in {differ} of {total} utterances; the "
             "ids are taken (the letter after the last underscore says who speaks)"
         )
-    return {
-        k: [(f"Ses0{session[k]}{s}" if s else "", s) for s in taken.get(k, [""] * len(ids[k]))] for k in ids
-    }
+    return {k: [(f"Ses0{session[k]}{s}" if s else "", s) for s in taken.get(k, [""] * len(ids[k]))] for k in ids}
 
 
 def _letter(speaker: object, key: Key, path: Path) -> str:
@@ -198,9 +192,7 @@ def _party(speaker: object, key: Key, path: Path) -> str:
         return "" if speaker is None else str(speaker)
     hot = numbers(speaker)
     if hot is None or hot.ndim != 1 or not set(hot.tolist()) <= {0, 1} or hot.sum() > 1:
-        raise ValueError(
-            f"{path}: dialogue {key!r} has a speaker that is neither a name nor a one-hot vector"
-        )
+        raise ValueError(f"{path}: dialogue {key!r} has a speaker that is neither a name nor a one-hot vector")
     return str(int(hot.argmax())) if hot.any() else ""
 
 

@@ -42,9 +42,7 @@ def import_file(
         refuse_other("simulated" if found.about["corpus"] == "simulated" else "iemocap", root)
         reference = scan(root).table
     if found.about["corpus"] == "simulated" and not name.startswith("simulated"):
-        raise ValueError(
-            f"--name {name}: {path} holds simulated data, so its name must begin with 'simulated'"
-        )
+        raise ValueError(f"--name {name}: {path} holds simulated data, so its name must begin with 'simulated'")
     report = describe.report(found, reference)
     if not found.features:
         return report + "\nNo features in it, so nothing was stored; `labels diff` compares its labels."
@@ -63,9 +61,7 @@ def export_place(place: Place, form: str, out: Path) -> list[Path]:
     start = f"{place.profile}/{place.labels}/"
     fits = [k for k in data["features"].get("fits", {}) if k.startswith(start) and k.endswith("/tenth")]
     if len(fits) > 1:
-        raise ValueError(
-            f"{place.name} has a text encoder per fold; export one split of one fold, or --frozen"
-        )
+        raise ValueError(f"{place.name} has a text encoder per fold; export one split of one fold, or --frozen")
     if fits:
         sets["text"] = data["features"]["fits"][fits[0]]
     about = {"file": place.name, "format": "feature store", "corpus": _origin(place)}
@@ -101,8 +97,7 @@ def compare_labels(a: str, b: str, corpus: str, root: Path | None = None) -> str
     sides = {name: _side(name, corpus, root) for name in (a, b)}
     if any(set(s["label"]) <= set(FOUR.values()) for s in sides.values()):
         sides = {
-            n: s if n in PROTOCOLS else s.assign(label=describe.merged_labels(s["label"]))
-            for n, s in sides.items()
+            n: s if n in PROTOCOLS else s.assign(label=describe.merged_labels(s["label"])) for n, s in sides.items()
         }
     order = dict.fromkeys(c for name in ("majority-6", "meld-7") for c in PROTOCOLS[name].classes)
     return differences.compare(sides[a], sides[b], (a, b), tuple(order))

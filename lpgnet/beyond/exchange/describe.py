@@ -110,9 +110,7 @@ def _against_official(found: Imported) -> list[str]:
     """How the counts per class and session compare with the release's."""
     table, about, own = found.table, found.about, filed_labels(found)
     six = "majority-6" in about["protocols"]
-    differ = {
-        name: differing(table, name, own) for name in (("majority-6", "erc-6") if six else ("majority-4",))
-    }
+    differ = {name: differing(table, name, own) for name in (("majority-6", "erc-6") if six else ("majority-4",))}
     near = min(differ, key=lambda name: len(differ[name]))
     lines = [
         "Counts per class and session against the official ones:",
@@ -140,9 +138,7 @@ def _permuted(table: pd.DataFrame, own: pd.Series, protocol: str) -> list[str]:
     for name in PROTOCOLS[protocol].classes:
         want[tuple(official(protocol)[str(session), name] for session in range(1, 6))] = name
     have = pd.crosstab(own.to_numpy(), table["session"].to_numpy()).reindex(columns=range(1, 6), fill_value=0)
-    named = {
-        name: want.get(tuple(row)) for name, row in zip(have.index, have.to_numpy().tolist(), strict=True)
-    }
+    named = {name: want.get(tuple(row)) for name, row in zip(have.index, have.to_numpy().tolist(), strict=True)}
     if sorted(named.values(), key=str) != sorted(want.values()) or all(a == b for a, b in named.items()):
         return []
     said = ", ".join(f"what is read as {a} has the counts of {b}" for a, b in named.items() if a != b)

@@ -18,9 +18,7 @@ def frame(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     return both[both["label_a"] != both["label_b"]].sort_values("id")[COLUMNS].reset_index(drop=True)
 
 
-def compare(
-    a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str] = ("A", "B"), classes: Sequence[str] = ()
-) -> str:
+def compare(a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str] = ("A", "B"), classes: Sequence[str] = ()) -> str:
     """Counts, agreement, a cross table, and every utterance that differs, as text.
 
     a, b: manifests, columns id, dialogue, session, label.  classes: their order; others follow by name.

@@ -27,9 +27,7 @@ def export(found: Imported, out: Path, form: str, labels: pd.Series) -> list[Pat
     if form not in FORMS:
         raise ValueError(f"no form {form!r}; there are {', '.join(FORMS)}")
     if len(labels) != len(found.table) or list(labels.index) != list(found.table.index):
-        raise ValueError(
-            f"{len(labels)} labels for {len(found.table)} utterances: want the table's own index"
-        )
+        raise ValueError(f"{len(labels)} labels for {len(found.table)} utterances: want the table's own index")
     stem = out.with_suffix("") if out.suffix in (".pkl", ".npz", ".jsonl") else out
     if form == "neutral":
         return neutral.write(found.table, found.features, found.about, labels, stem)

@@ -68,9 +68,7 @@ FORMS = (
     ),
     _form("COSMIC IEMOCAP (10 fields)", f"speakers labels {COSMIC}"),
     _form("COSMIC MELD (11 fields)", f"speakers labels sentiments {COSMIC}", "meld"),
-    _form(
-        "COSMIC IEMOCAP, text only (6 fields)", "speakers labels sentences train test validation", "", True
-    ),
+    _form("COSMIC IEMOCAP, text only (6 fields)", "speakers labels sentences train test validation", "", True),
     _form(
         "COSMIC MELD, text only (7 fields)",
         "speakers labels sentiments sentences train test validation",
@@ -88,9 +86,7 @@ def read(path: Path) -> Draft:
     kinds = [kind(field) for field in fields]
     fitting = [form for form in FORMS if form.fits(kinds)]
     if len(fitting) != 1:
-        shape = (
-            f"a {type(value).__name__} of {len(fields)}: {'; '.join(kinds[:20])}" if fields else kind(value)
-        )
+        shape = f"a {type(value).__name__} of {len(fields)}: {'; '.join(kinds[:20])}" if fields else kind(value)
         known = "; ".join(form.name for form in FORMS)
         fits = f"fits {' and '.join(form.name for form in fitting)}" if fitting else "is no known form"
         raise ValueError(

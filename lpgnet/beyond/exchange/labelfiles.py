@@ -58,9 +58,7 @@ def emotion2vec(path: Path) -> Draft:
             f"{stacked.shape}; want as many labels as lengths, and (frames, F)"
         )
     if lengths.max() > len(stacked) or lengths.sum() != len(stacked):
-        raise ValueError(
-            f"{path}: the lengths sum to {lengths.sum()}, {trio['.npy'].name} has {len(stacked)}"
-        )
+        raise ValueError(f"{path}: the lengths sum to {lengths.sum()}, {trio['.npy'].name} has {len(stacked)}")
     ends = lengths.cumsum()
     draft, rows = _by_dialogue(E2V, path, [line[0] for line in labelled], [line[1] for line in labelled])
     frames = {k: [stacked[ends[i] - lengths[i] : ends[i]] for i in at] for k, at in rows.items()}
@@ -100,9 +98,7 @@ def _meld(path: Path, keys: list[re.Match], emotions: list) -> Draft:
     ordered = {name: [own[number] for number in sorted(own)] for name, own in turns.items()}
     labels = {name: [emotion for _, emotion in own] for name, own in ordered.items()}
     ids = {name: [utterance for utterance, _ in own] for name, own in ordered.items()}
-    return Draft(
-        EMOBOX, path, labels, "meld", ids, parts={part: list(names) for part, names in parts.items()}
-    )
+    return Draft(EMOBOX, path, labels, "meld", ids, parts={part: list(names) for part, names in parts.items()})
 
 
 def _refuse_other_json(path: Path, text: str) -> None:
@@ -113,11 +109,7 @@ def _refuse_other_json(path: Path, text: str) -> None:
         return
     if isinstance(held, dict) and {"key", "emo"} <= set(held):
         return
-    one = (
-        next(iter(held.values() if isinstance(held, dict) else held), None)
-        if isinstance(held, dict | list)
-        else held
-    )
+    one = next(iter(held.values() if isinstance(held, dict) else held), None) if isinstance(held, dict | list) else held
     of = f", each with {shown(', '.join(one))}" if isinstance(one, dict) else f" of {type(one).__name__}s"
     size = f" with {len(held)} entries{of}" if isinstance(held, dict | list) else ""
     raise ValueError(f"{path} is JSON in another form ({type(held).__name__}{size}); {READ}")
@@ -129,9 +121,7 @@ def manifest(path: Path) -> Draft:
     try:
         if lacking := [name for name in MANIFEST if name not in (lines.fieldnames or ())]:
             have = shown(", ".join(map(str, lines.fieldnames or ()))) or "nothing"
-            raise ValueError(
-                f"{path} is no manifest: it lacks {', '.join(lacking)}; its columns are {have}; {READ}"
-            )
+            raise ValueError(f"{path} is no manifest: it lacks {', '.join(lacking)}; its columns are {have}; {READ}")
         rows = list(lines)
     except csv.Error as error:
         raise ValueError(f"{path} is no manifest: {error}") from None

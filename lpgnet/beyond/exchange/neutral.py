@@ -23,16 +23,10 @@ from lpgnet.features.store import Modality
 from lpgnet.machine.files import parsed_json, plain_string, sha256, whole
 
 FORMAT = "lpgnet-neutral-1"
-TYPES = (
-    dict.fromkeys((*WORDS, "text"), str)
-    | dict.fromkeys(("order", "session", "line"), int)
-    | {"scripted": bool}
-)
+TYPES = dict.fromkeys((*WORDS, "text"), str) | dict.fromkeys(("order", "session", "line"), int) | {"scripted": bool}
 
 
-def write(
-    table: pd.DataFrame, features: dict[str, Modality], about: dict, labels: pd.Series, stem: Path
-) -> list:
+def write(table: pd.DataFrame, features: dict[str, Modality], about: dict, labels: pd.Series, stem: Path) -> list:
     """Both files, the .npz first, since the .jsonl holds its SHA-256; returns their paths."""
     numbers, lines = stem.with_name(f"{stem.name}.npz"), stem.with_name(f"{stem.name}.jsonl")
     with whole(numbers) as part:
@@ -86,14 +80,8 @@ def read(path: Path) -> tuple[pd.DataFrame, dict[str, Modality], dict, list[str]
             raise ValueError(f"{lines} isn't UTF-8 text ({error}): export it again") from None
     held = header if isinstance(header, dict) else {}
     expected, encoders = held.get("npz"), held.get("encoders", {})
-    if (
-        not isinstance(expected, dict)
-        or not isinstance(encoders, dict)
-        or not encoders.keys() <= {*MODALITIES}
-    ):
-        raise ValueError(
-            f"{lines} line 1 is no header of ours (npz, encoders of text, audio): export it again"
-        )
+    if not isinstance(expected, dict) or not isinstance(encoders, dict) or not encoders.keys() <= {*MODALITIES}:
+        raise ValueError(f"{lines} line 1 is no header of ours (npz, encoders of text, audio): export it again")
     if header.get("utterances") != len(rows) or not rows:
         raise ValueError(f"{lines} has {len(rows)} utterances, its header says otherwise: export it again")
     if sha256(numbers) != expected.get("sha256"):
@@ -128,9 +116,7 @@ def _modality(path: Path, name: str, encoder: str, ids: Iterable[str]) -> Modali
         raise ValueError(f"{path}: {name} is of shape {vectors.shape}, want ({len(ids)}, F)")
     partly = np.isnan(vectors).any(1) & ~np.isnan(vectors).all(1) | np.isinf(vectors).any(1)
     if partly.any():
-        raise ValueError(
-            f"{path}: {name} of utterance {ids[int(partly.argmax())]} is NaN or infinite in part"
-        )
+        raise ValueError(f"{path}: {name} of utterance {ids[int(partly.argmax())]} is NaN or infinite in part")
     if f"{name}_frames" not in there:
         return Modality(encoder, vectors)
     frames = _numbers(path, f"{name}_frames", there, ("float32", "float16"))

@@ -76,9 +76,7 @@ def array(path: Path, member: str | None = None, mapped: bool = False) -> np.nda
         with _archive(path) as archive, archive.open(f"{member}.npy") as file:
             size = archive.getinfo(f"{member}.npy").file_size
             if size > FLOOR + TIMES * held:
-                raise ValueError(
-                    f"{name} would be {size} bytes, in a file of {held}: no features are so alike"
-                )
+                raise ValueError(f"{name} would be {size} bytes, in a file of {held}: no features are so alike")
             shape, dtype, left = _header(file, size, name)
             if dtype.hasobject:
                 return _objects(file, left, name)
@@ -161,9 +159,7 @@ def _weigh(value: Any, most: int) -> None:
         if depth < 0:
             sizes[id(held)] = 8 + sum(sizes.get(id(part)) or _own(part) for part in parts)
             if sizes[id(held)] > most:
-                raise Refused(
-                    f"repeats the same data until it is more than {most} bytes; save it written out"
-                )
+                raise Refused(f"repeats the same data until it is more than {most} bytes; save it written out")
         elif id(held) not in sizes:
             if depth > DEEPEST:
                 raise Refused(f"nests lists more than {DEEPEST} deep, or in themselves")
@@ -182,9 +178,7 @@ def _parts(value: Any) -> list:
 def _own(value: Any) -> int:
     if isinstance(value, int) and value.bit_length() > BITS:
         raise Refused(f"holds a number of {value.bit_length()} bits")
-    return 8 + (
-        value.nbytes if isinstance(value, np.ndarray) else len(value) if isinstance(value, COPIED) else 0
-    )
+    return 8 + (value.nbytes if isinstance(value, np.ndarray) else len(value) if isinstance(value, COPIED) else 0)
 
 
 class _Bounded:

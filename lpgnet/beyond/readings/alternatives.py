@@ -191,9 +191,7 @@ def _judged(lines: list[dict]) -> pd.DataFrame:
     frame = pd.DataFrame(lines).rename(columns=RENAMED)
     frame = frame.reindex(columns=list(dict.fromkeys([*COLUMNS, *CONTEXT, *raw])))
     for name in raw:
-        corrected = frame.groupby("metric", sort=False, dropna=False)[name].transform(
-            lambda p: holm(p.astype(float))
-        )
+        corrected = frame.groupby("metric", sort=False, dropna=False)[name].transform(lambda p: holm(p.astype(float)))
         frame[f"{name}_holm"] = [significant(p) for p in corrected]
     fixed = frame["verdict"].notna()
     told = [verdict(line) for line in frame.to_dict("records")]
@@ -206,9 +204,7 @@ def verdict(found: dict) -> str:
     if pd.isna(found["difference"]):
         return ""
     way, paired = "better" if found["difference"] > 0 else "worse", not pd.isna(found["n_dialogues"])
-    beyond = (
-        f"undecided beyond it ({found['n_dialogues']:.0f} dialogues)" if paired else "not asked beyond it"
-    )
+    beyond = f"undecided beyond it ({found['n_dialogues']:.0f} dialogues)" if paired else "not asked beyond it"
     if found["p_seeds_holm"] < ALPHA:
         return f"matters: {way}" if found["p_dialogues_holm"] < ALPHA else f"{way} on this test set, {beyond}"
     n = f"n = {found['n_seeds']:.0f} seeds" + (f", {found['n_dialogues']:.0f} dialogues" if paired else "")

@@ -100,9 +100,7 @@ def groups_of(table: pd.DataFrame, fold: Fold) -> dict[str, str]:
     if trained.nunique() > 1:
         return {dialogue: f"session {s}" for dialogue, s in trained.items()}
     if len(trained) < 2:
-        raise ValueError(
-            f"fold {fold.name} trains on {len(trained)} dialogue: cross-fitting wants two at least"
-        )
+        raise ValueError(f"fold {fold.name} trains on {len(trained)} dialogue: cross-fitting wants two at least")
     return {dialogue: f"group {i % GROUPS + 1}" for i, dialogue in enumerate(sorted(trained.index))}
 
 
@@ -148,9 +146,7 @@ def compose(
     for group, mine in rows[rows["reader"] != OWN].groupby("reader"):
         made |= zip(mine["id"], _reader(folders[group], device)(mine["text"]), strict=True)
     items = [made[name] for name in rows["id"]]
-    store.write_shard(
-        store.shard(features / about["folder"], start), rows["id"].tolist(), items, about, set()
-    )
+    store.write_shard(store.shard(features / about["folder"], start), rows["id"].tolist(), items, about, set())
 
 
 def _copied(features: Path, own: dict, start: int, ids: list[str]) -> dict[str, tuple]:

@@ -112,9 +112,7 @@ class Section:
 def template(name: str) -> jinja2.Template:
     """Text is escaped here and nowhere else."""
     more = {"trim_blocks": True, "lstrip_blocks": True, "undefined": jinja2.StrictUndefined}
-    return jinja2.Environment(loader=jinja2.FileSystemLoader(HERE), autoescape=True, **more).get_template(
-        name
-    )
+    return jinja2.Environment(loader=jinja2.FileSystemLoader(HERE), autoescape=True, **more).get_template(name)
 
 
 def style(name: str) -> Markup:

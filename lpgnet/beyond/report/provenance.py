@@ -60,9 +60,7 @@ def facts(place: Place, data: dict, runs: pd.DataFrame) -> list[tuple[str, str]]
     """Name and value, one line each."""
     lines = [("Corpus", data["corpus"]), ("Profile", data["profile"]), ("Split", data["split"])]
     for name, about in data["protocols"].items():
-        lines.append(
-            (f"Labels {name}", f"{len(about['classes'])} classes, manifest sha256 {about['manifest']}")
-        )
+        lines.append((f"Labels {name}", f"{len(about['classes'])} classes, manifest sha256 {about['manifest']}"))
     for modality in ("text", "audio"):
         if modality in data["features"]:
             lines.append((f"Features: {modality}", _features(data["features"][modality])))

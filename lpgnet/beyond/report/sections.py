@@ -207,9 +207,7 @@ def decisions(found: Findings) -> Section:
     ]
     caption = "Every place where the paper leaves a choice open: what the code says there, file and line."
     heads = ["Reading", "What we took", "Where"]
-    return Section(
-        "decisions", "Readings", "What we had to decide", [Sheet("readings", caption, heads, rows)]
-    )
+    return Section("decisions", "Readings", "What we had to decide", [Sheet("readings", caption, heads, rows)])
 
 
 def paper_audited(found: Findings) -> Section:

@@ -93,8 +93,7 @@ def summary(made: Rebuilt, paper: pd.DataFrame, readings: int) -> str:
         readings=readings,
         alpha=ALPHA,
         method="\n".join(f"* {name}: {facts[name]}" for name in shown),
-        counts=", ".join(f"{n} {name}" for name, n in count.items())
-        + f" (of {len(claims)} claims asked here).",
+        counts=", ".join(f"{n} {name}" for name, n in count.items()) + f" (of {len(claims)} claims asked here).",
         results=_results(made),
         statements=len(paper),
         holds=audited.get(HOLDS, 0),
@@ -156,10 +155,7 @@ def numbers(made: Rebuilt) -> list[tuple[str, str]]:
 def _named(about: tuple[str, ...], line: dict, whats: tuple[str, ...]) -> dict[str, str]:
     """LaTeX's minus is a dash in text: \\ensuremath makes one of both."""
     values = {macro(*about, what): line[what] for what in whats if not pd.isna(line[what])}
-    return {
-        name: f"\\ensuremath{{{value:.2f}}}" if value < 0 else f"{value:.2f}"
-        for name, value in values.items()
-    }
+    return {name: f"\\ensuremath{{{value:.2f}}}" if value < 0 else f"{value:.2f}" for name, value in values.items()}
 
 
 def macro(*words: str) -> str:

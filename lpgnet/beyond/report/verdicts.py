@@ -62,9 +62,7 @@ def _headline(intervals: pd.DataFrame, data: dict) -> Card:
         return Card(title, "undecided", f"{says} One seed or dialogue has no interval.", "open", "table2")
     short = "not reached here" if high < printed else "exceeded here" if low > printed else "agrees"
     style = {"agrees": "good", "exceeded here": "good"}.get(short, "bad")
-    return Card(
-        title, short, f"{says} Printed minus ours: {printed - line['mean']:+.2f} points.", style, "table2"
-    )
+    return Card(title, short, f"{says} Printed minus ours: {printed - line['mean']:+.2f} points.", style, "table2")
 
 
 def _instead(accuracy: pd.DataFrame, refused: str) -> Card:

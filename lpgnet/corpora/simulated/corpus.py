@@ -78,9 +78,7 @@ def _write(part: Path, dialogues: list[Dialogue], knobs: Knobs, jobs: int) -> No
     wavs = [_wavs(dialogue) for dialogue in dialogues]
     for paths in wavs:
         (part / paths[0]).parent.mkdir(parents=True, exist_ok=True)
-    spoken = [
-        _utterances(d, paths, knobs, at) for at, (d, paths) in enumerate(zip(dialogues, wavs, strict=True))
-    ]
+    spoken = [_utterances(d, paths, knobs, at) for at, (d, paths) in enumerate(zip(dialogues, wavs, strict=True))]
     engine = speech.speak(spoken, part, jobs)
     for at, (dialogue, paths) in enumerate(zip(dialogues, wavs, strict=True)):
         seconds = [soundfile.info(part / path).duration for path in paths]
@@ -137,8 +135,7 @@ def expected(dialogues: list[Dialogue]) -> dict[str, dict[str, dict[str, int]]]:
         rule = PROTOCOLS[name]
         found[name] = {
             session: {
-                kind: sum(n for code, n in counts.items() if rule.codes.get(code) == kind)
-                for kind in rule.classes
+                kind: sum(n for code, n in counts.items() if rule.codes.get(code) == kind) for kind in rule.classes
             }
             for session, counts in codes.items()
         }

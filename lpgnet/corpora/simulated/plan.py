@@ -167,9 +167,7 @@ def _dialogue(
     return Dialogue(name, session, mix, speakers, tuple(turns))
 
 
-def _next_state(
-    own: str | None, partner: str | None, mix: np.ndarray, knobs: Knobs, rng: np.random.Generator
-) -> str:
+def _next_state(own: str | None, partner: str | None, mix: np.ndarray, knobs: Knobs, rng: np.random.Generator) -> str:
     if own and rng.random() < knobs.stay:
         return own
     if partner and rng.random() < knobs.contagion:
@@ -201,7 +199,4 @@ def _relabelled(dialogues: list[Dialogue], knobs: Knobs) -> list[Dialogue]:
     drawn = rng.choice(["xxx", *RARE], p=[0.75, 0.12, 0.07, 0.03, 0.03], size=len(hit))
     codes = {keys[at]: str(code) for at, code in zip(hit, drawn, strict=True)}
     codes |= dict(zip([keys[at] for at in hit], ("xxx", *RARE), strict=False))
-    return [
-        replace(d, turns=tuple(replace(t, label=codes.get(t.id, t.label)) for t in d.turns))
-        for d in dialogues
-    ]
+    return [replace(d, turns=tuple(replace(t, label=codes.get(t.id, t.label)) for t in d.turns)) for d in dialogues]

@@ -78,10 +78,7 @@ def speak(dialogues: list[list[dict]], folder: Path, jobs: int) -> str:
     command = [sys.executable, "-P", __file__, str(folder), str(os.getpid())]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    workers = [
-        subprocess.Popen(command, env=environment, text=True, **pipes)
-        for _ in range(min(jobs, len(dialogues)))
-    ]
+    workers = [subprocess.Popen(command, env=environment, text=True, **pipes) for _ in range(min(jobs, len(dialogues)))]
     try:
         for at, worker in enumerate(workers):
             worker.stdin.write(json.dumps(dialogues[at :: len(workers)]))
@@ -156,9 +153,7 @@ class _Engine:
         self._variant = _private_data(Path(espeakng_loader.get_data_path()), folder)
         self._library = _library()
         self._heard: list[np.ndarray] = []
-        callback = ctypes.CFUNCTYPE(
-            ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
-        )
+        callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
         self._callback = callback(self._hear)  # held, or it would be collected
         self._library.espeak_Initialize.argtypes = [ctypes.c_int] * 2 + [ctypes.c_char_p, ctypes.c_int]
         self._library.espeak_Synth.argtypes = [

@@ -86,9 +86,7 @@ def _box(axis: Axes, name: str) -> None:
     x, y, width, words, colour = BOXES[name]
     corner, style = (x - width / 2, y - HEIGHT / 2), {"boxstyle": "round,pad=0,rounding_size=0.06"}
     axis.add_patch(FancyBboxPatch(corner, width, HEIGHT, facecolor="white", edgecolor="none", **style))
-    axis.add_patch(
-        FancyBboxPatch(corner, width, HEIGHT, facecolor=f"{colour}22", edgecolor=colour, lw=1.4, **style)
-    )
+    axis.add_patch(FancyBboxPatch(corner, width, HEIGHT, facecolor=f"{colour}22", edgecolor=colour, lw=1.4, **style))
     axis.text(x, y, words, ha="center", va="center", fontsize=8.5)
 
 

@@ -97,8 +97,7 @@ def gates(scored: pd.DataFrame, runs: pd.DataFrame, data: dict) -> Figure:
 
 @figure(
     "calibration",
-    "Two reliability diagrams: how often LPGNet is right at each confidence, before and after temperature "
-    "scaling.",
+    "Two reliability diagrams: how often LPGNet is right at each confidence, before and after temperature scaling.",
     of=told,
 )
 @themed

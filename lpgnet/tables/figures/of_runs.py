@@ -81,10 +81,7 @@ def confusion_matrix(pool: pd.DataFrame, data: dict) -> Figure:
     """Share of each true class that was called what.  pool: one experiment's whole seeds, summed here."""
     counts, names = np.sum(list(pool["confusion"]), axis=0), list(pool["classes"].iloc[0])
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    words = [
-        [f"{100 * p:.1f} %\n{n}" for p, n in zip(*row, strict=True)]
-        for row in zip(share, counts, strict=True)
-    ]
+    words = [[f"{100 * p:.1f} %\n{n}" for p, n in zip(*row, strict=True)] for row in zip(share, counts, strict=True)]
     figure, (axis,) = empty_figure(1.6 + 1.15 * len(names), 2.2 + 0.9 * len(names), 1)
     sns.heatmap(share, annot=np.array(words), fmt="", cmap="Blues", vmin=0, vmax=1, ax=axis, cbar=False)
     axis.set(xlabel="Predicted", ylabel="True")
@@ -209,8 +206,7 @@ def _models(axis: Axes, part: pd.DataFrame, values: list[str]) -> None:
 
 @figure(
     "classes",
-    "Bars: recall and F1 of each class for LPGNet, text alone, audio alone and SDT*, with 95 % intervals "
-    "over seeds.",
+    "Bars: recall and F1 of each class for LPGNet, text alone, audio alone and SDT*, with 95 % intervals over seeds.",
     of=lambda made: whole("full", made) and (made.evaluation.pool, made.data),
 )
 @themed

@@ -58,8 +58,7 @@ def class_distribution(table: pd.DataFrame) -> Figure:
 
 @figure(
     "table2_comparison",
-    "Points: accuracy and F1 of every model of Table 2, ours with 95 % intervals, the paper's number as a "
-    "black tick.",
+    "Points: accuracy and F1 of every model of Table 2, ours with 95 % intervals, the paper's number as a black tick.",
     of=lambda made: (made.tables[2], 2),
 )
 @figure(
@@ -84,12 +83,8 @@ def comparison(table: pd.DataFrame, number: int) -> Figure:
     "Bars: accuracy and F1 of the ablations of Table 3, the paper's as a black tick.",
     of=lambda made: (made.tables[3], 3),
 )
-@figure(
-    "table4_audio", "Bars: accuracy from audio alone, quoted and ours.", of=lambda made: (made.tables[4], 4)
-)
-@figure(
-    "table5_text", "Bars: accuracy from text alone, quoted and ours.", of=lambda made: (made.tables[5], 5)
-)
+@figure("table4_audio", "Bars: accuracy from audio alone, quoted and ours.", of=lambda made: (made.tables[4], 4))
+@figure("table5_text", "Bars: accuracy from text alone, quoted and ours.", of=lambda made: (made.tables[5], 5))
 @themed
 def ablation_bars(table: pd.DataFrame, number: int) -> Figure:
     """One bar per row from zero, one standard deviation, the paper's as a tick (Tables 3, 4, 5)."""
@@ -120,9 +115,7 @@ def by_class(table: pd.DataFrame) -> Figure:
         for shift, (_, line) in zip((-0.14, 0.14), lines.iterrows(), strict=True):
             class_points(axis, line, names, shift)
         axis.set_xticks(range(len(names)), [name.capitalize() for name in names])
-        axis.set(
-            title=f"{width} classes", ylabel="Recall (%); overall: accuracy", xlim=(-0.5, len(names) - 0.5)
-        )
+        axis.set(title=f"{width} classes", ylabel="Recall (%); overall: accuracy", xlim=(-0.5, len(names) - 0.5))
         axis.grid(visible=False, axis="x")
     return titled(figure, _title(7), f"{origin(table)} {SPREAD} {TICK}", axes[0])
 

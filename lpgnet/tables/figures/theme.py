@@ -192,8 +192,7 @@ def class_points(axis: Axes, line: pd.Series, names: list[str], shift: float) ->
     style = {"color": OURS if first else OTHER, "fmt": "o" if first else "s", "label": line["model"]}
     places = np.arange(len(names)) + shift
     mean, std, printed = (
-        line[[f"{name}_{what}" for name in names]].to_numpy(dtype=float)
-        for what in ("mean", "std", "reported")
+        line[[f"{name}_{what}" for name in names]].to_numpy(dtype=float) for what in ("mean", "std", "reported")
     )
     axis.errorbar(places, mean, yerr=np.nan_to_num(std), markersize=8, elinewidth=2, capsize=0, **style)
     tick(axis, places, printed, "_")
