@@ -398,7 +398,9 @@ def test_transcripts_seen_in_training(tmp_path):
     train.loc[train["id"] == "t0_2", ["text", "label"]] = ["xxx only", "xxx"]
     table = pd.concat([test.assign(session=5), train], ignore_index=True)
     codes = {"sad": "sad", "angry": "ang", "xxx": "xxx"}
-    table = table.assign(label=table["label"].map(codes), part="", party="F", wav="", line=0).drop(columns="fold")
+    table = table.assign(label=table["label"].map(codes), part="", party="F", wav="", line=0, votes="{}").drop(
+        columns="fold"
+    )
     (fold,) = slices.folds(slices.manifest(table, "majority-4"), "session5")
     (held,) = fold.validation
     table.loc[table["dialogue"] == held, "text"] = "held"
@@ -421,7 +423,7 @@ def test_transcripts_are_those_of_the_fold(tmp_path):
     table.loc[table["dialogue"] == "s1a", "text"] = "one"
     test = table[table["dialogue"].isin(["s1a", "s2a"])].assign(fold=lambda t: "session" + t["session"].astype(str))
     coded = table.assign(label=table["label"].map({"sad": "sad", "angry": "ang"}), part="", party="F", wav="")
-    coded.drop(columns="fold").to_csv(tmp_path / "utterances.csv", index=False)
+    coded.assign(votes="{}", line=0).drop(columns="fold").to_csv(tmp_path / "utterances.csv", index=False)
     found, _ = slices.assigned(part(test.drop(columns="text").reset_index(drop=True)), "loso", tmp_path)
     assert found["transcript"].tolist() == ["unseen"] * 6 + ["seen"] * 6
 
