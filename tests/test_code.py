@@ -112,3 +112,29 @@ def test_what_changed_is_named():
     new = {"digest": "2", "modules": {"model": "a", "runs.packed": "c", "losses": "d"}}
     assert code.changed(old, new) == "losses.py, runs/packed.py changed"
     assert code.versions(["numpy", "no-such-library"]).keys() == {"numpy"}
+
+
+OF_EVERY_KIND = """
+class Kept(Base, key="é"):
+    '''Not counted.'''
+    field: int = -1
+
+@cached
+async def fit(a, /, b: list[int] = (), *c, d=1e-6, **e) -> "B":
+    with open(a) as f, g:
+        assert (n := len(b)) > 0x10, f"{n!r:>{WIDTH}} {a=} {'x' if b else ''}" "" f""
+    try:
+        value = [x async for x in await d(*c, **e) if x is not ...] + [""]
+    except* (OSError, ValueError) as error:
+        raise TypeError(f"{error}") from None
+    match b:
+        case [1, *rest] | {"k": rest} if rest:
+            yield lambda: ({**e}, {1, 2j}, b"x", not a, rest[1:2, ...])
+"""
+
+
+def test_a_digest_is_the_same_on_every_python(tmp_path, monkeypatch):
+    """Pinned, or records of one would be stale on another; 3.12.1 reads the f-string in its own way."""
+    monkeypatch.setattr(code, "PACKAGE", tmp_path)
+    (tmp_path / "every_kind.py").write_text(OF_EVERY_KIND)
+    assert code._digest("every_kind", "")[:12] == "cdf338d39d39"

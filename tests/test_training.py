@@ -2,15 +2,18 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import CODES, SIZES, TINY, made_table, write_store
+from conftest import CODES, SIZES, TINY, environment, made_table, write_store
+from test_tables import WITHOUT_TORCH
 from torch.testing import assert_close
 
-from lpgnet.config import DataConfig
+from lpgnet.config import ROOT, DataConfig
 from lpgnet.corpora.table import utterances
 from lpgnet.experiments import EXPERIMENTS, experiment
 from lpgnet.features.store import SHARD, read_index
@@ -477,3 +480,34 @@ def test_a_network_that_knows_no_order_does_not_mind_shuffled_turns(here):
 
     assert_close(logits("full", "spoken"), logits("full", "shuffled"))
     assert not torch.allclose(logits("sdt", "spoken"), logits("sdt", "shuffled"))
+
+
+LACKING = ("funasr", "librosa", "soundfile", "av", "transformers", "modelscope", "omegaconf")
+LACKING += ("ipywidgets", "IPython", "ipykernel", "jupyter_client", "papermill", "nbconvert", "nbformat")
+TRAIN = """
+import pkgutil
+from importlib import import_module
+import lpgnet
+for module in pkgutil.walk_packages(lpgnet.__path__, "lpgnet."):
+    if not module.name.endswith(("__main__", "conversation.widgets")):  # which are of ipywidgets
+        import_module(module.name)
+from lpgnet import places
+from lpgnet.beyond.report import page
+from lpgnet.runs import training
+print(len(training.run_missing(places.place(), ["text_only"], seeds=1, jobs=1)))
+page.write(places.place())
+"""
+
+
+def test_training_and_the_report_need_neither_encoders_nor_sound_nor_jupyter(here):
+    block = WITHOUT_TORCH.replace('== "torch"', f"in {LACKING}") + TRAIN
+    made = subprocess.run(
+        [sys.executable, "-c", block],
+        env=environment(here.output),
+        check=True,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert made.stdout.splitlines()[-1] == "1"
+    assert (here.results / "report" / "index.html").is_file()
