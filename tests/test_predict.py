@@ -4,6 +4,7 @@ import dataclasses
 import json
 import pickle
 import shutil
+import sys
 
 import numpy as np
 import pandas as pd
@@ -533,6 +534,11 @@ def test_the_switches_and_sliders_change_what_is_shown(own, hearer):
     assert sound.value.startswith("I am so happy") and "<audio" in sound.value
     heard.value = 2
     assert sound.value == "The house is old (no clip)"
+
+
+def test_without_ipywidgets_the_controls_are_one_line(own, hearer, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    assert "pip install ipywidgets" in widgets.live(hearer, sources.from_folder(own), {}).data
 
 
 # The command

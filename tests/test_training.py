@@ -489,7 +489,7 @@ import pkgutil
 from importlib import import_module
 import lpgnet
 for module in pkgutil.walk_packages(lpgnet.__path__, "lpgnet."):
-    if not module.name.endswith(("__main__", "conversation.widgets")):  # which are of ipywidgets
+    if not module.name.endswith(("__main__", "conversation.widgets")):  # which is of IPython
         import_module(module.name)
 from lpgnet import places
 from lpgnet.beyond.report import page

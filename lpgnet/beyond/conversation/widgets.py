@@ -6,7 +6,6 @@
 from dataclasses import replace
 from html import escape
 
-import ipywidgets as widgets
 import pandas as pd
 from IPython.display import HTML, Audio
 from torch import Tensor
@@ -39,11 +38,15 @@ def sound(talk: Conversation, turn: int) -> Audio | None:
     return Audio(read_clip(path), rate=RATE, normalize=False) if path else None
 
 
-def live(reader: Reader, talk: Conversation, rows: dict[str, Tensor]) -> widgets.Widget:
+def live(reader: Reader, talk: Conversation, rows: dict[str, Tensor]):
     """A slider for how many turns are known, a switch per modality, and a player.
 
-    rows: as `predict.vectors` gives them.
+    rows: as `predict.vectors` gives them.  Without ipywidgets a line that says so.
     """
+    try:
+        import ipywidgets as widgets
+    except ImportError:
+        return HTML("<p>The controls need ipywidgets: pip install ipywidgets</p>")
     count = len(talk.turns)
     known = widgets.IntSlider(count, 1, count, description="turns", continuous_update=False)
     switches = {m: widgets.Checkbox(True, description=m) for m in rows}
