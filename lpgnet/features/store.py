@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from lpgnet.corpora.table import utterances
-from lpgnet.machine.files import whole, write_csv, write_json
+from lpgnet.machine.files import json_sha256, whole, write_csv, write_json
 
 SHARD = 32  # utterances
 LARGEST_HALF = 65504.0
@@ -67,7 +67,7 @@ def write_shard(path: Path, ids: list[str], items: Iterable, about: dict, absent
         tensors["frames"] = np.concatenate(frames)
         tensors["lengths"] = np.array([len(f) for f in frames])
     with whole(path) as part:
-        hashes = {name: digest(tensor) for name, tensor in tensors.items()} | {"ids": of_ids(ids)}
+        hashes = {name: digest(tensor) for name, tensor in tensors.items()} | {"ids": json_sha256(ids)}
         save_file(tensors, part, {"sha256": json.dumps(hashes)})  # one key: several come in any order
 
 
@@ -76,9 +76,20 @@ def digest(tensor: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(tensor)).hexdigest()
 
 
-def of_ids(ids: list[str]) -> str:
-    """SHA-256 of the utterances that a shard's rows belong to, in order."""
-    return hashlib.sha256(json.dumps(ids).encode()).hexdigest()
+def refuse_altered(path: Path, metadata: dict | None, tensors: dict[str, np.ndarray], ids: list[str] | None) -> None:
+    """A ValueError where tensors of a shard aren't as its metadata says that they were written.
+
+    ids: of the table's rows for it, which it must have been written for; None: not compared.
+    """
+    written = json.loads((metadata or {}).get("sha256", "{}"))
+    for name, tensor in tensors.items():
+        if name in written and digest(tensor) != written[name]:
+            raise ValueError(f"{path}: {name} are not as they were written; delete it, run notebook 01")
+    if ids and "ids" in written and json_sha256(ids) != written["ids"]:
+        raise ValueError(
+            f"{path} is of other utterances, or another order, than utterances.csv beside its folder from "
+            f"{ids[0]} on: run notebook 01 again"
+        )
 
 
 def _checked(name: str, vector: np.ndarray, frames: np.ndarray, about: dict) -> np.ndarray:
@@ -190,15 +201,8 @@ def read_shard(path: Path, checked: tuple[str, ...], ids: list[str] | None = Non
     try:
         tensors = load_file(path)
         with safe_open(path, "numpy") as file:
-            written = json.loads((file.metadata() or {}).get("sha256", "{}"))
+            metadata = file.metadata()
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} can't be read ({error}); delete it, run notebook 01") from None
-    for name in checked:
-        if name in written and digest(tensors[name].numpy()) != written[name]:
-            raise ValueError(f"{path}: {name} are not as they were written; delete it, run notebook 01")
-    if ids and "ids" in written and of_ids(ids) != written["ids"]:
-        raise ValueError(
-            f"{path} is of other utterances, or another order, than utterances.csv beside its folder from "
-            f"{ids[0]} on: run notebook 01 again"
-        )
+    refuse_altered(path, metadata, {name: tensors[name].numpy() for name in checked if name in tensors}, ids)
     return tensors

@@ -150,6 +150,11 @@ def alone(folder: Path) -> Iterator[None]:
         lock.release()
 
 
+def json_sha256(value: Any) -> str:
+    """SHA-256 of a value as JSON, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
 def sweep(folder: Path) -> None:
     """Remove what a killed process left half-written below a folder; a living one's is left alone."""
     for part in list(folder.rglob(f"{PART}*")):

@@ -5,7 +5,6 @@ through, the libraries.  A record under another key than the one wanted today is
 deleted, listed with the reason.
 """
 
-import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +18,7 @@ from lpgnet.config import MODALITIES, LinearConfig, LPGNetConfig, RunConfig
 from lpgnet.experiments import EXPERIMENTS, experiment
 from lpgnet.labels import counts, digest, group, held_groups, manifest, meant, rule
 from lpgnet.machine.code import changed, deciding, summary, versions
-from lpgnet.machine.files import write_json
+from lpgnet.machine.files import json_sha256, write_json
 from lpgnet.places import Place, fit_key, protocols, slug
 from lpgnet.runs.records import Record, read, read_data
 
@@ -184,18 +183,11 @@ def _job(place: Place, data: dict, name: str, run: RunConfig, fold: str, seed: i
         "fold": fold,
         "seed": seed,
     }
-    asked, code, libraries = (
-        _hash(identity),
-        run_code(identity["config"]["model"]["kind"]),
-        versions(LIBRARIES),
-    )
-    key = _hash([asked, code["digest"], libraries])
+    asked, libraries = json_sha256(identity), versions(LIBRARIES)
+    code = run_code(identity["config"]["model"]["kind"])
+    key = json_sha256([asked, code["digest"], libraries])
     path = place.runs / name / f"{seed}-{key[:8]}.json"
     return Job(name, run, run.data.labels, fold, seed, asked, code, libraries, key, path, features)
-
-
-def _hash(value) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 @cache
@@ -297,7 +289,7 @@ def _stale(record: Record, job: Job | None, libraries: dict[str, str]) -> tuple[
     """Why a record isn't what is asked for today, and what has changed of what made it; "" where nothing."""
     if job is None:
         return "this run isn't wanted here", ""
-    if record.key != _hash([record.asked, record.code["digest"], record.libraries]):
+    if record.key != json_sha256([record.asked, record.code["digest"], record.libraries]):
         return "its key is of something else", ""
     if record.asked != job.asked:
         recipes = {m: about["recipe"] for m, about in job.features.items()}

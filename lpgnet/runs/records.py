@@ -6,14 +6,12 @@ results/<place>/runs/
     <experiment>/<seed>-<key8>.json      config, epochs, confusion matrices, curves; written last
 """
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
-from lpgnet.machine.files import parsed_json, sha256, whole, write_json
+from lpgnet.machine.files import json_sha256, parsed_json, sha256, whole, write_json
 from lpgnet.runs import metrics
 
 
@@ -105,5 +103,4 @@ def contradiction(record: Record, path: Path) -> str:
 
 def fingerprint(record: Record) -> str:
     """SHA-256 of all of a record but itself and `made`."""
-    values = asdict(replace(record, sha256="", made={}))
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    return json_sha256(asdict(replace(record, sha256="", made={})))

@@ -5,7 +5,6 @@ A shift by k means that row i holds the features of utterance i - k.
 """
 
 import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +17,7 @@ from lpgnet.beyond.audit.findings import FAULT, WARNING, Finding, fine, some, un
 from lpgnet.beyond.audit.pairing import by_duration, by_length, by_transcript
 from lpgnet.corpora.table import plain
 from lpgnet.features.extract import recipe
-from lpgnet.features.store import SHARD, digest, of_ids, shard
+from lpgnet.features.store import SHARD, refuse_altered, shard
 from lpgnet.labels import Fold
 
 MANY = 0.05  # of the rows: beyond this a set is broken, not odd
@@ -39,11 +38,7 @@ def read(folder: Path, about: dict, name: str, ids: list[str]) -> np.ndarray | N
         path = shard(folder / about["folder"], start)
         with safe_open(path, framework="numpy") as file:
             pieces.append(file.get_tensor(name))
-            written = json.loads((file.metadata() or {}).get("sha256", "{}"))
-        if written.get(name, digest(pieces[-1])) != digest(pieces[-1]):
-            raise ValueError(f"{path}: {name} are not as they were written")
-        if "ids" in written and written["ids"] != of_ids(ids[start : start + SHARD]):
-            raise ValueError(f"{path}: written for other utterances, or in another order")
+            refuse_altered(path, file.metadata(), {name: pieces[-1]}, ids[start : start + SHARD])
     return np.concatenate(pieces)
 
 
