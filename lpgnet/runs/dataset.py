@@ -235,17 +235,17 @@ class Sequences:
     """
 
     def __init__(self, data: Dataset, units: list[Tensor]):
-        self.data, self.turns, device = data, [len(unit) for unit in units], data.labels.device
+        self.at_frames, self.turns, device = data.at_frames, [len(unit) for unit in units], data.labels.device
         self.order = sorted(range(len(units)), key=self.turns.__getitem__)
-        self.utterance = torch.cat(units).to(device)  # of all units, one after the other
-        lengths = torch.tensor(self.turns)
+        own = torch.cat(units).to(device)  # the utterances of all units, one after the other
+        self.labels, self.speaker, lengths = data.labels[own], data.speaker[own], torch.tensor(self.turns)
         if data.at_frames:
             framed = {m: data.framed(m) for m in data.features}
             self.rows = {m: rows for m, (rows, _) in framed.items()}
             starts = {m: (n.cumsum(0) - n)[torch.cat(units)] for m, (_, n) in framed.items()}
             lengths, self.real = {m: n[torch.cat(units)] for m, (_, n) in framed.items()}, None
         else:
-            self.rows, start = data.rows, lengths.cumsum(0) - lengths
+            self.rows, start = {m: rows[own] for m, rows in data.rows.items()}, lengths.cumsum(0) - lengths
             sequence, position = Grid.rows_of(self.sizes(len(units))["text"])
             number = torch.tensor(self.order)[sequence]
             at, there = start[number] + position, (position < lengths[number]).nonzero()[:, 0]
@@ -259,7 +259,7 @@ class Sequences:
 
         The k-th shortest of them is no longer than the k-th of the longest `count`.
         """
-        if self.data.at_frames:
+        if self.at_frames:
             return {m: [(count, longest)] for m, longest in self.longest.items()}
         most = sorted(self.turns)[-count:]
         pieces = [most[i : i + PIECE["cuda"]] for i in range(0, count, PIECE["cuda"])]
@@ -270,11 +270,10 @@ class Sequences:
         rows, lengths = {}, {m: n[units] for m, n in self.lengths.items()}
         for m, sizes in self.sizes(units.shape[-1]).items():
             sequence, position = Grid.rows_of(sizes, units.device)
-            at = self.starts[m][units][..., sequence] + position
-            at = at.clamp(max=len(self.rows[m] if self.data.at_frames else self.utterance) - 1)
-            rows[m] = self.rows[m][at if self.data.at_frames else self.utterance[at]]
-        utterance = self.utterance[units if self.data.at_frames else at]
-        labels = self.data.labels[utterance]
-        if not self.data.at_frames:
-            labels = torch.where(position < lengths["text"][..., sequence], labels, UNSCORED)
-        return {"rows": rows, "lengths": lengths, "speaker": self.data.speaker[utterance], "labels": labels}
+            at = (self.starts[m][units][..., sequence] + position).clamp(max=len(self.rows[m]) - 1)
+            rows[m] = self.rows[m][at]
+        if self.at_frames:
+            at, labels = units, self.labels[units]
+        else:
+            labels = torch.where(position < lengths["text"][..., sequence], self.labels[at], UNSCORED)
+        return {"rows": rows, "lengths": lengths, "speaker": self.speaker[at], "labels": labels}

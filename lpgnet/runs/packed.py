@@ -219,7 +219,7 @@ class Packed(LPGNet):
             x = {m: rows + self.speaker(batch.speaker) for m, rows in x.items()}
         cut = {m: batch.layouts[m].cut(rows) for m, rows in x.items()}
         hidden = {p: self.path(p, x, cut, batch.layouts) for p in self.config.paths}  # Eqs. (3)-(8)
-        layout, hidden = self.pooled_rows(hidden, batch.layouts)
+        layout, hidden = self.pooled_rows(hidden, x, batch.layouts)
         if self.unimodal_gate:  # Eqs. (9)-(11); in place, since a new (N, d) costs as much as its sum
             hidden = {p: self.unimodal_gate[self.own[p]](h).sigmoid_() * h for p, h in hidden.items()}
         fused = {m: self.merge[m](torch.cat([hidden[p] for p in ps], -1)) for m, ps in self.branches.items()}
@@ -239,7 +239,10 @@ class Packed(LPGNet):
         return torch.cat([piece.unpad(conv(piece.pad(part).mT).mT) for piece, part in pairs])
 
     def path(self, path: str, x: dict, cut: dict, layouts: dict[str, Layout]) -> Tensor:
-        """X_final of Eq. (8), (Nq, d), in its query's layout.  cut: x as `Layout.cut` gives it."""
+        """X_final of Eq. (8), (Nq, d), in its query's layout.  cut: x as `Layout.cut` gives it.
+
+        With `pool="path"` without X', (B, d), where that is the same at every position.
+        """
         query, key = (MODALITY[letter] for letter in path)
         asks, answers = layouts[query], layouts[key]
         pieces = zip(cut[query], cut[key], asks.pieces, answers.pieces, strict=True)
@@ -248,8 +251,8 @@ class Packed(LPGNet):
         if self.ffn:
             context = context + self.ffn[self.own[path]](context)  # Eq. (7)
         if self.config.context == "dialogue":
-            if self.config.pool == "path":  # Reading R21's mean, of what is the same at every position
-                return context + asks.mean(x[query])
+            if self.config.pool == "path":
+                return context  # `pooled_rows` adds the mean of X'
             context = asks.spread(context)
         return context.add_(x[query])  # Eq. (8)
 
@@ -279,15 +282,17 @@ class Packed(LPGNet):
         return (totals @ value).flatten(0, -2) / asks.lengths[:, None]
 
     def pooled_rows(
-        self, hidden: dict[str, Tensor], layouts: dict[str, Layout]
+        self, hidden: dict[str, Tensor], x: dict[str, Tensor], layouts: dict[str, Layout]
     ) -> tuple[Layout | None, dict[str, Tensor]]:
-        """Frame level: each path's rows averaged, or moved to one layout that is still to be pooled."""
+        """Frame level: each path's rows averaged (Reading R21), or moved to one layout that is still to be pooled."""
         if self.config.pool == "none":
             return None, hidden
         own = {p: layouts[MODALITY[p[0]]] for p in hidden}
+        if self.config.pool == "path" and self.config.context == "dialogue":
+            means = {m: layouts[m].mean(rows) for m, rows in x.items()}
+            return None, {p: h + means[MODALITY[p[0]]] for p, h in hidden.items()}
         if self.config.pool == "path":
-            means = self.config.context == "dialogue"  # `path` has them already
-            return None, hidden if means else {p: own[p].mean(h) for p, h in hidden.items()}
+            return None, {p: own[p].mean(h) for p, h in hidden.items()}
         counts = torch.tensor([one.counts for one in layouts.values()])
         layout = Layout(counts.amax(dim=0), layouts["text"].device)
         return layout, {p: _moved(h, own[p], layout) for p, h in hidden.items()}

@@ -241,9 +241,9 @@ class Stacked:
     def _gone(self, units: list[list[int]]) -> Tensor:
         """(S, 2, B x U): which turns of a step lose their text, and which their audio."""
         part, made = self.parts["train"], []
+        sequence, position = Grid.rows_of(part.sizes(len(units[0]))["text"])
         for some, order in zip(units, self.orders, strict=True):
             counts = [part.turns[unit] for unit in some]
-            sequence, position = Grid.rows_of(part.sizes(len(counts))["text"])
             real = position < torch.tensor(counts)[sequence]
             gone = torch.zeros(2, len(real), dtype=bool)
             gone[:, real] = lost_turns(counts, self.run.train.moddrop, order)
