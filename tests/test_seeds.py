@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 from lpgnet.experiments import EXPERIMENTS
 from lpgnet.runs import packed, records, training
-from lpgnet.runs.dataset import Sequences, lost_turns
+from lpgnet.runs.dataset import Sequences, dropped_turns
 from lpgnet.runs.packed import BLOCK, Batch, Dropout, Grid, Layout
 from lpgnet.runs.plan import describe, planned
 from lpgnet.runs.seeds import Alone, Stacked, mixed, stackable
@@ -206,7 +206,7 @@ def test_mixed_precision_stays_near(here):
 
 
 def lost(batch, share, seed=0):
-    return lost_turns(batch.layouts["text"].counts, share, torch.Generator().manual_seed(seed))
+    return dropped_turns(batch.layouts["text"].counts, share, torch.Generator().manual_seed(seed))
 
 
 def test_modality_dropout_takes_turns_of_one_modality_of_a_dialogue(here):
@@ -246,7 +246,7 @@ def test_only_the_lost_rows_change(here):
     data, run = dataset(here), tiny("full_moddrop", moddrop=1.0)
     batch = data.batch(data.units["train"])
     made = Alone([training.build(run, data)], run, data, [0])._without(batch)
-    gone = lost_turns(batch.layouts["text"].counts, 1.0, torch.Generator().manual_seed(0))
+    gone = dropped_turns(batch.layouts["text"].counts, 1.0, torch.Generator().manual_seed(0))
     for (m, rows), lost in zip(made.rows.items(), gone, strict=True):
         assert lost.any() and not lost.all()
         assert torch.equal(rows[~lost], batch.rows[m][~lost])

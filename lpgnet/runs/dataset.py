@@ -103,7 +103,7 @@ def shuffled(units: list[Tensor], size: int, generator: torch.Generator) -> Iter
         yield order[start:end]
 
 
-def lost_turns(counts: list[int], share: float, generator: torch.Generator) -> Tensor:
+def dropped_turns(counts: list[int], share: float, generator: torch.Generator) -> Tensor:
     """Which turns of dialogues so long lose their text, and which their audio: (2, N).
 
     With probability `share` a dialogue loses turns; a coin says of which modality, and each of its turns goes

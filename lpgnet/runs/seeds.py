@@ -17,7 +17,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from lpgnet import losses
 from lpgnet.config import BiGRUConfig, LPGNetConfig, RunConfig, TrainConfig
 from lpgnet.model import Output
-from lpgnet.runs.dataset import Dataset, Sequences, lost_turns, shuffled
+from lpgnet.runs.dataset import Dataset, Sequences, dropped_turns, shuffled
 from lpgnet.runs.packed import BLOCK, Batch, Dropout, Grid
 
 MASKS = 1_000_000  # added to a seed for its dropout masks, so that they don't repeat its order
@@ -102,7 +102,7 @@ class Alone:
         return losses.total(output.logits, output.students, batch.labels, self.run.loss, self.weight)
 
     def _without(self, batch: Batch) -> Batch:
-        gone = lost_turns(batch.layouts["text"].counts, self.run.train.moddrop, self.order)
+        gone = dropped_turns(batch.layouts["text"].counts, self.run.train.moddrop, self.order)
         pairs = zip(batch.rows.items(), gone.to(batch.labels.device), strict=True)
         rows = {m: torch.where(lost[:, None], self.data.absent[m], x) for (m, x), lost in pairs}
         return replace(batch, rows=rows)
@@ -246,7 +246,7 @@ class Stacked:
             counts = [part.turns[unit] for unit in some]
             real = position < torch.tensor(counts)[sequence]
             gone = torch.zeros(2, len(real), dtype=bool)
-            gone[:, real] = lost_turns(counts, self.run.train.moddrop, order)
+            gone[:, real] = dropped_turns(counts, self.run.train.moddrop, order)
             made.append(gone)
         return torch.stack(made)
 
