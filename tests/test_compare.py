@@ -21,7 +21,7 @@ from lpgnet.beyond import compare as comparing
 from lpgnet.beyond.archive import bundle, unpack
 from lpgnet.beyond.compare import BYTES, DIFFERENT, INTERVAL, ROUNDING, compare
 from lpgnet.config import ROOT
-from lpgnet.machine.files import sha256, write_json
+from lpgnet.machine.files import json_sha256, sha256, write_json
 from lpgnet.runs import metrics, records
 from lpgnet.tables import build
 from lpgnet.tables.rebuild import rebuild
@@ -360,6 +360,44 @@ def test_a_figure_that_a_bundle_lacks_the_data_of_is_named(reference, tmp_path):
     lines = unpack.left_out(rebuild(bare))
     assert "figure attention left out, its data are not in the bundle" in lines
     assert len(lines) == 3  # the embedding, and sdt_6, which the made-up runs lack
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "words"),
+    [
+        ((), [], "it is []"),
+        (("protocols",), None, "protocols is None"),
+        (("protocols", "majority-4", "counts", "5"), 7, "protocols.majority-4.counts.5 is 7"),
+        (("protocols", "majority-4", "folds", "session5"), [5], "folds.session5 is [5]"),
+        (("features", "text", "recipe"), None, "recipe is None"),
+        (("parties",), {}, "parties is {}"),
+    ],
+)
+def test_a_data_json_of_another_form_is_one_line(one, tmp_path, at, value, words):
+    shutil.copytree(one.runs, tmp_path / "runs")
+    path = tmp_path / "runs" / "data.json"
+    data = inside = json.loads(path.read_text())
+    for name in at[:-1]:
+        inside = inside[name]
+    if at:
+        inside[at[-1]] = value
+    path.write_text(json.dumps(data if at else value))
+    with pytest.raises(ValueError, match=rf"data.json doesn't describe runs .*{re.escape(words)}") as error:
+        unpack.in_folder(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_record_of_another_form_is_refused_although_its_hash_is_its_own(other):
+    for name, value in (("made", {"device": "cpu"}), ("epoch", {"last": "ten"}), ("confusion", {"last": 3})):
+        (path,) = (other.runs / "full").glob("0-*.json")
+        kept = path.read_text()
+        values = json.loads(kept) | {name: value}
+        values["sha256"] = json_sha256({**values, "sha256": "", "made": {}})
+        write_json(path, values)
+        with pytest.raises(ValueError, match=rf"0-\w+.json is damaged \({name}\.") as error:
+            records.read(path)
+        assert "\n" not in str(error.value)
+        path.write_text(kept)
 
 
 def test_a_folder_that_is_not_of_a_bundle_is_left_alone(reference, tmp_path):

@@ -4,6 +4,7 @@ import csv
 import os
 import pickle
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,25 @@ def test_an_export_comes_back_exactly(extracted, tmp_path, form):
             for i, j in enumerate(place):
                 a, b = ours.frames(i, 512), theirs.frames(j, 512)
                 assert a.dtype == b.dtype and bool((a == b).all())
+
+
+def test_an_import_is_compared_with_the_release_it_is_of(extracted, small_tree, tmp_path):
+    output, _ = extracted
+    run(output, "export", "--frozen", "--audio", "tiny-wav2vec2", "--form", "neutral", "--out", str(tmp_path / "out"))
+    root = tmp_path / "release"
+    shutil.copytree(small_tree, root)
+    path = next((root / "Session1" / "dialog" / "EmoEvaluation").glob("*.txt"))
+    text = path.read_text()
+    assert "\tneu\t" in text
+    path.write_text(text.replace("\tneu\t", "\tang\t", 1))
+    key = re.search(r"(Ses\w+)\tneu\t", text)[1]
+    same, other = (
+        r"majority-6: the same utterances with the same labels",
+        rf"other label, 1: {key} \(neutral, not angry\)",
+    )
+    for name, where, says in (("simulated-a", small_tree, same), ("simulated-b", root, other)):
+        said = run(tmp_path, "import", str(tmp_path / "out.npz"), "--name", name, "--root", str(where))
+        assert re.search(says, said), said
 
 
 def sdt_file(path: Path, sessions=(1, 2, 3, 4, 5)) -> None:

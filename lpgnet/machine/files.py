@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 PART = ".part-"
 UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")  # controls, line ends, half characters
 NO_TEXT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # a text may have lines
@@ -56,6 +58,12 @@ def parsed_json(text: str, where: object) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{where} can't be read as JSON: {str(error).partition(';')[0]}") from None
+
+
+def misfit(error: ValidationError) -> str:
+    """The first fault that pydantic sees: where, what came, what is wanted."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'it'} is {shown(repr(first['input']))}: {first['msg']}"
 
 
 def shown(value: object) -> str:

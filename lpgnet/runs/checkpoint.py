@@ -21,7 +21,7 @@ from lpgnet import __version__
 from lpgnet.config import MODALITIES, LPGNetConfig
 from lpgnet.features.loading import first_line, holding, read_json, refuse_misfit
 from lpgnet.labels import OWN, PROTOCOLS
-from lpgnet.machine.files import plain_string, shown, whole_folder
+from lpgnet.machine.files import misfit, plain_string, whole_folder
 from lpgnet.model import LPGNet
 from lpgnet.places import Place
 from lpgnet.runs import records
@@ -241,9 +241,7 @@ def _built(path: Path, config: dict) -> Reader:
         CHECKED.model_validate(config)
         return Reader(**{name: config[name] for name in wanted})
     except ValidationError as error:
-        first = error.errors()[0]
-        name, given = ".".join(map(str, first["loc"])), shown(repr(first["input"]))
-        raise ValueError(f"{path} describes no LPGNet: {name} is {given}: {first['msg']}") from None
+        raise ValueError(f"{path} describes no LPGNet: {misfit(error)}") from None
     except (TypeError, ValueError, KeyError, AttributeError, RuntimeError, OverflowError) as error:
         raise ValueError(f"{path} describes no LPGNet ({first_line(error)}); save the checkpoint again") from None
 

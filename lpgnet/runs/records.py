@@ -10,9 +10,18 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pandas as pd
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
-from lpgnet.machine.files import json_sha256, parsed_json, sha256, whole, write_json
+from lpgnet.machine.files import json_sha256, misfit, parsed_json, sha256, whole, write_json
 from lpgnet.runs import metrics
+
+
+class Made(TypedDict):
+    """How a run came about."""
+
+    seconds: float
+    device: str
 
 
 @dataclass(frozen=True)
@@ -42,8 +51,45 @@ class Record:
     parameters: int
     temperature: float  # that calibrates the probabilities, fitted on validation
     predictions: str  # SHA-256 of the parquet file
-    made: dict  # seconds, device
+    made: Made
     sha256: str = ""  # `fingerprint`
+
+
+class Protocol(BaseModel):
+    """A label set: what `plan.described` says of it.  counts: group -> class; folds: fold -> group tested."""
+
+    manifest: str
+    classes: list[str]
+    counts: dict[str, dict[str, int]]
+    folds: dict[str, str]
+    oracle: dict[str, list[list[int]]] = {}
+
+
+class Features(BaseModel):
+    """A feature set, as a store's index has it."""
+
+    encoder: str
+    version: str
+    size: int
+    frame_size: int
+    recipe: str
+
+
+class Data(BaseModel):
+    """What every reader of a data.json may count on."""
+
+    corpus: str
+    place: str
+    profile: str
+    split: str
+    labels: str
+    text: str
+    parties: list[str]
+    protocols: dict[str, Protocol]
+    features: dict[str, Features | dict[str, Features]]  # of a modality, and under "fits" those fitted to a fold
+
+
+RECORD = TypeAdapter(Record)
 
 
 def read_data(runs: Path) -> dict:
@@ -51,7 +97,12 @@ def read_data(runs: Path) -> dict:
     path = runs / "data.json"
     if not path.exists():
         raise FileNotFoundError(f"no run record under {runs}; run notebooks 01 to 05 first")
-    return parsed_json(path.read_text(), path)
+    values = parsed_json(path.read_text(encoding="utf-8"), path)
+    try:
+        Data.model_validate(values)
+    except ValidationError as error:
+        raise ValueError(f"{path} doesn't describe runs ({misfit(error)}); run notebook 01 again") from None
+    return values
 
 
 def save(path: Path, record: Record, predictions: pd.DataFrame) -> None:
@@ -74,10 +125,12 @@ def read(path: Path) -> Record | None:
             raise TypeError("it holds no object")
         if values.keys() != Record.__dataclass_fields__.keys():
             return None
+        RECORD.validate_python(values)
         record = Record(**values)
         found, own = sha256(path.with_suffix(".parquet")), fingerprint(record)
     except (OSError, ValueError, TypeError) as error:
-        raise ValueError(f"record {path} is damaged ({error}); delete it and run again") from None
+        reason = misfit(error) if isinstance(error, ValidationError) else error
+        raise ValueError(f"record {path} is damaged ({reason}); delete it and run again") from None
     if own != record.sha256:
         raise ValueError(f"record {path} is not as it was written; delete it and run again")
     if found != record.predictions:

@@ -17,7 +17,7 @@ import pandas as pd
 from lpgnet import places
 from lpgnet.beyond.archive import verify
 from lpgnet.config import ROOT
-from lpgnet.machine.files import parsed_json, plain_name, sha256, shown, whole
+from lpgnet.machine.files import plain_name, sha256, shown, whole
 from lpgnet.places import Place
 from lpgnet.runs import records
 from lpgnet.runs.plan import current_records
@@ -29,7 +29,6 @@ READ = re.compile(  # the place's name is the first group
     r"|(runs|checkpoints)/\w+/\d+-[0-9a-f]{8}\.(json|parquet|npz))"
 )
 TABLE = re.compile(r"paper_tables/([^/]+)/table[1-7]\.csv")
-SAID = ("corpus", "profile", "split", "labels", "place", "text", "features", "protocols")
 REFERENCE = ROOT / "docs" / "reference"
 KEY = ["experiment", "fold", "seed"]
 
@@ -77,9 +76,7 @@ def in_folder(folder: Path, output: Path | None = None) -> Unpacked:
         raise FileNotFoundError(
             f"no runs in {folder}: want a bundle, or the folder results/<place> of a run (it has runs/)"
         )
-    data = parsed_json(path.read_text(encoding="utf-8"), path)
-    if not isinstance(data, dict) or (lacks := [name for name in SAID if name not in data]):
-        raise ValueError(f"{path} lacks {', '.join(lacks) if isinstance(data, dict) else 'everything'}")
+    data = records.read_data(path.parent)
     encoders = (data["features"].get(m, {}).get("encoder", "") for m in ("text", "audio"))
     which = (data[name] for name in ("corpus", "profile", "split", "labels"))
     name, fitted = plain_name(data["place"], f"the place in {path}"), data["text"] == "finetuned"

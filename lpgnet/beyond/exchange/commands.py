@@ -22,7 +22,7 @@ def import_file(
 ) -> str:
     """Read a feature or label file into the store of a new corpus `name`; returns what was found.
 
-    root: of a release whose labels the file's are compared with; simulated where the file is.
+    root: of the release that the file is of, IEMOCAP or simulated; their labels are compared by id.
     """
     folder, taken = features_of(name), set(RESERVED)
     if not NAME.fullmatch(name) or name.casefold() in taken or len(name) > 100:
@@ -35,11 +35,13 @@ def import_file(
         raise FileExistsError(f"--name {name}: {same[0]} exists, and many disks take the two for one")
     if folder.exists():
         raise FileExistsError(f"{folder} exists: take another --name, or remove {folder.parent} first")
-    released = features_of("iemocap") / "utterances.csv"
-    reference = utterances(released.parent) if released.exists() else None
     found = imported.read(path, text, audio)
+    released = features_of("iemocap") / "utterances.csv"
+    reference = utterances(released.parent) if released.exists() and found.about["corpus"] == "iemocap" else None
     if root is not None:
-        refuse_other("simulated" if found.about["corpus"] == "simulated" else "iemocap", root)
+        if (corpus := found.about["corpus"]) not in ("iemocap", "simulated"):
+            raise ValueError(f"--root {root}: {path} isn't of IEMOCAP or simulated ({corpus}), nothing to compare")
+        refuse_other(corpus, root)
         reference = scan(root).table
     if found.about["corpus"] == "simulated" and not name.startswith("simulated"):
         raise ValueError(f"--name {name}: {path} holds simulated data, so its name must begin with 'simulated'")

@@ -6,7 +6,7 @@ from lpgnet.beyond.exchange import differences
 from lpgnet.beyond.exchange.assemble import PARTS
 from lpgnet.beyond.exchange.codes import differing, official
 from lpgnet.beyond.exchange.imported import Imported
-from lpgnet.labels import ERC6_EXTRA, MELD, OWN, PROTOCOLS, SIX_CLASSES, labelled
+from lpgnet.labels import CARRIES, ERC6_EXTRA, MELD, OWN, PROTOCOLS, SIX_CLASSES, labelled
 from lpgnet.machine.files import listed
 
 CELLS = 6  # differing counts that are shown
@@ -15,7 +15,7 @@ CELLS = 6  # differing counts that are shown
 def report(found: Imported, reference: pd.DataFrame | None = None) -> str:
     """Format, sizes, classes, split, what was left out, and which label protocol the file's labels equal.
 
-    reference: the utterance table of an IEMOCAP release (columns id, label with raw codes); with it the
+    reference: the utterance table of the release it is of (columns id, label with raw codes); with it the
     utterances that differ are named.
     """
     table, about = found.table, found.about
@@ -34,6 +34,8 @@ def report(found: Imported, reference: pd.DataFrame | None = None) -> str:
     ]
     if about["corpus"] == "iemocap" and about["protocols"] != [OWN]:
         lines += ["", *_against_official(found), "", *_against_release(found, reference)]
+    elif about["corpus"] == "simulated" and reference is not None:
+        lines += ["", *_against_release(found, reference)]
     if about["notes"]:
         lines += ["", *(f"Note: {note}." for note in about["notes"])]
     return "\n".join(lines) + "\n"
@@ -164,7 +166,7 @@ def _against_release(found: Imported, reference: pd.DataFrame | None) -> list[st
             "or notebook 01 run on one before, lets single utterances be compared by id."
         ]
     lines = ["Utterances against your release, as the file labels them:"]
-    for name in ("majority-4", "majority-6", "erc-6"):
+    for name in CARRIES[found.about["corpus"]]:
         if name != "majority-4" and "majority-6" not in found.about["protocols"]:
             lines.append(f"  {name}: can't be compared, the file has four classes")
             continue
