@@ -64,7 +64,7 @@ def _current(root: Path, knobs: Knobs) -> bool:
             f"{root} holds something that is no simulated corpus; give a folder that does not exist yet"
         )
     versions = {k: v for k, v in manifest["versions"].items() if k != ENGINE}
-    return manifest["knobs"] == asdict(knobs) and versions == _versions()
+    return manifest["knobs"] == json.loads(json.dumps(asdict(knobs))) and versions == _versions()
 
 
 def _versions() -> dict[str, str | int]:

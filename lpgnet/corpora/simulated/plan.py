@@ -25,15 +25,12 @@ SHIFT = np.array(  # where an emotion moves each dimension, in the order of STAT
 )
 MIX = np.array([0.16, 0.17, 0.20, 0.17, 0.14, 0.16])  # of a scene that leans nowhere
 RARE = ("sur", "fea", "dis", "oth")
-NAMES = (  # per session; the letter is the wearer of the markers, not the speaker
-    "F_impro01",
-    "M_script01_1",
-    "F_script02_2",
-    "M_impro05",
-    "F_impro02",
-    "M_impro06",
-    "F_script01_1",
-    "M_impro07",
+SCENES = (
+    *("impro01", "script01_1", "script02_2", "impro05", "impro02", "impro06", "script01_3", "impro07"),
+    *("impro03", "script02_1", "impro04", "script03_1", "script03_2", "script01_2", "impro08", "impro09"),
+)
+NAMES = tuple(  # per session; the letter is the wearer of the markers, not the speaker
+    f"{'FM'[(at + half) % 2]}_{scene}" for half in (0, 1) for at, scene in enumerate(SCENES)
 )
 IRREGULAR = {
     "Ses03M_impro05": "Ses03M_impro05a",
@@ -47,9 +44,8 @@ class Knobs:
     """What decides the corpus.  Set with linear models and the oracle only, never with LPGNet."""
 
     seed: int = 1
-    sessions: int = 5  # of two speakers each
-    dialogues: int = 8  # per session
-    turns: int = 26  # per dialogue, on average
+    dialogues: tuple[int, ...] = (28, 30, 32, 30, 31)  # of each session, IEMOCAP's; two speakers a session
+    turns: int = 9  # per dialogue, on average
     p_ambiguous: float = 0.32  # kinds of line; the rest is explicit
     p_pair: float = 0.10
     p_misleading: float = 0.03
@@ -65,10 +61,11 @@ class Knobs:
     replaced: float = 0.09  # labels that are xxx or a rare code, whatever the emotion
 
     def __post_init__(self):
-        if not (1 <= self.sessions <= 5 and 1 <= self.dialogues <= len(NAMES) and self.turns >= 4):
+        most = len(NAMES)
+        if not (1 <= len(self.dialogues) <= 5 and all(1 <= n <= most for n in self.dialogues) and self.turns >= 4):
             raise ValueError(
-                f"sessions={self.sessions}, dialogues={self.dialogues}, turns={self.turns}: "
-                f"want 1 to 5, 1 to {len(NAMES)}, at least 4"
+                f"dialogues={self.dialogues}, turns={self.turns}: want 1 to {most} dialogues in each of 1 to 5 "
+                "sessions, and at least 4 turns"
             )
         if min(self.kinds.values()) < 0:
             raise ValueError(f"the kinds of line {self.kinds} must be chances that sum to 1")
@@ -118,10 +115,10 @@ class Dialogue:
 def plan(knobs: Knobs) -> list[Dialogue]:
     """The whole corpus in words and numbers; a dialogue depends on the seed and its own place only."""
     dialogues = []
-    for session in range(1, knobs.sessions + 1):
+    for session, count in enumerate(knobs.dialogues, start=1):
         speakers = tuple(_speaker(knobs, session, sex) for sex in (0, 1))
         scenes = _scenes(knobs, session)
-        for at, name in enumerate(NAMES[: knobs.dialogues]):
+        for at, name in enumerate(NAMES[:count]):
             rng = np.random.default_rng([knobs.seed, session, at, 1])
             name = f"Ses{session:02}{name}"
             mix = rng.dirichlet(knobs.concentration * scenes[at])
@@ -130,10 +127,9 @@ def plan(knobs: Knobs) -> list[Dialogue]:
 
 
 def _scenes(knobs: Knobs, session: int) -> np.ndarray:
-    """(dialogues, 6) mean mixes: each emotion leads one scene of a session, the rest lead at random."""
+    """(dialogues, 6) mean mixes: of six scenes in a row each emotion leads one."""
     rng = np.random.default_rng([knobs.seed, session, 6])
-    more = rng.choice(len(STATES), p=MIX, size=len(NAMES) - len(STATES))
-    leads = rng.permutation(np.append(np.arange(len(STATES)), more))
+    leads = np.concatenate([rng.permutation(len(STATES)) for _ in range(0, len(NAMES), len(STATES))])[: len(NAMES)]
     return knobs.lean * np.eye(len(STATES))[leads] + (1 - knobs.lean) * MIX
 
 
