@@ -52,7 +52,7 @@ Device = StrEnum("Device", {d: d for d in ("auto", "cpu", "cuda")})
 
 Root = Annotated[Path, typer.Option("--root", help="Folder of a release: IEMOCAP, MELD or simulated.")]
 WHICH = {  # the options that say which results are meant, the same for every command
-    "corpus": (str, "--corpus", "simulated, iemocap, meld, or the name of an import."),
+    "corpus": (str, "--corpus", "simulated, simulated-null, iemocap, meld, or the name of an import."),
     "profile": (Profile, "--profile", "Size of the models: quick (simulated) or paper (others)."),
     "split": (Split, "--split", "The paper's session5, all five (loso), or the corpus's own (official)."),
     "labels": (str, "--labels", "majority-4, majority-6, erc-6, meld-7; an import's own."),

@@ -43,9 +43,15 @@ PROTOCOLS: dict[str, Protocol] = {
 }
 CARRIES = {  # corpus -> the protocols that its labels allow, the default first
     "simulated": ("majority-4", "majority-6"),
+    "simulated-null": ("majority-4", "majority-6"),
     "iemocap": ("majority-4", "majority-6", "erc-6"),
     "meld": ("meld-7",),
 }
+
+
+def is_simulated(corpus: str) -> bool:
+    """Whether a corpus is made here, or an import of one: its numbers say nothing about emotion."""
+    return corpus.startswith("simulated")
 
 
 def meant(asked: str | None, own: str, carried: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lpgnet.config import ROOT
 from lpgnet.experiments import GROUPS, PROFILES, experiment
-from lpgnet.labels import CARRIES
+from lpgnet.labels import CARRIES, is_simulated
 from lpgnet.machine.files import parsed_json, plain_name
 
 OUTPUT = Path(os.environ.get("LPGNET_OUTPUT", ROOT)).absolute()  # results/ and paper_tables/<corpus>/ go here
@@ -140,7 +140,7 @@ def _encoders(corpus: str, profile: str) -> tuple[str, str, bool]:
     """Text, audio, fine-tuned: the paper's where it is the paper's size, else what ships with us."""
     if corpus not in CORPORA:
         return IMPORTED
-    return PAPER if profile == "paper" and corpus != "simulated" else OFFLINE
+    return PAPER if profile == "paper" and not is_simulated(corpus) else OFFLINE
 
 
 def _split(corpus: str, output: Path | None) -> str:
@@ -162,7 +162,7 @@ def place(
 ) -> Place:
     """The folders of one kind of run.  None takes the corpus's default."""
     carried = protocols(plain_name(corpus, "corpus"), output)
-    profile = profile or ("quick" if corpus == "simulated" else "paper")
+    profile = profile or ("quick" if corpus in CORPORA and is_simulated(corpus) else "paper")
     split, labels = split or _split(corpus, output), labels or carried[0]
     wanted = {"profile": (profile, PROFILES), "split": (split, SPLITS)}
     for what, (value, known) in wanted.items():

@@ -22,7 +22,7 @@ from lpgnet.tables.typeset import mathml
 
 SOURCE = ROOT / "notebooks"
 NOTEBOOKS = tuple(sorted(path.stem for path in SOURCE.glob("0*.ipynb")))
-TYPICAL = {"simulated": (800, 230), "iemocap": (4290, 1241), "meld": (9989, 2610)}  # training and test
+TYPICAL = {"simulated": (820, 215), "iemocap": (4290, 1241), "meld": (9989, 2610)}  # training and test
 PER_STEP = 0.008  # seconds of overhead of one optimiser step
 
 

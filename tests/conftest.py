@@ -136,7 +136,7 @@ def tiny_bert(tmp_path):
 
 # Each call below is the command that a user types.
 
-SMALL = {"dialogues": 3, "turns": 9}
+SMALL = {"dialogues": (3,) * 5, "turns": 9}
 
 
 def lpgnet(output: Path, *arguments: str, **more):

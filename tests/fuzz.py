@@ -158,7 +158,7 @@ def of_iemocap(folder: Path, kind: str = "transcriptions"):
     from lpgnet.corpora.simulated.corpus import Knobs, generate
 
     root = folder / "release"
-    generate(root, Knobs(dialogues=3, turns=4), jobs=1)
+    generate(root, Knobs(dialogues=(3,) * 5, turns=4), jobs=1)
     path = next(p for p in sorted(root.rglob(f"{kind}/*.txt")) if p.parent.name == kind)
     return path, lambda _: load.scan(root, "iemocap")
 

@@ -185,7 +185,7 @@ def test_a_relative_output_is_the_same_folder_for_processes_that_start_elsewhere
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"CORPUS": "simulatd"}, "no corpus 'simulatd'; there are simulated, iemocap"),
+        ({"CORPUS": "simulatd"}, "no corpus 'simulatd'; there are simulated, simulated-null, iemocap"),
         ({"CORPSU": "simulated"}, "parameter CORPSU"),
         ({"LR": "3e-4"}, "parameter LR"),
         ({"SETTINGS": {"lr": "3e-4"}, "EXPERIMENTS": ["full"]}, "setting lr='3e-4'"),

@@ -35,6 +35,7 @@ import pandas as pd
 from lpgnet import places
 from lpgnet.beyond.archive.unpack import KEY, REFERENCE, Side, in_place, read
 from lpgnet.beyond.report.blocks import Section, Sheet, Text, sheet, style, template
+from lpgnet.labels import is_simulated
 from lpgnet.machine.files import whole
 from lpgnet.places import Place
 from lpgnet.runs.metrics import scores
@@ -80,7 +81,7 @@ class Comparison:
         lead = "not reproduced" if self.degree == DIFFERENT else f"reproduced {SAYS[self.degree]}"
         said = [f"{lead}: {_counted(self.records, 'records')}, {_counted(self.cells, 'table cells')}"]
         said += [why for why, lines in self.apart.items() if lines]
-        return "; ".join(said) + " (simulated corpus)" * (self.a.data["corpus"] == "simulated")
+        return "; ".join(said) + " (simulated corpus)" * is_simulated(self.a.data["corpus"])
 
     def differing(self) -> list[str]:
         """What made the two and isn't the same."""
@@ -355,7 +356,7 @@ def page(found: Comparison) -> str:
         sections=sections,
         title=f"Two runs of {found.a.data['corpus']} compared",
         about=f"A is {found.a.label}, B is {found.b.label}.",
-        banner=SIMULATED if found.a.data["corpus"] == "simulated" else "",
+        banner=SIMULATED if is_simulated(found.a.data["corpus"]) else "",
         style=style,
         stamp="",
     )

@@ -6,14 +6,15 @@ from pathlib import Path
 import pandas as pd
 
 from lpgnet.corpora import iemocap, meld
+from lpgnet.corpora.simulated.plan import KNOBS
 from lpgnet.corpora.sound import Heard, hear_all
 from lpgnet.corpora.table import utterances
+from lpgnet.labels import is_simulated
 from lpgnet.machine.files import listed, parsed_json
 from lpgnet.places import CORPORA, OUTPUT, about_import, features_of
 
 CHECK = "python -m lpgnet corpus check --root DIR"
 SHOWN, CLIPS = 20, 100  # sentences on problems, and on clips
-SIMULATED = OUTPUT / "data" / "simulated"
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,13 @@ def load(corpus: str, root: str | None, jobs: int) -> tuple[Path, pd.DataFrame, 
     """
     if corpus not in CORPORA:
         return _import(corpus, root)
-    if corpus == "simulated" and root is None:
+    if corpus in KNOBS and root is None:
         from lpgnet.corpora.simulated.corpus import generate
 
-        generate(SIMULATED, jobs=jobs)
+        generate(made_here(corpus), KNOBS[corpus], jobs)
     elif root is None:
         raise ValueError(f"corpus {corpus!r} needs the folder of its release (ROOT, --root)")
-    root = Path(root).expanduser() if root else SIMULATED
+    root = Path(root).expanduser() if root else made_here(corpus)
     refuse_other(corpus, root)
     found = read(root, corpus)
     if more := found.clips[CLIPS:]:
@@ -53,12 +54,17 @@ def load(corpus: str, root: str | None, jobs: int) -> tuple[Path, pd.DataFrame, 
     return root, found.table, parsed_json(made.read_text(), made)["oracle"] if made.exists() else {}
 
 
+def made_here(corpus: str) -> Path:
+    """Where a simulated corpus is kept."""
+    return OUTPUT / "data" / corpus
+
+
 def refuse_other(corpus: str, root: Path) -> None:
     """A ValueError where another corpus lies at root than is asked for."""
-    lies = lying(root)
-    if lies and lies != corpus:
+    lies, asked = lying(root), "simulated" if is_simulated(corpus) else corpus
+    if lies and lies != asked:
         raise ValueError(f"{root} is {lies}, the corpus asked for is {corpus!r}: their numbers don't mix")
-    if corpus == "simulated" and not lies:
+    if is_simulated(corpus) and not lies:
         raise ValueError(f"{root} is not simulated (no manifest.json); `corpus simulate` makes one")
 
 

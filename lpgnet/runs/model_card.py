@@ -1,5 +1,6 @@
 """The model card of a checkpoint: what it is, what it was made from, and what it is not for."""
 
+from lpgnet.labels import is_simulated
 from lpgnet.machine.code import swhids
 
 SIMULATED = (
@@ -47,7 +48,7 @@ The temperature was fitted with both there: with turns missing, probabilities ar
 
 def origin(trained: dict) -> str:
     """What every output of a model says of it.  trained: as `checkpoint.save` fills it."""
-    if trained["corpus"].startswith("simulated"):  # or an import of it
+    if is_simulated(trained["corpus"]):
         return SIMULATED
     return f"Trained on {trained['corpus']}, labels {trained['labels']}."
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lpgnet.labels import is_simulated
 from lpgnet.machine.files import write_csv
 from lpgnet.tables.build import reported
 from lpgnet.tables.comparisons import compare
@@ -167,6 +168,6 @@ def _inside(printed: float, found: dict) -> str:
 
 
 def _note(data: dict, labels: str) -> str:
-    if data["place"].startswith("simulated"):
+    if is_simulated(data["place"]):
         return SIMULATED
     return "" if labels in IEMOCAPS else "Printed numbers are of IEMOCAP."

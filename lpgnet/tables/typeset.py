@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from lpgnet.labels import is_simulated
 from lpgnet.machine.files import write_forms
 
 IEMOCAPS = ("majority-4", "majority-6", "erc-6")
@@ -111,7 +112,7 @@ def origin(frame: pd.DataFrame) -> str:
     if len(seeds):
         low, high = int(seeds.min()), int(seeds.max())
         text += f", {low} seeds" if low == high else f", {low} to {high} seeds"
-    if one["corpus"].startswith("simulated"):
+    if is_simulated(one["corpus"]):
         return f"{text}. {SIMULATED}"
     return f"{text}." if one["labels"] in IEMOCAPS else f"{text}. Printed numbers are of IEMOCAP."
 

@@ -22,6 +22,7 @@ from lpgnet.beyond.report import page, provenance
 from lpgnet.config import ROOT
 from lpgnet.corpora.table import plain, utterances
 from lpgnet.experiments import TABLED
+from lpgnet.labels import is_simulated
 from lpgnet.machine.files import whole
 from lpgnet.places import Place
 from lpgnet.runs import records
@@ -77,7 +78,7 @@ def write(place: Place, out: Path) -> Bundle:
     used = [Path(path) for path in runs["path"]]
     files = _files(place, used)
     left_out = [f"stale: {_stem(Path(path))}" for path in runs.attrs["stale"]]
-    if place.corpus != "simulated":
+    if not is_simulated(place.corpus):
         openings = _openings(place)
         quoting = {name for name, path in files.items() if _quotes(place, path, openings)}
         left_out += [f"may hold words of the corpus: {name}" for name in sorted(quoting)]

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from lpgnet.config import ROOT
 from lpgnet.experiments import GROUPS
+from lpgnet.labels import is_simulated
 from lpgnet.machine.code import swhids
 from lpgnet.places import Place
 from lpgnet.tables.typeset import SIMULATED
@@ -80,7 +81,7 @@ def _crate(place: Place, about: dict, parts: list[dict], actions: list[dict]) ->
     """The descriptor, the root, and whom and what they name."""
     code = swhids()
     said = f"Records, tables, report and code of {place.name}."
-    if place.corpus.startswith("simulated"):
+    if is_simulated(place.corpus):
         said += f" {SIMULATED}"
     return [
         entity(NAME, "CreativeWork", about=refer("./"), conformsTo=refer(SPECIFICATION)),

@@ -11,7 +11,7 @@ from lpgnet.beyond.readings import crossfit
 from lpgnet.config import FINETUNE
 from lpgnet.features.extract import FoldFit, fitted_recipe, training_part
 from lpgnet.features.finetune import identity
-from lpgnet.labels import digest, folds, labelled, manifest
+from lpgnet.labels import digest, folds, is_simulated, labelled, manifest
 from lpgnet.places import slug
 
 
@@ -79,7 +79,7 @@ def check_pasts(corpus: str, encoders: dict[str, str]) -> Iterator[Finding]:
 
 def _past(corpus: str, modality: str, name: str) -> Finding:
     check = f"{modality} encoder's past"
-    if corpus == "simulated":
+    if is_simulated(corpus):
         return fine(check, f"{name} can't have seen a corpus that is made here")
     last = slug(name).lower()  # so that a folder's parents say nothing
     if last in UNLEARNED:

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lpgnet.corpora.load import SIMULATED, heard, scan
+from lpgnet.corpora.load import heard, made_here, scan
+from lpgnet.corpora.simulated.plan import KNOBS
 from lpgnet.corpora.table import utterances
 from lpgnet.features.loading import holding
 from lpgnet.features.store import Features, read_index
@@ -75,7 +76,7 @@ def read(
         return from_folder(folder)
     if root and place.corpus in CORPORA:
         return from_release(root, dialogue)
-    played = root or (SIMULATED if place.corpus == "simulated" else None)
+    played = root or (made_here(place.corpus) if place.corpus in KNOBS else None)
     return from_store(place, dialogue, encoders, played)
 
 

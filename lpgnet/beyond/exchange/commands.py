@@ -10,7 +10,7 @@ from lpgnet.beyond.exchange.export import export
 from lpgnet.corpora.load import refuse_other, scan
 from lpgnet.corpora.table import utterances
 from lpgnet.features import store
-from lpgnet.labels import CARRIES, FOUR, OWN, PROTOCOLS, labelled
+from lpgnet.labels import CARRIES, FOUR, OWN, PROTOCOLS, is_simulated, labelled
 from lpgnet.machine.files import shown, sweep, whole_folder
 from lpgnet.places import RESERVED, Place, features_of
 
@@ -74,7 +74,7 @@ def export_place(place: Place, form: str, out: Path) -> list[Path]:
 def _origin(place: Place) -> str:
     """The corpus whose labels these are; a simulated one's are nobody else's."""
     if place.corpus in CARRIES:
-        return place.corpus
+        return "simulated" if is_simulated(place.corpus) else place.corpus
     index = store.read_index(place.features)
     return index["imported"]["corpus"]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lpgnet.beyond.report import sections
 from lpgnet.beyond.report.blocks import style, template
+from lpgnet.labels import is_simulated
 from lpgnet.machine.code import swhids
 from lpgnet.machine.files import whole
 from lpgnet.places import Place
@@ -47,7 +48,7 @@ def html(found: sections.Findings) -> str:
         sections=[section for section in every if section.blocks],
         title=f"LPGNet, rerun: {made.place.name}",
         about=made.origin,
-        banner=SIMULATED if made.data["corpus"] == "simulated" else "",
+        banner=SIMULATED if is_simulated(made.data["corpus"]) else "",
         style=style,
         stamp=stamp(made.place),
     )

@@ -6,6 +6,7 @@ from lpgnet.beyond.audit import paper_audit
 from lpgnet.beyond.audit.findings import FAULT, SEVERITIES, WARNING
 from lpgnet.beyond.audit.paper_kinds import FAILS
 from lpgnet.beyond.report.blocks import Card, Cell, Sheet, interval, number, verdict
+from lpgnet.labels import is_simulated
 from lpgnet.runs.plan import possible
 from lpgnet.tables.build import reported
 from lpgnet.tables.typeset import IEMOCAPS
@@ -54,7 +55,7 @@ def _headline(intervals: pd.DataFrame, data: dict) -> Card:
     line = mine.iloc[0]
     says = f"Here {line['mean']:.2f} %, {_both(line, 'n_seeds')}."
     classes = data["protocols"][data["labels"]]["classes"]
-    if data["corpus"] == "simulated" or data["labels"] not in IEMOCAPS or len(classes) != 4:
+    if is_simulated(data["corpus"]) or data["labels"] not in IEMOCAPS or len(classes) != 4:
         return Card(title, "not comparable", f"{says} Not the paper's data.", "open", "table2")
     low = min(line["seeds_low"], line["dialogues_low"])
     high = max(line["seeds_high"], line["dialogues_high"])

@@ -76,6 +76,12 @@ class Knobs:
         return dict(zip(KINDS, (1 - sum(rest), *rest), strict=True))
 
 
+KNOBS = {  # corpus -> its knobs.  Null: the voice shows nothing, and every turn's emotion is drawn alone
+    "simulated": Knobs(),
+    "simulated-null": Knobs(p_flat=1.0, stay=0.0, contagion=0.0, lean=0.0, concentration=1e6),
+}
+
+
 @dataclass(frozen=True)
 class Speaker:
     """A voice of its own, drawn without regard to emotion."""
