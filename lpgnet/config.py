@@ -99,12 +99,17 @@ class TrainConfig:
     moddrop: float = 0.0  # share of dialogues that lose turns of one modality in training (`full_moddrop`)
 
 
+Validation = Literal[  # a tenth in five draws, one training session after the other, or none
+    "tenth", "tenth2", "tenth3", "tenth4", "tenth5", "session1", "session2", "session3", "session4", "none"
+]
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """What a run reads."""
 
     labels: str | None = None  # a protocol of labels.py, or "six" of its classes; None: the place's own
-    validation: Literal["tenth", "session4", "none"] = "tenth"  # Reading R13: of the training part
+    validation: Validation = "tenth"  # Reading R13: of the training part
     text: Literal["frozen", "finetuned", "crossfitted"] | None = None  # Reading R18; None: the place's own
     standardise: bool = True  # Reading R24: features standardised on the training part
     unlabelled: Literal["dropped", "kept"] = "dropped"  # Reading R19: turns without a label of the task

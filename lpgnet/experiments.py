@@ -163,6 +163,14 @@ TURNS = {  # what a model may read of a dialogue, beside all of it in order
     "window2": ("two turns on each side", {"window": 2}),
     "unlabelled": ("unlabelled turns kept", {"unlabelled": "kept"}),
 }
+ROTATED = tuple(  # which dialogues validate: five draws (the first is the default's), and each session in turn
+    Alternative(validation, says, model, {"validation": validation})
+    for model in ("full", "sdt")
+    for validation, says in {
+        **{f"tenth{n}": f"a tenth of the training dialogues, draw {n}" for n in range(2, 6)},
+        **{f"session{n}": f"training session {n}" for n in range(1, 5)},
+    }.items()
+)
 CONTEXTS = tuple(
     Alternative(name, says, model, changes)
     for model in ("full", "bigru", "sdt")
@@ -171,8 +179,8 @@ CONTEXTS = tuple(
 
 
 def _beyond() -> dict[str, RunConfig]:
-    """The runs of `READINGS` and `CONTEXTS`, and `full_moddrop`, which has learnt to miss a modality."""
-    named = {a.experiment: a.run for a in (*READINGS, *CONTEXTS)}
+    """The runs of `READINGS`, `CONTEXTS` and `ROTATED`, and `full_moddrop`, which has learnt to miss a modality."""
+    named = {a.experiment: a.run for a in (*READINGS, *CONTEXTS, *ROTATED)}
     return named | {"full_moddrop": replace(FULL, train=replace(FULL.train, moddrop=0.5))}
 
 
@@ -180,8 +188,8 @@ EXPERIMENTS = TABLED | _beyond()
 
 
 def _compared() -> tuple[str, ...]:
-    """Every reading and every context, after the defaults that they are compared with."""
-    both = (*READINGS, *CONTEXTS)
+    """Every reading, context and validation part, after the defaults that they are compared with."""
+    both = (*READINGS, *CONTEXTS, *ROTATED)
     defaults = ["linear", "text_only", "audio_only", *(a.default for a in both)]
     return tuple(dict.fromkeys([*defaults, *(a.experiment for a in both)]))
 

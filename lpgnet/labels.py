@@ -5,6 +5,7 @@ the manifest's SHA-256 stands in each record, so that two label sets can't be mi
 """
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,6 @@ from lpgnet.machine.files import write_csv
 SIX_WAYS = ("erc-6", "majority-6")  # Reading R25: six classes are the first of these that a corpus carries
 ERC6_EXTRA = frozenset((Path(__file__).parent / "corpora" / "erc6_extra_ids.txt").read_text().split())
 MANIFEST = ["id", "dialogue", "order", "speaker", "session", "scripted", "part", "label"]
-VALIDATION_SEED = 0  # Reading R13: drawn once, the same for every run
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def folds(frame: pd.DataFrame, split: str, validation: str = "tenth") -> list[Fo
 
     session5: the paper's one fold.  loso: every session is the test part once.  official: the corpus's own.
     Reading R13: validation is a tenth of the training dialogues, at least one per session, or the dialogues
-    that the corpus itself ships for it.
+    that the corpus itself ships for it.  It is drawn once, the same for every run.
     """
     dialogues = frame.drop_duplicates("dialogue").set_index("dialogue").sort_index()
     groups = group(dialogues, split)
@@ -165,24 +165,26 @@ def _fold(name: str, dialogues: pd.DataFrame, groups: pd.Series, test: str, spli
     if split == "official":
         rest = rest[groups[groups != test] != ""]  # a dialogue that the corpus deals to no part
     shipped = set(rest.index[groups[rest.index] == "validation"])
-    if shipped and validation == "tenth":
-        held = shipped
-    else:
-        held = {"tenth": _tenth, "session4": _session4, "none": lambda rest: set()}[validation](rest)
+    held = shipped if shipped and validation == "tenth" else _held(rest, validation)
     train = tuple(d for d in rest.index if d not in held)
     return Fold(name, train, tuple(sorted(held)), tuple(dialogues.index[groups == test]))
 
 
-def _tenth(rest: pd.Series) -> set[str]:
+def _held(rest: pd.Series, validation: str) -> set[str]:
+    """The validation dialogues.  tenth, tenth2, ...: of another draw each; session1, ...: a training session."""
+    kind, number = re.fullmatch(r"([a-z]+)(\d?)", validation).groups()
+    if kind == "none":
+        return set()
+    if kind == "tenth":
+        return _tenth(rest, int(number or 1) - 1)
+    return set(rest.index[rest == sorted(rest.unique())[int(number) - 1]])
+
+
+def _tenth(rest: pd.Series, seed: int) -> set[str]:
     """One dialogue of each session, then more at random until a tenth (rounded) is held out."""
-    rng = np.random.default_rng(VALIDATION_SEED)
+    rng = np.random.default_rng(seed)
     order = rest.iloc[rng.permutation(len(rest))]
     first = list(order[~order.duplicated()].index)
     others = [dialogue for dialogue in order.index if dialogue not in set(first)]
     want = max(len(first), round(len(rest) / 10))
     return set(first + others[: want - len(first)])
-
-
-def _session4(rest: pd.Series) -> set[str]:
-    """The alternative of R13: the last training session (Session 4 when 5 is tested)."""
-    return set(rest.index[rest == rest.max()])

@@ -1,6 +1,8 @@
 """Claims, the selection gap and slices, from made-up runs whose answer is known."""
 
 import itertools
+import json
+import re
 import subprocess
 import sys
 
@@ -15,7 +17,7 @@ from lpgnet.corpora.table import plain
 from lpgnet.experiments import TABLED
 from lpgnet.labels import PROTOCOLS
 from lpgnet.runs.metrics import confusion, scores
-from lpgnet.tables import claims, comparisons, selection, slices
+from lpgnet.tables import claims, comparisons, raters, selection, slices
 from lpgnet.tables.rows import TABLES
 from lpgnet.tables.scores import Evaluation, Predictions
 from lpgnet.tables.typeset import SIMULATED
@@ -40,11 +42,17 @@ def rows(fold: str = "session5", dialogues: int = 13) -> pd.DataFrame:
     return frame.assign(label=rng.choice(FOUR, len(frame)))
 
 
-def run(folder, experiment: str, seed: int, frame: pd.DataFrame, predicted, fold: str = "session5") -> dict:
-    """A record and its parquet file."""
+def run(
+    folder, experiment: str, seed: int, frame: pd.DataFrame, predicted, fold: str = "session5", last=None, crf=None
+) -> dict:
+    """A record and its parquet file.  last, crf: what it predicts at the last epoch, and by the CRF."""
     path = folder / experiment / f"{seed}-{fold}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    frame.assign(predicted=predicted).to_parquet(path.with_suffix(".parquet"), index=False)
+    sure = {f"p_{name}": np.asarray(predicted) == name for name in FOUR}
+    frame = frame.assign(predicted=predicted, predicted_last=predicted if last is None else last, **sure)
+    if crf is not None:
+        frame["predicted_crf"] = crf
+    frame.to_parquet(path.with_suffix(".parquet"), index=False)
     gold, called = (pd.Index(FOUR).get_indexer(x) for x in (frame["label"], predicted))
     counts = confusion(gold, called, len(FOUR)).tolist()
     made = fake_run("full", seed, fold) | {"experiment": experiment, "path": str(path)}
@@ -170,18 +178,87 @@ def test_verdicts_on_a_world_with_known_truth(runs):
     better = found[found["better"] == "full"]["verdict"].to_dict()
     assert better["linear"] == "supported"
     assert better["no_gates"] == "not supported"
-    assert better["frame"] == "undecided at n = 5 seeds, 13 dialogues"
+    assert re.fullmatch(r"undecided: could have shown \d+\.\d points at least", better["frame"])
     assert found["note"].eq(SIMULATED).all()
     compared = made("comparisons", runs, DATA)
     compared.loc[compared["metric"] == "weighted_f1", "p_seeds_holm"] = 1.0
-    mixed = claims._claims(compared, DATA).set_index("worse").loc["no_gates"]  # a claim about F1
-    assert mixed[["metric", "verdict", "verdict_other_metric"]].tolist() == [
-        "weighted_f1",
-        "undecided at n = 5 seeds, 13 dialogues",
-        "not supported",
-    ]
+    mixed = claims._claims(compared, compared, DATA).set_index("worse").loc["no_gates"]  # a claim about F1
+    assert mixed["metric"] == "weighted_f1" and mixed["verdict_other_metric"] == "not supported"
+    assert (
+        mixed["verdict"]
+        == mixed["verdict_last"]
+        == f"undecided: {claims.could_show(of(compared, table=3, metric=mixed['metric']))}"
+    )
     own = made("claims", runs, fake_data(place="iemocap"))
     assert own["note"].eq("").all()
+
+
+def test_a_claim_is_asked_again_at_the_last_epoch(tmp_path):
+    """full beats linear at the chosen epoch; at the last one they have changed places."""
+    frame, lines = rows(), []
+    for seed in range(5):
+        good, bad = guess(frame, "full", seed), guess(frame, "linear", seed)
+        lines += [
+            run(tmp_path, "full", seed, frame, good, last=bad),
+            run(tmp_path, "linear", seed, frame, bad, last=good),
+        ]
+    found = of(made("claims", pd.DataFrame(lines), DATA), worse="linear")
+    assert (found["verdict"], found["verdict_last"]) == ("supported", "not supported")
+    assert found["difference_last"] == -found["difference"]
+
+
+def test_a_decoder_is_compared_with_its_model_and_with_lpgnet(tmp_path):
+    frame, lines = rows(), []
+    for seed in range(5):
+        good, bad = guess(frame, "full", seed), guess(frame, "linear", seed)
+        lines += [run(tmp_path, "full", seed, frame, bad, crf=bad), run(tmp_path, "linear", seed, frame, bad, crf=good)]
+    runs = pd.DataFrame([*lines, run(tmp_path, "frame", 0, frame, bad)])
+    found = comparisons.decoder(Evaluation(runs, DATA))
+    found = found[found["metric"] == "accuracy"].set_index(["a", "b"])["difference"]
+    assert found["linear_crf", "linear"] > 20
+    assert found["full_crf", "full"] == 0
+    assert found["full", "linear_crf"] == -found["linear_crf", "linear"] + np.round(
+        np.mean(accuracies(runs, "full")) - np.mean(accuracies(runs, "linear")), 2
+    )
+    assert len(found) == 3
+
+
+VOTES = [  # label, votes, and what they are
+    ("happy", {"C-E1": ["Happiness"], "C-E2": ["Excited"], "C-E4": ["Happiness"], "C-F1": ["Anger"]}),  # all agree
+    ("sad", {"C-E1": ["Sadness"], "C-E2": ["Sadness", "Anger"], "C-E4": ["Sadness"]}),  # one names another too
+    ("angry", {"C-E1": ["Anger"], "C-E2": ["Anger"], "C-E4": ["Frustration"]}),  # one outside the four classes
+    ("neutral", {}),
+]
+
+
+def test_raters_by_hand(tmp_path):
+    """Of the 9 raters with others: happy 3 of 3; sad 3 of 3 (its second rater names it too); angry: the first two have
+    others that are split (Anger, Frustration), the third has two for Anger and is wrong."""
+    frame = rows(dialogues=1).iloc[:4].assign(label=[label for label, _ in VOTES])
+    table = pd.DataFrame({"id": frame["id"], "votes": [json.dumps(votes) for _, votes in VOTES]})
+    called = ["happy", "sad", "happy", "neutral"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(raters, "utterances", lambda folder: table)
+        (tmp_path / "utterances.csv").touch()
+        found = raters.raters(Evaluation(pd.DataFrame([run(tmp_path, "full", 0, frame, called)]), DATA), tmp_path)
+    found = found.set_index(["who", "value"])
+    human, mine = found.loc[raters.HUMAN], found.loc["full"]
+    assert (
+        human["n_utterances"].to_dict() == mine["n_utterances"].to_dict() == {"all": 3, "all agree": 1, "majority": 2}
+    )
+    assert human.at["all agree", "accuracy_mean"] == 100
+    assert human.at["all", "accuracy_mean"] == round(100 * 6 / 7, 2)
+    assert mine["accuracy_mean"].to_dict() == {"all": 66.67, "all agree": 100, "majority": 50}
+    assert mine.at["all agree", "divergence_mean"] == 0
+    # sad: (3/4 sad, 1/4 angry) beside (1, 0); angry called happy: nothing in common
+    middle = (1 + 3 / 4) / 2
+    sad = (np.log2(1 / middle) + 0.75 * np.log2(0.75 / middle) + 0.25 * np.log2(2)) / 2
+    assert mine.at["majority", "divergence_mean"] == round((sad + 1) / 2, 4)
+
+
+def test_without_votes_or_store_there_are_no_raters(runs, tmp_path):
+    assert raters.raters(Evaluation(runs, DATA), None).empty
+    assert raters.raters(Evaluation(runs, DATA), tmp_path).empty
 
 
 FOUND = {
@@ -189,32 +266,40 @@ FOUND = {
     "p_seeds_holm": 0.01,
     "p_dialogues_holm": 0.01,
     "seeds_low": 0.5,
+    "seeds_high": 3.5,
     "dialogues_low": 0.5,
+    "dialogues_high": 4.7,
     "n_seeds": 7,
     "n_dialogues": 31,
 }
+EQUAL = {"difference": 0.3, "seeds_low": -0.2, "seeds_high": 0.8, "dialogues_low": -0.99, "dialogues_high": 0.99}
 
 
 @pytest.mark.parametrize(
     ("change", "margin", "want"),
     [
         ({}, 0, "supported"),
-        ({"p_seeds_holm": 0.06}, 0, "undecided"),
-        ({"p_dialogues_holm": 0.06}, 0, "undecided"),
-        ({"p_seeds_holm": np.nan}, 0, "undecided"),
-        ({"p_dialogues_holm": np.nan}, 0, "undecided"),
+        ({"p_seeds_holm": 0.06}, 0, "undecided: could have shown 2.1 points at least"),
+        ({"p_dialogues_holm": 0.06}, 0, "supported on this test set only"),
+        ({"p_seeds_holm": np.nan}, 0, "undecided: could have shown 2.1 points at least"),
+        ({"p_dialogues_holm": np.nan}, 0, "supported on this test set only"),
         ({"difference": -2.0}, 0, "not supported"),
-        ({"difference": -2.0, "p_seeds_holm": 0.06}, 0, "undecided"),
+        ({"difference": -2.0, "p_seeds_holm": 0.06}, 0, "undecided: could have shown 2.1 points at least"),
+        ({"difference": -2.0, "p_dialogues_holm": 0.06}, 0, "not supported on this test set only"),
+        (EQUAL | {"p_dialogues_holm": 0.06}, 0, "equal within 1 point"),
+        (EQUAL, 0, "supported"),  # a small difference, and there
+        (EQUAL | {"p_dialogues_holm": 0.06, "seeds_high": 1.0}, 0, "supported on this test set only"),
         ({"difference": -0.1, "seeds_low": -0.9, "dialogues_low": -0.9}, 1, "supported"),
-        ({"seeds_low": -1.1, "dialogues_low": -0.9}, 1, "undecided"),
-        ({"seeds_low": -0.9, "dialogues_low": -1.1}, 1, "undecided"),
-        ({"seeds_low": np.nan}, 1, "undecided"),
+        ({"seeds_low": -1.1, "dialogues_low": -0.9}, 1, "undecided: could have shown 2.8 points at least"),
+        ({"seeds_low": -0.9, "dialogues_low": -1.1}, 1, "undecided: could have shown 2.9 points at least"),
+        ({"seeds_low": np.nan}, 1, "undecided: one seed or dialogue has no interval"),
         ({"difference": -2.0, "seeds_low": -3.0}, 1, "not supported"),
     ],
 )
 def test_a_verdict_needs_both_tests(change, margin, want):
     found = claims.verdict(FOUND | change, margin)
-    assert found == (f"{want} at n = 7 seeds, 31 dialogues" if want == "undecided" else want)
+    assert found == want
+    assert claims.stand(found) in claims.STANDS
 
 
 def test_every_claim_has_its_pair_and_every_pair_its_experiments():
@@ -346,7 +431,7 @@ def turns(**columns) -> pd.DataFrame:
 
 
 def part(frame: pd.DataFrame) -> Predictions:
-    return Predictions("majority-4", FOUR, "tenth", frame, {})
+    return Predictions("majority-4", FOUR, "tenth", frame, {}, {}, {}, {})
 
 
 def values(frame: pd.DataFrame, name: str, features=None) -> list:

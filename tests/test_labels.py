@@ -5,6 +5,7 @@ import hashlib
 import pandas as pd
 import pytest
 
+from lpgnet.config import Validation
 from lpgnet.labels import (
     CARRIES,
     ERC6_EXTRA,
@@ -117,6 +118,21 @@ def test_reading_r13_alternatives():
     assert {d[:5] for d in last.validation} == {"Ses04"} and len(last.validation) == 30
     (none,) = folds(iemocap_shaped(), "session5", "none")
     assert none.validation == () and len(none.train) == 120
+
+
+def test_other_draws_and_each_session_validate_in_turn():
+    """Five draws that differ, of one size, each with a dialogue of every session; four sessions, each whole."""
+    names = get_args(Validation)
+    parts = {name: folds(iemocap_shaped(), "session5", name)[0] for name in names}
+    draws = [set(parts[name].validation) for name in names if name.startswith("tenth")]
+    assert len(draws) == len(set(map(frozenset, draws))) == 5
+    for held in draws:
+        assert len(held) == 12 and {d[:5] for d in held} == {"Ses01", "Ses02", "Ses03", "Ses04"}
+    for number in range(1, 5):
+        held = parts[f"session{number}"].validation
+        assert held == tuple(d for d in sorted(iemocap_shaped()["dialogue"]) if d.startswith(f"Ses0{number}"))
+    for fold in parts.values():
+        assert len(fold.train) + len(fold.validation) == 120 and len(fold.test) == 31
 
 
 def test_a_small_corpus_still_has_a_dialogue_per_session():

@@ -11,7 +11,7 @@ from test_claims import accuracies, guess, of, rows, run
 from test_tables import DATA, WITHOUT_TORCH, fake_data
 
 from lpgnet import experiments
-from lpgnet.beyond.readings import alternatives, figures
+from lpgnet.beyond.readings import alternatives, figures, rotation
 from lpgnet.beyond.readings.alternatives import COUNTED, NEVER
 from lpgnet.config import ROOT
 from lpgnet.experiments import READINGS
@@ -183,6 +183,8 @@ def test_only_common_seeds_of_a_student_head_are_paired(runs):
 
 
 FOUND = {"difference": 2.0, "n_seeds": 5, "n_dialogues": 7, "p_seeds": 0.01}
+FOUND |= {"ci_low": 0.9, "ci_high": 3.1, "dialogues_low": 0.5, "dialogues_high": 3.5}
+NEAR = {"difference": 0.1, "ci_low": -0.8, "ci_high": 0.9, "dialogues_low": -0.99, "dialogues_high": 0.99}
 
 
 @pytest.mark.parametrize(
@@ -194,6 +196,7 @@ FOUND = {"difference": 2.0, "n_seeds": 5, "n_dialogues": 7, "p_seeds": 0.01}
         ({"n_dialogues": np.nan}, "better on this test set, not asked beyond it"),
         ({"p_seeds_holm": 0.2}, "a hint of better, not after correction, at n = 5 seeds, 7 dialogues"),
         ({"p_seeds_holm": 0.2, "p_seeds": 0.2}, "no difference found at n = 5 seeds, 7 dialogues"),
+        (NEAR | {"p_seeds_holm": 0.2, "p_seeds": 0.2}, "equal within 1 point"),
         (
             {"p_seeds_holm": np.nan, "p_seeds": np.nan, "n_seeds": 1},
             "no difference found at n = 1 seeds, 7 dialogues",
@@ -219,7 +222,21 @@ def test_a_session_is_held_out_only_where_others_are_left():
     """R13a: the parts that a corpus ships are no sessions."""
     assert possible(DATA, ["r13a_full"])[0] == ["r13a_full"]
     refused = possible(DATA | {"split": "official"}, ["r13a_full", "r13b_full"])[1]
-    assert refused == {"r13a_full": "simulated has no two sessions to train on"}
+    assert refused == {"r13a_full": "simulated has no 4 sessions to train on"}
+
+
+def test_the_spread_over_validation_parts_is_that_of_their_means(tmp_path):
+    """Over the seeds that all parts have; what has not been run is no line."""
+    parts = {"full": range(5), "tenth2_full": range(3), "session1_full": range(4), "sdt": range(2)}
+    lines = [record(tmp_path, name, seed, rows(dialogues=9)) for name, seeds in parts.items() for seed in seeds]
+    runs = pd.DataFrame(lines).assign(epoch=[{"best_validation": 7}] * len(lines))
+    found = rotation.rotation(runs, DATA).set_index("validation")
+    means = [np.mean(accuracies(runs, name)[:3]) for name in list(parts)[:3]]
+    assert found["n_seeds"].dropna().tolist() == [3, 3, 3] and set(found["model"]) == {"full"}
+    assert found["accuracy_mean"].iloc[:3].tolist() == pytest.approx(means, abs=0.006)
+    assert found.at[rotation.DRAWS, "accuracy_std"] == pytest.approx(np.std(means[:2], ddof=1), abs=0.006)
+    assert found.at[rotation.SESSIONS, "accuracy_std"] == pytest.approx(np.std(means, ddof=1), abs=0.006)
+    assert rotation.rotation(runs.iloc[:5], DATA).empty and rotation.rotation(runs.iloc[:0], DATA).empty
 
 
 def test_no_runs_at_all_leave_every_line(runs):

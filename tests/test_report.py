@@ -24,6 +24,7 @@ from lpgnet.config import ROOT
 from lpgnet.labels import folds, manifest
 from lpgnet.runs import records
 from lpgnet.runs.plan import current_records, describe, planned
+from lpgnet.runs.training import DECODED
 from lpgnet.tables.figures import inside, of_runs, theme
 from lpgnet.tables.figures.architecture import ARROWS, BOXES, architecture
 from lpgnet.tables.rebuild import draw, rebuild
@@ -69,7 +70,10 @@ def made_run(place, data, job, rows, rng) -> tuple[records.Record, pd.DataFrame]
     counts = np.zeros((len(classes),) * 2, dtype=int)
     np.add.at(counts, (gold, predicted), 1)
     text = rng.random(len(rows))
-    frame = rows.assign(predicted=np.array(classes)[predicted], weight_text=text, weight_audio=1 - text)
+    named = np.array(classes)[predicted]
+    frame = rows.assign(predicted=named, predicted_last=named, weight_text=text, weight_audio=1 - text)
+    if job.experiment in DECODED:
+        frame["predicted_crf"] = named
     frame[[f"p_{name}" for name in classes]] = sure
     rules = ("best_validation", "last", "best_test")
     record = records.Record(
@@ -95,6 +99,7 @@ def made_run(place, data, job, rows, rng) -> tuple[records.Record, pd.DataFrame]
         curves={name: [0.5, 0.25, 0.125] for name in ("loss", "validation_f1", "test_f1")},
         parameters={"full": 7, "sdt": 11}.get(job.experiment, 13),
         temperature=2.0,
+        validation={name: [0.25, 0.5] for name in classes},
         predictions="",
         made={"seconds": 3.0, "device": "cpu", "torch": "1", "numpy": "2"},
     )
@@ -288,6 +293,7 @@ def test_a_claim_shows_both_numbers_and_both_intervals():
         "difference_reported": 1.21,
         "difference": -3.17,
     }
+    line |= {"verdict_last": "not supported", "difference_last": -3.0}
     line |= {"margin": 0.0, "n_seeds": 5, "n_dialogues": 7, "seeds_low": -4.0, "seeds_high": -2.0}
     card = verdicts._claim(line | {"dialogues_low": np.nan, "dialogues_high": np.nan})
     assert (card.verdict, card.style) == ("not supported", "bad")
@@ -299,8 +305,11 @@ def test_a_claim_shows_both_numbers_and_both_intervals():
 
 
 def test_claims_are_counted_by_their_first_words():
-    claims = pd.DataFrame({"verdict": ["supported", "not supported", "undecided at n = 2 seeds, 7 dialogues"] * 2})
-    assert verdicts.counts(claims.iloc[:5]) == {"supported": 2, "not supported": 2, "undecided": 1}
+    claims = pd.DataFrame(
+        {"verdict": ["supported", "not supported", "undecided: could have shown 2.1 points at least"] * 2}
+    )
+    counted = {name: n for name, n in verdicts.counts(claims.iloc[:5]).items() if n}
+    assert counted == {"supported": 2, "not supported": 2, "undecided": 1}
 
 
 def test_lightweight_is_counted():

@@ -139,8 +139,9 @@ def _refusal(data: dict, run: RunConfig) -> str:
         return f"{data['corpus']} does not carry the labels {labels}"
     if run.data.labels == six:
         return f"the six classes are {six} here already"
-    if run.data.validation == "session4" and not _sessions_left(data, labels):
-        return f"{data['corpus']} has no two sessions to train on"
+    session = run.data.validation.removeprefix("session")
+    if session.isdecimal() and max(int(session), 2) > _training_sessions(data, labels):
+        return f"{data['corpus']} has no {max(int(session), 2)} sessions to train on"
     if run.data.text == "frozen" == data["text"]:
         return FROZEN_HERE
     if run.data.text in ("finetuned", "crossfitted") and "fits" not in sets:
@@ -152,10 +153,9 @@ def _labels(data: dict, run: RunConfig) -> str:
     return meant(run.data.labels, data["labels"], data["protocols"])
 
 
-def _sessions_left(data: dict, labels: str) -> bool:
-    """Whether a fold trains on two sessions at least, so that one can be held out for validation."""
-    groups = data["protocols"][labels]["counts"].keys()
-    return data["split"] != "official" and len(groups) > 2
+def _training_sessions(data: dict, labels: str) -> int:
+    """How many sessions a fold trains on; 0 where the corpus deals out parts instead."""
+    return len(data["protocols"][labels]["counts"]) - 1 if data["split"] != "official" else 0
 
 
 def planned(

@@ -50,6 +50,7 @@ class Record:
     curves: dict[str, list[float]]  # loss, validation_f1, test_f1, one number per epoch
     parameters: int
     temperature: float  # that calibrates the probabilities, fitted on validation
+    validation: dict[str, list[float]]  # class -> calibrated probability of it of each validation utterance of it
     predictions: str  # SHA-256 of the parquet file
     made: Made
     sha256: str = ""  # `fingerprint`
@@ -142,14 +143,18 @@ def contradiction(record: Record, path: Path) -> str:
     """What a record says that its predictions don't; "" where its scores are theirs."""
     names, classes = [f"p_{name}" for name in record.classes], pd.Index(record.classes)
     try:
-        rows = pd.read_parquet(path.with_suffix(".parquet"), columns=["label", "predicted", *names])
+        rows = pd.read_parquet(path.with_suffix(".parquet"), columns=["label", "predicted", "predicted_last", *names])
         gold, predicted = (classes.get_indexer(rows[name]) for name in ("label", "predicted"))
-        counted = metrics.confusion(gold, predicted, len(classes)).tolist()
+        last = classes.get_indexer(rows["predicted_last"])
+        counted = {
+            "best_validation": metrics.confusion(gold, predicted, len(classes)).tolist(),
+            "last": metrics.confusion(gold, last, len(classes)).tolist(),
+        }
     except (KeyError, ValueError, OSError) as error:
         return f"its predictions can't be counted ({error})"
     if (rows[names].to_numpy().argmax(1) != predicted).any():
         return "a predicted class isn't the most probable one"
-    if counted != record.confusion.get("best_validation"):
+    if any(record.confusion.get(rule) != found for rule, found in counted.items()):
         return "its confusion matrix isn't that of its predictions"
     return ""
 

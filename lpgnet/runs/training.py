@@ -9,6 +9,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import torch
+from scipy.special import softmax
 from torch import nn
 
 from lpgnet import __version__
@@ -26,7 +27,7 @@ from lpgnet.machine.files import whole
 from lpgnet.machine.workers import device_named, run_parallel
 from lpgnet.model import Output
 from lpgnet.places import Place
-from lpgnet.runs import baselines, checkpoint, metrics, records
+from lpgnet.runs import baselines, checkpoint, decoder, metrics, records
 from lpgnet.runs.calibration import temperature
 from lpgnet.runs.dataset import Dataset
 from lpgnet.runs.packed import Packed
@@ -42,6 +43,7 @@ MODELS = {
 }
 SLICES = ["id", "dialogue", "order", "speaker", "session", "scripted", "start", "end", "label"]
 BESIDE, ON_CARD = 10, 4  # seeds on stacked weights, and processes that share a GPU (docs/gpu.md)
+DECODED = ("linear", "full")  # experiments over whose outputs a CRF is fitted (`lpgnet.runs.decoder`)
 KEEP_WEIGHTS = ("full", "full_6", "full_moddrop")  # experiments whose best-validation weights are kept
 
 
@@ -166,7 +168,7 @@ def work(place: Place, jobs: list[Job], data: dict, device: str) -> float:
     }
     for job, fitted in zip(jobs, fits, strict=True):
         keep(place, job, read, fitted, data)
-        records.save(job.path, _record(job, read, fitted, data, made), _predictions(read, fitted))
+        records.save(job.path, _record(job, read, fitted, data, made), _predictions(job.experiment, read, fitted))
     return spent
 
 
@@ -214,13 +216,21 @@ def _record(job: Job, dataset: Dataset, fitted: TrainedSeed, data: dict, made: d
         curves={name: [round(v, 6) for v in curve] for name, curve in fitted.curves.items()},
         parameters=fitted.parameters,
         temperature=fitted.temperature,
+        validation=_validation(dataset, fitted),
         predictions="",
         made=made,
     )
 
 
-def _predictions(dataset: Dataset, fitted: TrainedSeed) -> pd.DataFrame:
-    """One row per scored test utterance, at the best validation epoch."""
+def _validation(dataset: Dataset, fitted: TrainedSeed) -> dict[str, list[float]]:
+    """Class -> the calibrated probabilities of it that its validation utterances have, ascending."""
+    gold = fitted.validation_labels
+    sure = softmax(fitted.best["validation"] / fitted.temperature, axis=-1).round(6)
+    return {name: sorted(sure[gold == i, i].tolist()) for i, name in enumerate(dataset.classes)}
+
+
+def _predictions(experiment: str, dataset: Dataset, fitted: TrainedSeed) -> pd.DataFrame:
+    """One row per scored test utterance, at the best validation epoch; `predicted_last` is of the last one."""
     index = torch.cat(dataset.units["test"]).numpy()
     output = fitted.best["output"]
     rows = dataset.table.iloc[index][SLICES]
@@ -228,10 +238,24 @@ def _predictions(dataset: Dataset, fitted: TrainedSeed) -> pd.DataFrame:
     probability = output.logits.softmax(-1).cpu().numpy()
     for i, name in enumerate(dataset.classes):
         rows[f"p_{name}"] = probability[:, i]
-    rows["predicted"] = [dataset.classes[i] for i in probability.argmax(-1)]
+    classes = np.array(dataset.classes, dtype=object)
+    rows["predicted"], rows["predicted_last"] = (
+        classes[logits.argmax(-1)] for logits in (probability, fitted.test_logits[-1])
+    )
+    gold = fitted.validation_labels
+    if experiment in DECODED and len(gold) and (gold >= 0).all():  # a chain has no turn without a label
+        rows["predicted_crf"] = classes[_decoded(dataset, fitted)]
     for m, weight in output.modality_weight.items():
         rows[f"weight_{m}"] = weight.cpu().numpy()
     return rows[rows["label"].notna()].reset_index(drop=True)
+
+
+def _decoded(dataset: Dataset, fitted: TrainedSeed) -> np.ndarray:
+    """(N,) classes of the test utterances by the CRF of `decoder`, at the best validation epoch."""
+    lengths = {part: [len(unit) for unit in dataset.units[part]] for part in ("validation", "test")}
+    best, gold = fitted.best, fitted.validation_labels
+    test = best["output"].logits.cpu().numpy()
+    return decoder.decoded(best["validation"], gold, lengths["validation"], test, lengths["test"])
 
 
 def run_missing(

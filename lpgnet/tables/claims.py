@@ -1,13 +1,18 @@
 """The paper's claims as lines: what it prints, what we found, and whether that supports it.
 
-The verdict on a claim "a is better than b":
-    supported       a - b > 0 and both tests give p < 0.05 after Holm's correction over the claim's table
-    not supported   a - b < 0 and both tests give p < 0.05 after the same correction
-    undecided       anything else, with the number of seeds and dialogues it is undecided at
-A claim "a is no worse than b" has a margin instead, in points:
-    supported       both 95 % intervals of a - b, over seeds and over dialogues, lie above minus the margin
-    not supported   not so, and as above: a is significantly worse by both tests
-    undecided       anything else
+The verdict on a claim "a is better than b", the first that holds:
+    supported                           a - b > 0 and both tests give p < 0.05 after Holm's correction over the
+                                        claim's table
+    not supported                       a - b < 0, and the same
+    equal within 1 point                both 95 % intervals, over seeds and over dialogues, lie within a point of 0
+    supported on this test set only     a - b > 0 and only the test over seeds says so: the dialogues are too few
+    not supported on this test set only a - b < 0, and the same
+    undecided: ...                      anything else, with the smallest difference that could have shown: half
+                                        the wider of the two intervals
+A claim "a is no worse than b" has a margin instead, in points: it is supported where both intervals of a - b lie
+above minus the margin; the rest as above.
+
+Each claim is asked again at the last epoch, since a headline may turn on how the epoch was chosen (R14).
 """
 
 from dataclasses import dataclass
@@ -19,12 +24,13 @@ import pandas as pd
 from lpgnet.labels import is_simulated
 from lpgnet.machine.files import write_csv
 from lpgnet.tables.build import reported
-from lpgnet.tables.comparisons import compare
+from lpgnet.tables.comparisons import compare, decoder, pairs, scored
+from lpgnet.tables.raters import raters
 from lpgnet.tables.rows import TABLES
 from lpgnet.tables.scores import SHOWN, Evaluation, Predictions, identity
 from lpgnet.tables.selection import selection_gap
 from lpgnet.tables.slices import slices
-from lpgnet.tables.statistics import ALPHA
+from lpgnet.tables.statistics import ALPHA, EQUAL, equal
 from lpgnet.tables.typeset import IEMOCAPS, SIMULATED
 
 
@@ -73,6 +79,12 @@ CLAIMS = (
     Claim("SDT* depends on its speaker embedding", "1", 7, "sdt", "sdt_no_speaker"),
     Claim("LPGNet beats SDT* where neither knows the speaker", "1", 7, "full", "sdt_no_speaker"),
 )
+EQUAL_TO, UNDECIDED = f"equal within {EQUAL:.0f} point", "undecided"
+HERE_ONLY = " on this test set only"
+STANDS = (  # what a verdict can say, up to its colon
+    *("supported", f"supported{HERE_ONLY}", EQUAL_TO),
+    *("not supported", f"not supported{HERE_ONLY}", UNDECIDED),
+)
 QUOTED = {(4, "linear_audio"): ("emotion2vec", "Linear")}  # ours that the paper quotes from others
 SHARED = (  # columns of a comparison that a claim shows
     *("difference", "n_seeds", "seeds_low", "seeds_high", "p_seeds_holm", "effect"),
@@ -83,15 +95,18 @@ SHARED = (  # columns of a comparison that a claim shows
 def build_all(found: Evaluation, features: Path | None = None) -> dict[str, pd.DataFrame]:
     """Every CSV that stands beside the runs, by its name.  features: the store, for slices by transcript."""
     return stated(found.predictions, found.data) | {
+        "decoder": decoder(found),
         "selection_gap": selection_gap(found),
         "slices": slices(found, features),
+        "raters": raters(found, features),
     }
 
 
 def stated(predictions: list[Predictions], data: dict) -> dict[str, pd.DataFrame]:
     """Intervals, comparisons, and one line per claim whose two models have been run."""
     intervals, compared = compare(predictions, data)
-    return {"intervals": intervals, "comparisons": compared, "claims": _claims(compared, data)}
+    last = pairs([scored(part, part.last) for part in predictions], data)
+    return {"intervals": intervals, "comparisons": compared, "claims": _claims(compared, last, data)}
 
 
 def write(frames: dict[str, pd.DataFrame], folder: Path) -> list[Path]:
@@ -106,14 +121,16 @@ def write(frames: dict[str, pd.DataFrame], folder: Path) -> list[Path]:
     return paths
 
 
-def _claims(compared: pd.DataFrame, data: dict) -> pd.DataFrame:
+def _claims(compared: pd.DataFrame, last: pd.DataFrame, data: dict) -> pd.DataFrame:
     paper, lines = reported(), []
-    by_pair = {(r["table"], r["a"], r["b"], r["metric"]): r for r in compared.to_dict("records")}
+    by_pair, at_last = (
+        {(r["table"], r["a"], r["b"], r["metric"]): r for r in frame.to_dict("records")} for frame in (compared, last)
+    )
     for claim in CLAIMS:
         key = (claim.table, claim.better, claim.worse)
         if (*key, claim.metric) not in by_pair:
             continue
-        found = by_pair[*key, claim.metric]
+        found, end = by_pair[*key, claim.metric], at_last[*key, claim.metric]
         (other,) = (by_pair[(*key, m)] for m in SHOWN if m != claim.metric)
         printed = _printed(claim, paper, len(data["protocols"][found["labels"]]["classes"]))
         lines.append(
@@ -124,6 +141,7 @@ def _claims(compared: pd.DataFrame, data: dict) -> pd.DataFrame:
             | {name: found[name] for name in SHARED}
             | {"reported_is_inside": _inside(printed, found)}
             | {"verdict": verdict(found, claim.margin), "verdict_other_metric": verdict(other, claim.margin)}
+            | {"difference_last": end["difference"], "verdict_last": verdict(end, claim.margin)}
             | {"note": _note(data, found["labels"])}
         )
     return pd.DataFrame(lines)
@@ -131,13 +149,31 @@ def _claims(compared: pd.DataFrame, data: dict) -> pd.DataFrame:
 
 def verdict(found: dict, margin: float = 0.0) -> str:
     """What a line of `pairs` says of "a is better than b", or, with a margin, of "a is no worse than b"."""
-    significant = all(found[p] < ALPHA for p in ("p_seeds_holm", "p_dialogues_holm"))  # NaN is not
-    within = all(found[low] > -margin for low in ("seeds_low", "dialogues_low"))
-    if within if margin else significant and found["difference"] > 0:
+    ends = [found[f"{kind}_{end}"] for kind in ("seeds", "dialogues") for end in ("low", "high")]
+    over_seeds, over_dialogues = (found[p] < ALPHA for p in ("p_seeds_holm", "p_dialogues_holm"))  # NaN is not
+    way = "supported" if found["difference"] > 0 else "not supported"
+    if margin and min(ends[0], ends[2]) > -margin:
         return "supported"
-    if significant and found["difference"] < 0:
-        return "not supported"
-    return f"undecided at n = {found['n_seeds']} seeds, {found['n_dialogues']} dialogues"
+    if over_seeds and over_dialogues and not (margin and found["difference"] > 0):
+        return way
+    if equal(*ends):
+        return EQUAL_TO
+    if over_seeds and not margin:
+        return way + HERE_ONLY
+    return f"{UNDECIDED}: {could_show(found)}"
+
+
+def stand(verdict: str) -> str:
+    """Which of `STANDS` a verdict is."""
+    return verdict.partition(":")[0]
+
+
+def could_show(found: dict) -> str:
+    """The smallest difference that would have shown with these seeds and dialogues."""
+    half = [(found[f"{kind}_high"] - found[f"{kind}_low"]) / 2 for kind in ("seeds", "dialogues")]
+    if np.isnan(half).any():
+        return "one seed or dialogue has no interval"
+    return f"could have shown {max(half):.1f} points at least"
 
 
 def _printed(claim: Claim, paper: dict[int, pd.DataFrame], classes: int) -> float:

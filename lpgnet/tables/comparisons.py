@@ -11,7 +11,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from lpgnet.tables.scores import SHOWN, Predictions, identity
+from lpgnet.tables.scores import SHOWN, Evaluation, Predictions, identity
 from lpgnet.tables.statistics import (
     Resampled,
     dialogue_interval,
@@ -49,6 +49,9 @@ PAIRS: dict[int, tuple[tuple[str, str], ...]] = {  # table -> (a, b); Holm's cor
 }
 
 
+DECODER = (("linear_crf", "linear"), ("full_crf", "full"), ("full", "linear_crf"))  # their own Holm's correction
+
+
 def compare(predictions: list[Predictions], data: dict) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Intervals and pairs.
 
@@ -57,8 +60,20 @@ def compare(predictions: list[Predictions], data: dict) -> tuple[pd.DataFrame, p
     Pairs: one line per pair of `PAIRS` and metric: a - b in points with both intervals, both tests, and d_z.
     Holm's correction is over the pairs of a table that have been run, for each metric and kind of test apart.
     """
-    sets = [scored(part) for part in predictions]
-    return _intervals(sets, data), _pairs(sets, data)
+    sets = [scored(part, part.predicted) for part in predictions]
+    return _intervals(sets, data), pairs(sets, data)
+
+
+def decoder(found: Evaluation) -> pd.DataFrame:
+    """The same pairs for a CRF over a model's outputs, `<experiment>_crf`: what neighbouring labels are worth.
+
+    It is fitted on validation (`lpgnet.runs.decoder`).  full minus linear_crf: is LPGNet's context worth more?
+    """
+    sets = []
+    for part in found.predictions:
+        plain = {name: part.predicted[name] for name in part.decoded}
+        sets.append(scored(part, plain | {f"{name}_crf": seeds for name, seeds in part.decoded.items()}))
+    return pairs(sets, found.data, {2: DECODER})
 
 
 @dataclass(frozen=True)
@@ -73,10 +88,11 @@ class Scored:
         return dict(zip(self.seeds[experiment], self.scores[experiment].whole[metric], strict=True))
 
 
-def scored(part: Predictions) -> Scored:
-    """The same test dialogues are drawn for every model of a label set."""
-    seeds = {name: list(found) for name, found in part.predicted.items()}
-    return Scored(part.labels, seeds, {name: resample(part.counts(name), SHOWN) for name in seeds})
+def scored(part: Predictions, predicted: dict[str, dict[int, np.ndarray]]) -> Scored:
+    """The same test dialogues are drawn for every model of a label set.  predicted: one of the set's."""
+    seeds = {name: list(found) for name, found in predicted.items()}
+    scores = {name: resample(part.counts(found), SHOWN) for name, found in predicted.items()}
+    return Scored(part.labels, seeds, scores)
 
 
 def _intervals(sets: list[Scored], data: dict) -> pd.DataFrame:
@@ -95,10 +111,11 @@ def _intervals(sets: list[Scored], data: dict) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def _pairs(sets: list[Scored], data: dict) -> pd.DataFrame:
+def pairs(sets: list[Scored], data: dict, asked: dict[int, tuple] = PAIRS) -> pd.DataFrame:
+    """The lines of `compare` for the pairs asked, by table."""
     lines = [
         identity(data, part.labels) | {"table": table} | compared(part, a, b, metric)
-        for table, names in PAIRS.items()
+        for table, names in asked.items()
         for metric in SHOWN
         for a, b in names
         for part in sets

@@ -14,6 +14,7 @@ from lpgnet.tables.statistics import dialogue_counts
 SHOWN = ("accuracy", "weighted_f1")
 HEADLINE = "best_validation"  # Reading R14: the only selection rule that feeds a table
 POOLED = ["experiment", "seed", "labels", "classes", "confusion", "parameters", "config", "lacks"]
+PREDICTED = ("predicted", "predicted_last", "predicted_crf")  # columns: those of `Predictions`, in its order
 ROWS = ["id", "dialogue", "order", "speaker", "scripted", "start", "end", "label"]
 
 
@@ -79,7 +80,8 @@ class Predictions:
     """The test utterances of one label set, all folds, and what each whole seed took them for.
 
     rows: one line per utterance, columns `ROWS` and fold, N in all.
-    predicted: experiment -> seed -> (N,) class numbers.
+    predicted: experiment -> seed -> (N,) class numbers.  last: the same at the last epoch; decoded: by the CRF
+    over an experiment's outputs, where it has one.  probabilities: (N, C) instead.
     """
 
     labels: str
@@ -87,16 +89,19 @@ class Predictions:
     validation: str
     rows: pd.DataFrame
     predicted: dict[str, dict[int, np.ndarray]]
+    last: dict[str, dict[int, np.ndarray]]
+    decoded: dict[str, dict[int, np.ndarray]]
+    probabilities: dict[str, dict[int, np.ndarray]]
 
     @property
     def gold(self) -> np.ndarray:
         """(N,) class numbers."""
         return pd.Index(self.classes).get_indexer(self.rows["label"])
 
-    def counts(self, experiment: str) -> np.ndarray:
-        """(S, D, C, C) confusion matrices by seed and dialogue, dialogues in sorted order."""
+    def counts(self, seeds: dict[int, np.ndarray]) -> np.ndarray:
+        """(S, D, C, C) confusion matrices by seed and dialogue, dialogues in sorted order; of one experiment."""
         dialogue, _ = pd.factorize(self.rows["dialogue"], sort=True)
-        stacked = np.stack(list(self.predicted[experiment].values()))
+        stacked = np.stack(list(seeds.values()))
         return dialogue_counts(dialogue, self.gold, stacked, len(self.classes))
 
 
@@ -139,20 +144,28 @@ def _label_set(name: str, runs: pd.DataFrame) -> Predictions:
         line.fold: pd.read_parquet(_parquet(line.path), columns=ROWS)
         for line in runs.drop_duplicates("fold").itertuples()
     }
-    predicted: dict[str, dict[int, list]] = {}
+    kept: dict[str, dict[str, dict[int, list]]] = {what: {} for what in (*PREDICTED, "p")}
     for line in runs.itertuples():
-        base = rows[line.fold]
-        found = pd.read_parquet(_parquet(line.path), columns=["id", "label", "predicted"])
-        told = len(found)
-        found = found.set_index("id").reindex(base["id"])  # a run may read the turns in another order
-        if told != len(base) or not (found["label"].to_numpy() == base["label"].to_numpy()).all():
-            raise ValueError(f"{_parquet(line.path)} has other utterances than the runs beside it: run it again")
-        seeds = predicted.setdefault(line.experiment, {})
-        seeds.setdefault(line.seed, []).append(classes.get_indexer(found["predicted"]))
-    joined = {e: {s: np.concatenate(parts) for s, parts in seeds.items()} for e, seeds in predicted.items()}
+        found = _in_order(_parquet(line.path), rows[line.fold])
+        values = {column: classes.get_indexer(found[column]) for column in found.columns.intersection(PREDICTED)}
+        values["p"] = found[[f"p_{name}" for name in classes]].to_numpy()
+        for what, value in values.items():
+            kept[what].setdefault(line.experiment, {}).setdefault(line.seed, []).append(value)
+    joined = [
+        {e: {s: np.concatenate(parts) for s, parts in seeds.items()} for e, seeds in by.items()} for by in kept.values()
+    ]
     every = pd.concat([frame.assign(fold=fold) for fold, frame in sorted(rows.items())], ignore_index=True)
     validation = first["config"]["data"].get("validation", "tenth")
-    return Predictions(name, tuple(classes), validation, every, joined)
+    return Predictions(name, tuple(classes), validation, every, *joined)
+
+
+def _in_order(path: Path, base: pd.DataFrame) -> pd.DataFrame:
+    """A run's predictions in the order of `base`: a run may read the turns in another."""
+    found = pd.read_parquet(path)
+    ordered = found.set_index("id").reindex(base["id"])
+    if len(found) != len(base) or not (ordered["label"].to_numpy() == base["label"].to_numpy()).all():
+        raise ValueError(f"{path} has other utterances than the runs beside it: run it again")
+    return ordered
 
 
 def _parquet(path: str) -> Path:

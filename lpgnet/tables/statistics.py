@@ -20,6 +20,7 @@ LEVEL = 0.95
 DRAWS = 4000
 ROUNDING = 1e-12  # fractions closer than this are the same number
 ALPHA = 0.05
+EQUAL = 1.0  # points: what is smaller is no difference worth having
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,14 @@ def paired_dialogues(a: Resampled, b: Resampled, metric: str) -> Comparison:
         return Comparison(difference, low, high, np.nan, np.nan, n)
     error = float(np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum()))
     return Comparison(difference, low, high, _t_test(difference, error, n), np.nan, n)
+
+
+def equal(*ends: float) -> bool:
+    """Whether 95 % intervals, given by their ends in points, lie within `EQUAL` points of zero; NaN does not.
+
+    That is TOST, two one-sided tests, at 2.5 % each.
+    """
+    return all(abs(end) < EQUAL for end in ends)
 
 
 def percent(fraction: float) -> float:

@@ -6,6 +6,7 @@ The verdict:
     worse on this test set, ...  p < 0.05 over seeds alone: other dialogues may not show it;
                                  "not asked beyond it": dialogues can't be paired, the note says why
     a hint of worse, ...         p < 0.05 over seeds, but not after correction
+    equal within 1 point         both 95 % intervals lie within a point of zero
     no difference found, ...     anything else.  That is not "equal": the intervals say how large a difference
                                  these seeds and dialogues may have missed
 Lines that count the same predictions in another way, or choose the epoch on the test set, are not tested.
@@ -23,9 +24,10 @@ from lpgnet.experiments import CONTEXTS, EXPERIMENTS, GROUPS, READINGS
 from lpgnet.labels import meant
 from lpgnet.machine.files import write_csv
 from lpgnet.runs.plan import possible, unfitted
+from lpgnet.tables.claims import EQUAL_TO
 from lpgnet.tables.comparisons import Scored, compared, scored
 from lpgnet.tables.scores import HEADLINE, SHOWN, Evaluation, identity, pooled, seed_scores
-from lpgnet.tables.statistics import ALPHA, holm, paired_seeds, percent, significant, summary
+from lpgnet.tables.statistics import ALPHA, equal, holm, paired_seeds, percent, significant, summary
 
 RENAMED = {"mean_b": "default_mean", "mean_a": "alternative_mean"}
 RENAMED |= {"seeds_low": "ci_low", "seeds_high": "ci_high"}
@@ -84,7 +86,7 @@ def write(frames: dict[str, pd.DataFrame], folder: Path) -> list[Path]:
 def _sets(runs: pd.DataFrame, data: dict) -> dict[str, Scored]:
     """Experiment -> the models of its label set, whole seeds alone."""
     mine = runs[runs["experiment"].isin(GROUPS["readings"])]
-    parts = [scored(part) for part in Evaluation(mine, data).predictions]
+    parts = [scored(part, part.predicted) for part in Evaluation(mine, data).predictions]
     return {name: part for part in parts for name in part.seeds}
 
 
@@ -207,6 +209,8 @@ def verdict(found: dict) -> str:
     beyond = f"undecided beyond it ({found['n_dialogues']:.0f} dialogues)" if paired else "not asked beyond it"
     if found["p_seeds_holm"] < ALPHA:
         return f"matters: {way}" if found["p_dialogues_holm"] < ALPHA else f"{way} on this test set, {beyond}"
+    if paired and equal(*(found[f"{kind}_{end}"] for kind in ("ci", "dialogues") for end in ("low", "high"))):
+        return EQUAL_TO
     n = f"n = {found['n_seeds']:.0f} seeds" + (f", {found['n_dialogues']:.0f} dialogues" if paired else "")
     if found["p_seeds"] < ALPHA:
         return f"a hint of {way}, not after correction, at {n}"

@@ -6,6 +6,7 @@ that is not `Markup`.
 
 import base64
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -14,12 +15,13 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from lpgnet.tables.claims import HERE_ONLY
 from lpgnet.tables.figures import theme
 
 VERDICTS = {  # first word of a verdict -> its colour on the page
     **dict.fromkeys(("supported", "holds", "ok", "unchanged", "same"), "good"),
     **dict.fromkeys(("not", "does", "fault", "different"), "bad"),
-    **dict.fromkeys(("warning", "changed", "within"), "warn"),
+    **dict.fromkeys(("warning", "changed", "within", "equal"), "warn"),
 }
 HERE = Path(__file__).parent
 MINUS = "\N{MINUS SIGN}"
@@ -132,9 +134,10 @@ def pictures(folder: Path, *patterns: str) -> list[Picture]:
 
 def verdict(text: str) -> Cell:
     """A verdict as a chip; what follows its first words stands small below."""
-    short, _, more = text.partition(" at ")
-    first = short.split(" ")[0].rstrip(",:")
-    return Cell(short, more and f"at {more}", None, f"chip {VERDICTS.get(first, 'open')}")
+    cut = re.search(": | (?=at |on this)", text)
+    short, more = (text[: cut.start()], text[cut.end() :]) if cut else (text, "")
+    style = "warn" if text.endswith(HERE_ONLY) else VERDICTS.get(short.split(" ")[0].rstrip(","), "open")
+    return Cell(short, more, None, f"chip {style}")
 
 
 def number(value, digits: int = 2, signed: bool = False) -> Cell:

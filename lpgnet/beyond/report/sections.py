@@ -19,8 +19,9 @@ from lpgnet.beyond.report.tables import paper_sheet
 from lpgnet.places import Place
 from lpgnet.tables import typeset
 from lpgnet.tables.build import reported
+from lpgnet.tables.raters import HUMAN
 from lpgnet.tables.rebuild import Rebuilt, rebuild
-from lpgnet.tables.statistics import ALPHA
+from lpgnet.tables.statistics import ALPHA, EQUAL
 
 BEYOND = Markup("Not run here. <code>make beyond</code> makes it.")
 
@@ -79,9 +80,10 @@ def verdict(found: Findings) -> Section:
     lead = lead.format(total, made.runs["seed"].nunique(), said)
     rule = (
         "Supported: the difference has the claimed sign, and both paired tests, over seeds and over "
-        f"dialogues, give p < {ALPHA} after Holm's correction over the claim's table. Not supported: the "
-        "same, with the opposite sign. Undecided: anything else, at the seeds and dialogues shown. “Needs no "
-        "speaker embedding” has a margin instead: both intervals must lie above minus one point."
+        f"dialogues, give p < {ALPHA} after Holm's correction over the claim's table; not supported: the "
+        "same, with the opposite sign. On this test set only: seeds agree, the dialogues are too few. Equal: both 95 % "
+        f"intervals lie within {EQUAL:g} point of zero. Undecided: anything else, with the smallest difference that "
+        "could have shown. “Needs no speaker embedding” has a margin: both intervals must lie above minus one point."
     )
     blocks = [Text(lead), Cards(verdicts.cards(made.beside, made.data, made.runs, found.paper, found.audit))]
     if total:
@@ -115,6 +117,14 @@ def comparisons(found: Findings) -> Section:
         caption = "Pairs. a minus b in points, both 95 % intervals, p after Holm's correction, Cohen's d_z."
         frame = frame.drop(columns=["p_seeds", "p_dialogues"])
         blocks.append(sheet(frame, "pairs", caption, "../comparisons.csv"))
+    decoded = found.made.beside["decoder"]
+    if len(decoded):
+        caption = (
+            "Neighbouring labels. A CRF over the outputs of a model, fitted on validation; the last line of each "
+            "metric asks whether LPGNet's context is worth more than that."
+        )
+        decoded = decoded.drop(columns=["p_seeds", "p_dialogues", "table"])
+        blocks.append(sheet(decoded, "decoder", caption, "../decoder.csv"))
     speakers = found.made.beside["speakers"]
     if len(speakers):
         caption = "Who speaks. With and without speaker embeddings, under each split that has been run."
@@ -143,6 +153,14 @@ def parts(found: Findings) -> Section:
         frame = sliced[sliced["experiment"].isin(["full", "sdt", "linear"])]
         caption = "Parts. LPGNet, SDT* and the linear classifier on parts of the test set; percent."
         blocks.append(sheet(frame, "parts-scores", caption, "../slices.csv"))
+    people = found.made.beside["raters"]
+    if len(people):
+        frame = people[people["who"].isin([HUMAN, "full", "sdt", "bigru", "linear"])]
+        caption = (
+            "Raters. Where they all agree and where not; divergence of probabilities from their vote shares, in bits; "
+            "and one rater against the others."
+        )
+        blocks.append(sheet(frame, "raters", caption, "../raters.csv"))
     return Section("parts", "Slices", "Parts of the test set", blocks)
 
 
@@ -184,6 +202,8 @@ def beyond(found: Findings) -> Section:
         "readings": "Each reading run the other way: points, 95 % intervals over seeds and test dialogues. "
         "It matters where both tests say so after correction; undecided is not equal.",
         "context": "What a dialogue's turns are worth: as spoken, shuffled, dealt anew, past or near alone.",
+        "validation": "Which dialogues validate: accuracy over the same seeds, five draws of a tenth, then each "
+        "training session; the last lines are the spread over those, beside the spread over seeds.",
         "missing": "What missing text or audio costs (notebook 08).",
     }
     blocks = []

@@ -9,16 +9,16 @@ from lpgnet.beyond.report.blocks import Card, Cell, Sheet, interval, number, ver
 from lpgnet.labels import is_simulated
 from lpgnet.runs.plan import possible
 from lpgnet.tables.build import reported
+from lpgnet.tables.claims import STANDS, stand
 from lpgnet.tables.typeset import IEMOCAPS
 
 SPEAKERS = ("full_speaker", "sdt_no_speaker")  # whose claims are about speaker identity
-STANDS = ("supported", "not supported", "undecided")
-STYLE = {"supported": "good", "not supported": "bad", "undecided": "open"}
+STYLE = dict(zip(STANDS, ("good", "warn", "warn", "bad", "warn", "open"), strict=True))
 
 
 def counts(claims: pd.DataFrame) -> dict[str, int]:
     """How many claims have which verdict."""
-    short = claims["verdict"].str.partition(" at ")[0] if len(claims) else pd.Series(dtype=str)
+    short = claims["verdict"].map(stand) if len(claims) else pd.Series(dtype=str)
     return {name: int((short == name).sum()) for name in STANDS}
 
 
@@ -76,11 +76,13 @@ def _instead(accuracy: pd.DataFrame, refused: str) -> Card:
 
 def _claim(line: dict) -> Card:
     """One claim of the paper, with the difference that decides it."""
-    short = line["verdict"].partition(" at ")[0]
+    short, _, more = line["verdict"].partition(": ")
     printed = line["difference_reported"]
     says = "" if pd.isna(printed) else f"Printed: {_points(printed)}. "
     margin = f" Margin: {line['margin']:g} point." if line["margin"] else ""
-    says += f"Here: {_points(line['difference'])}, {_both(line, 'n_seeds')}.{margin}"
+    says += f"Here: {_points(line['difference'])}, {_both(line, 'n_seeds')}{more and '; '}{more}.{margin}"
+    if stand(line["verdict_last"]) != short:
+        says += f" At the last epoch: {line['verdict_last']} ({_points(line['difference_last'])})."
     return Card(line["claim"], short, says, STYLE[short], "claims")
 
 
