@@ -1,6 +1,7 @@
 """Protocols, manifests, splits."""
 
 import hashlib
+from typing import get_args
 
 import pandas as pd
 import pytest
