@@ -12,7 +12,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # What `tables --from` and `compare` import, at the lock's versions: no torch.
 REVIEW := jinja2 joblib latex2mathml matplotlib numpy pandas pyarrow pydantic scikit-learn scipy seaborn tabulate typer
 
-.PHONY: tables env reproduce reference beyond test lab mutants bench lock clean
+.PHONY: tables env reproduce reference beyond test lab mutants bench planted lock clean
 
 tables:  ## In a minute, without torch: the tables and figures of the committed run, docs/reference/
 	@test -x .venv-tables/bin/python || { $(FOUND); $(PYTHON) -m venv .venv-tables; }
@@ -55,6 +55,9 @@ bench: env  ## Speed and memory, as ratios measured in one run
 
 fuzz: env  ## Damaged files for every reader of other people's files, twenty times as many as in the tests
 	$(BIN)/python tests/fuzz.py --examples 500
+
+planted: env  ## Twenty corpora in which nothing is there, twenty in which something is: writes docs/planted.md
+	$(BIN)/python tests/planted.py
 
 gpu: env  ## On a CUDA machine: seconds of the paper's size by model, against a padded loop and the CPU
 	$(BIN)/python tests/gpu.py
