@@ -89,16 +89,22 @@ def page(found: pd.DataFrame) -> str:
         lines.append(f"| `{world}` | {question} | {spread} | " + " | ".join(str(count[s]) for s in STANDS) + " |")
     sure = found["verdict"].eq("supported").groupby(found["world"]).mean()
     return PAGE.format(
-        corpora=found["seed"].nunique(), dialogues=sum(DIALOGUES), tested=DIALOGUES[-1], seeds=SEEDS, version=__version__,
-        table="\n".join(lines), null=f"{100 * sure['simulated-null']:.0f}", power=f"{100 * sure['simulated']:.0f}",
-    )  # fmt: skip
+        corpora=found["seed"].nunique(),
+        dialogues=sum(DIALOGUES),
+        tested=DIALOGUES[-1],
+        seeds=SEEDS,
+        version=__version__,
+        table="\n".join(lines),
+        null=f"{100 * sure['simulated-null']:.0f}",
+        power=f"{100 * sure['simulated']:.0f}",
+    )
 
 
 PAGE = """# Planted truths: do the statistics find what is there, and nothing else?
 
-Made by `make planted` (`tests/planted.py`, version {version}), not part of `make test`. For each of two worlds
-{corpora} corpora of {dialogues} short dialogues were drawn ({tested} of them tested), LPGNet was trained with {seeds} seeds on
-each, and two questions were asked of it by the rule that decides the paper's claims: both paired tests, Holm's
+Made by `make planted` (`tests/planted.py`, version {version}), not part of `make test`. For each of two
+worlds {corpora} corpora of {dialogues} short dialogues were drawn ({tested} of them tested), LPGNet was trained with
+{seeds} seeds on each, and two questions were asked of it by the rule that decides the paper's claims: both paired tests, Holm's
 correction, 95 % intervals.
 
 * `simulated-null`: audio carries nothing, and every turn's emotion is drawn alone, so context carries nothing.
