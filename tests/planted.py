@@ -104,7 +104,7 @@ PAGE = """# Planted truths: do the statistics find what is there, and nothing el
 
 Made by `make planted` (`tests/planted.py`, version {version}), not part of `make test`. For each of two
 worlds {corpora} corpora of {dialogues} short dialogues were drawn ({tested} of them tested), LPGNet was trained with
-{seeds} seeds on each, and two questions were asked of it by the rule that decides the paper's claims: both paired tests, Holm's
+{seeds} seeds on each, and two questions were asked of it by the rule that decides the claims: both paired tests, Holm's
 correction, 95 % intervals.
 
 * `simulated-null`: audio carries nothing, and every turn's emotion is drawn alone, so context carries nothing.
