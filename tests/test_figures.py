@@ -15,8 +15,10 @@ from test_tables import DATA, EMPTY, PAPER, RUNS, built, fake_data, fake_run
 
 from lpgnet import places
 from lpgnet.config import ROOT
+from lpgnet.labels import PROTOCOLS
 from lpgnet.tables import rebuild, selection
-from lpgnet.tables.figures import architecture, inside, of_runs, of_tables, theme
+from lpgnet.tables.claims import STANDS
+from lpgnet.tables.figures import architecture, forest, inside, of_runs, of_tables, theme
 from lpgnet.tables.rows import TABLES as TABLE_ROWS
 from lpgnet.tables.scores import Evaluation
 from lpgnet.tables.typeset import SIMULATED
@@ -56,7 +58,7 @@ def draw_all(data: dict, tables: dict) -> list[Figure]:
     return [
         of_tables.class_distribution(tables[1]),
         of_tables.comparison(tables[2], 2),
-        *(of_tables.ablation_bars(tables[n], n) for n in (3, 4, 5)),
+        *(of_tables.comparison(tables[n], n) for n in (3, 4, 5)),
         of_tables.comparison(tables[6], 6),
         of_tables.by_class(tables[7]),
         of_runs.confusion_matrix(FOUND.whole("full"), data),
@@ -78,7 +80,7 @@ def test_every_picture_names_its_corpus_warns_and_leaves_no_state():
 
 def test_another_corpus_gets_no_warning():
     own = fake_data(place="iemocap")
-    figure = of_tables.ablation_bars(built(3, RUNS, own, PAPER), 3)
+    figure = of_tables.comparison(built(3, RUNS, own, PAPER), 3)
     assert caption(figure).startswith("Corpus iemocap")
     assert SIMULATED not in caption(figure)
 
@@ -87,7 +89,7 @@ def rebuilt(folder, runs=RUNS, tables=TABLES, parts=None) -> rebuild.Rebuilt:
     """Of no place on disk but for its figures."""
     place = dataclasses.replace(places.place(), output=folder)
     found = Evaluation(runs, DATA)
-    beside = {"slices": pd.DataFrame() if parts is None else parts}
+    beside = {"slices": pd.DataFrame() if parts is None else parts, "claims": pd.DataFrame()}
     beside["selection_gap"] = selection.selection_gap(found)
     return rebuild.Rebuilt(place, found, tables, pd.DataFrame(), beside, [])
 
@@ -163,13 +165,16 @@ def test_a_dollar_in_a_name_is_a_dollar():
     assert [t.get_text() for t in figure.axes[0].get_xticklabels()] == classes
 
 
-def test_bars_show_our_mean_and_the_paper_as_tick():
+def test_the_paper_is_a_tick_black_only_on_its_own_corpus():
     table = TABLES[3]
-    figure = of_tables.ablation_bars(table, 3)
-    axis = figure.axes[0]
-    assert [bar.get_width() for bar in axis.patches] == table["accuracy_mean"].tolist()
-    ticks = [line.get_xdata()[0] for line in axis.lines if line.get_marker() == "|"]
-    assert ticks == PAPER[3]["accuracy"].tolist()
+    axis = of_tables.comparison(table, 3).axes[0]
+    points = [line.get_xdata()[0] for line in axis.lines if line.get_marker() == "o"]
+    assert points == table["accuracy_mean"].tolist()
+    ticks = [line for line in axis.lines if line.get_marker() == "|"]
+    assert [line.get_xdata()[0] for line in ticks] == PAPER[3]["accuracy"].tolist()
+    assert {(line.get_color(), line.get_label()) for line in ticks} == {(theme.QUOTED, "printed, of IEMOCAP")}
+    own = of_tables.comparison(built(3, RUNS, fake_data(place="iemocap"), PAPER), 3).axes[0]
+    assert {line.get_color() for line in own.lines if line.get_marker() == "|"} == {"black"}
     assert axis.get_yticklabels()[1].get_text() == "Text"
     assert axis.get_ylim()[0] > axis.get_ylim()[1]  # first row on top
 
@@ -186,10 +191,42 @@ def test_points_show_quoted_rows_as_printed_and_ours_with_interval():
     assert [full["accuracy_ci_low"], full["accuracy_ci_high"]] in lines
 
 
+DEUTERANOPIA = np.array([  # Machado, Oliveira and Fernandes 2009, severity 1, on linear RGB
+    [0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881],
+])  # fmt: skip
+
+
+def lab(colour: str, seen: np.ndarray) -> np.ndarray:
+    """CIE L*a*b* of a colour as somebody sees it."""
+    rgb = np.array(mpl.colors.to_rgb(colour))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    x, y, z = np.array(xyz) @ np.clip(seen @ linear, 0, 1) / [0.9505, 1, 1.089]
+    x, y, z = (v ** (1 / 3) if v > 0.008856 else 7.787 * v + 16 / 116 for v in (x, y, z))
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("protocol", ["majority-6", "meld-7"])
+def test_emotions_differ_for_a_deuteranope_too(protocol):
+    """By 20 in L*a*b*, where 2 can be told apart side by side."""
+    colours = theme.class_colours(PROTOCOLS[protocol].classes)
+    for seen in (np.eye(3), DEUTERANOPIA):
+        places = [lab(colour, seen) for colour in colours]
+        near = [np.linalg.norm(a - b) for i, a in enumerate(places) for b in places[:i]]
+        assert min(near) > 20, (protocol, np.round(near, 1))
+
+
+def test_no_interval_goes_beyond_100_percent():
+    down, up = theme.reach([99.0, 50.0, 50.0], [2.0, 2.0, 2.0], [3, 3, 1])
+    half = 4.302653 * 2 / np.sqrt(3)
+    np.testing.assert_allclose(down, [half, half, 0], rtol=1e-6)
+    np.testing.assert_allclose(up, [1, half, 0], rtol=1e-6)
+
+
 def test_rows_not_run_say_so():
     table = built(3, RUNS[RUNS["experiment"] != "no_ffn"], DATA, PAPER)
-    assert words(of_tables.ablation_bars(table, 3)).count("not run yet") == 2  # accuracy and F1
-    assert "not run yet" not in words(of_tables.ablation_bars(TABLES[3], 3))
+    assert words(of_tables.comparison(table, 3)).count("not run yet") == 2  # accuracy and F1
+    assert "not run yet" not in words(of_tables.comparison(TABLES[3], 3))
 
 
 def test_confusion_sums_seeds_and_shares_by_row():
@@ -232,6 +269,26 @@ def test_the_gap_shows_three_epochs_a_row_and_says_what_feeds_no_headline():
     text = f"{mine['gap_validation_mean']:+.1f} ± {mine['gap_validation_std']:.1f}"
     assert words(figure)[len(names) + 2] == text
     assert "chosen on the test set (weighted F1) and feeds no headline" in caption(figure)
+
+
+def test_every_claim_is_a_line_with_its_verdict_s_mark():
+    """The printed number stands beside the axis; on the paper's own corpus it is a tick on it as well."""
+    verdicts = ["supported", "supported on this test set only", "equal within 1 point", "undecided: could have ..."]
+    lines = pd.DataFrame({"verdict": verdicts, "difference": [3.0, 2.0, 0.1, -1.0], "n_seeds": 5, "profile": "quick"})
+    lines = lines.assign(claim=[f"{i}" for i in range(4)], metric="accuracy", split="session5", labels="majority-4")
+    lines = lines.assign(difference_reported=[1.21, np.nan, 0.5, 0.4], corpus="simulated")
+    for kind in ("seeds", "dialogues"):
+        lines[f"{kind}_low"], lines[f"{kind}_high"] = lines["difference"] - 1, lines["difference"] + 1
+    figure = forest.claims(lines)
+    axis = figure.axes[0]
+    points = [x for x in axis.lines if x.get_marker() not in ("None", "|") and len(x.get_xdata()) == 1]
+    assert [(x.get_xdata()[0], x.get_marker()) for x in points] == [(3, "o"), (2, "^"), (0.1, "D"), (-1, "o")]
+    said = [text for text in words(figure) if text.startswith("+")]
+    assert said == ["+3.0", "+1.21", "+2.0", "+0.1", "+0.50", "+0.40"]
+    assert not [x for x in axis.lines if x.get_marker() == "|"]
+    own = forest.claims(lines.assign(corpus="iemocap")).axes[0]
+    assert [x.get_xdata()[0] for x in own.lines if x.get_marker() == "|"] == [1.21, 0.5, 0.4]
+    assert {verdict.partition(":")[0] for verdict in verdicts} <= set(forest.MARKS) == set(STANDS)
 
 
 def test_slices_show_the_named_models_with_their_number_of_utterances():

@@ -452,7 +452,7 @@ def test_attention_and_features_are_drawn_where_a_run_left_them(place):
     mine = runs[runs["experiment"] == "full"]
     kept = inside.checkpoint(mine, data, place.checkpoints)
     figure = inside.attention(kept, mine, data)
-    for axis, path in zip(figure.axes, inside.PATHS, strict=True):
+    for axis, path in zip(figure.axes[:-1], inside.PATHS, strict=True):
         want = kept[f"attention_{path}"]
         np.testing.assert_allclose(axis.collections[0].get_array().reshape(want.shape), want)
     flat = inside._flat(kept["fused"].astype(float), 3.0)

@@ -62,6 +62,7 @@ def fake_run(experiment: str, seed: int, fold: str = "session5") -> dict:
         "classes": classes,
         "confusion": {rule: counts.tolist() for rule, counts in confusion.items()},
         "curves": curves,
+        "epoch": {"best_validation": 3 + seed % 2, "last": EPOCHS, "best_test": 1},
         "seconds": 7.0,
         "parameters": 7,
         "config": {"model": {"hidden": 11}, "train": {"epochs": EPOCHS}, "data": {"text": "frozen"}},

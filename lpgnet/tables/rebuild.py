@@ -79,7 +79,7 @@ def draw(rebuilt: Rebuilt) -> list[Path]:
 
     One that nothing allows any more is removed, also where its name is no longer declared.
     """
-    from lpgnet.tables.figures import architecture, inside, of_runs, of_tables, theme  # noqa: F401  they declare
+    from lpgnet.tables.figures import architecture, forest, inside, of_runs, of_tables, theme  # noqa: F401  they declare
 
     known, folder, code = theme.FIGURES, rebuilt.place.figures, code_digest()
     given = {name: declared.of(rebuilt) for name, declared in known.items() if declared.of}

@@ -2,16 +2,25 @@
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lpgnet.tables.figures.theme import OTHER, OURS, QUOTED, empty_figure, figure, themed, titled
+from lpgnet.tables.figures.theme import (
+    OTHER,
+    OURS,
+    QUOTED,
+    SPREAD,
+    class_colours,
+    empty_figure,
+    figure,
+    reach,
+    themed,
+    titled,
+)
 from lpgnet.tables.typeset import origin
 
-CLASS = sns.color_palette("colorblind", 8).as_hex()
 MODALITY = {"text": "#8C564B", "audio": "#CC78BC"}  # no colour of a class
 EXPERIMENT = {"full": (OURS, "o"), "full_moddrop": (OTHER, "s")}
 NUMBERED = 40  # turns whose ticks still find room
@@ -33,7 +42,7 @@ def timeline(turns: pd.DataFrame, name: str, caption: str) -> Figure:
     for axis in axes:
         axis.set_xlim(0.4, count + 0.6)
         axis.set_xticks(range(1, count + 1, step), range(1, count + 1, step) if axis is axes[2] else [])
-        axis.grid(visible=False, axis="x")
+        axis.grid(visible=False)  # a line through a bar would read as a value
     axes[2].set_xlabel("turn")
     for axis in axes:
         axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9)
@@ -43,7 +52,7 @@ def timeline(turns: pd.DataFrame, name: str, caption: str) -> Figure:
 def _probabilities(axis: Axes, turns: pd.DataFrame, classes: list[str]) -> None:
     """Stacked bars that sum to one; a star where the corpus knows the class, above it in its colour."""
     below = np.zeros(len(turns))
-    for colour, name in zip(CLASS, classes, strict=False):
+    for colour, name in zip(class_colours(classes), classes, strict=True):
         values = turns[f"p_{name}"].to_numpy()
         axis.bar(turns["turn"], values, 0.86, bottom=below, color=colour, label=name)
         below += values
@@ -98,7 +107,8 @@ def growing(probabilities: np.ndarray, classes: tuple[str, ...], name: str, capt
     count = len(probabilities)
     side = min(max(5.5, 2.5 + 0.2 * count), 14.0)
     figure, (axis,) = empty_figure(side + 2, side, 1)
-    colours = np.array([to_rgb(colour) for colour in CLASS])
+    shades = class_colours(classes)
+    colours = np.array([to_rgb(colour) for colour in shades])
     picture = np.ones((count, count, 3))
     known = np.tril(np.ones((count, count), bool))
     best, top = probabilities[known].argmax(-1), probabilities[known].max(-1)[:, None]
@@ -108,7 +118,7 @@ def growing(probabilities: np.ndarray, classes: tuple[str, ...], name: str, capt
     axis.set(xlabel="turns known so far", ylabel="turn")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.yaxis.set_major_locator(MaxNLocator(integer=True))
-    for colour, label in zip(CLASS, classes, strict=False):
+    for colour, label in zip(shades, classes, strict=True):
         axis.plot([], [], "s", color=colour, markersize=9, label=label)
     axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     return titled(figure, f"{name}: the prediction as turns are added", caption)
@@ -117,21 +127,20 @@ def growing(probabilities: np.ndarray, classes: tuple[str, ...], name: str, capt
 @figure("missing", "Lines: weighted F1 as more of the turns lose their text, or their audio, by model.")
 @themed
 def missing_rates(frame: pd.DataFrame) -> Figure:
-    """Weighted F1 against the part of the turns that lost their text or audio; mean, deviation over seeds.
+    """Weighted F1 against the part of the turns that lost their text or audio; mean, 95 % interval over seeds.
 
     frame: as `lpgnet.beyond.conversation.missing_turns.table` gives it.
     """
     figure, axes = empty_figure(10.5, 4.4, 2)
     for axis, (modality, part) in zip(axes, frame.groupby("modality", sort=False), strict=True):
-        for experiment, line in part.groupby("experiment", sort=False):
+        for shift, (experiment, line) in zip((-0.6, 0.6), part.groupby("experiment", sort=False), strict=False):
             colour, mark = EXPERIMENT[experiment]
-            rate, mean = 100 * line["rate"], 100 * line["weighted_f1_mean"]
-            spread = 100 * line["weighted_f1_std"].fillna(0.0)
-            axis.plot(rate, mean, marker=mark, color=colour, label=experiment)
-            axis.fill_between(rate, mean - spread, mean + spread, color=colour, alpha=0.2, linewidth=0)
+            rate, mean = 100 * line["rate"] + shift, 100 * line["weighted_f1_mean"]  # side by side, none hides another
+            ends = reach(mean, 100 * line["weighted_f1_std"], line["n_seeds"])
+            axis.errorbar(rate, mean, yerr=ends, fmt=f"{mark}-", color=colour, elinewidth=1.4, label=experiment)
         axis.set(title=f"{modality} lost", xlabel="turns without it (%)", ylabel="Weighted F1 (%)")
     low, high = (end([axis.get_ylim() for axis in axes]) for end in (np.min, np.max))
     for axis in axes:
         axis.set_ylim(low, high)
-    text = f"{origin(frame)} Band: one standard deviation over seeds. All seeds and models lose the same turns."
+    text = f"{origin(frame)} {SPREAD} All seeds and models lose the same turns."
     return titled(figure, "What missing text or audio costs", text, axes[0])

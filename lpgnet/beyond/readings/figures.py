@@ -15,6 +15,7 @@ from lpgnet.tables.figures.theme import (
     SPREAD,
     empty_figure,
     figure,
+    reach,
     save_figure,
     themed,
     titled,
@@ -67,9 +68,9 @@ def turns(table: pd.DataFrame) -> Figure:
     first = table["model"] != table["model"].shift()
     for place, line in enumerate(table.to_dict("records")):
         if not pd.isna(line["accuracy_mean"]):
-            std = 0.0 if pd.isna(line["accuracy_std"]) else line["accuracy_std"]
-            ends = [line["accuracy_mean"] - std, line["accuracy_mean"] + std]
-            axes[0].plot(ends, [place, place], color=OURS, linewidth=2, alpha=0.6)
+            mean = line["accuracy_mean"]
+            (down,), (up,) = reach([mean], [line["accuracy_std"]], [line["n_seeds"]])
+            axes[0].plot([mean - down, mean + up], [place, place], color=OURS, linewidth=2, alpha=0.6)
             axes[0].plot(line["accuracy_mean"], place, "o", color=OURS, markersize=6)
             _written(axes[0], place, f"{line['accuracy_mean']:.1f}", OURS)
         elif line["note"]:

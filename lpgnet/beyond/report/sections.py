@@ -85,7 +85,8 @@ def verdict(found: Findings) -> Section:
         f"intervals lie within {EQUAL:g} point of zero. Undecided: anything else, with the smallest difference that "
         "could have shown. “Needs no speaker embedding” has a margin: both intervals must lie above minus one point."
     )
-    blocks = [Text(lead), Cards(verdicts.cards(made.beside, made.data, made.runs, found.paper, found.audit))]
+    cards = verdicts.cards(made.beside, made.data, made.runs, found.paper, found.audit)
+    blocks = [Text(lead), *found.shown("claims"), Cards(cards)]
     if total:
         blocks += [verdicts.claims_sheet(claims, "../claims.csv"), Text(rule)]
     return Section("verdict", "Verdict", "The verdict", blocks)

@@ -21,8 +21,10 @@ from lpgnet.tables.figures.theme import (
     OURS,
     QUOTED,
     SPREAD,
+    class_colours,
     empty_figure,
     figure,
+    reach,
     themed,
     titled,
 )
@@ -30,7 +32,6 @@ from lpgnet.tables.statistics import summary
 
 SHOWN = "full"
 PATHS = {"tt": "text asks text", "aa": "audio asks audio", "at": "audio asks text", "ta": "text asks audio"}
-COLOURS = sns.color_palette("colorblind").as_hex()
 NOT_SCORED = "#D0D0D0"
 PERPLEXITY = 30.0  # of t-SNE; a third of a small test part
 
@@ -84,12 +85,12 @@ def gates(scored: pd.DataFrame, runs: pd.DataFrame, data: dict) -> Figure:
     for shift, modality, colour in zip((-0.12, 0.12), MODALITIES, (OURS, OTHER), strict=True):
         weight = scored.groupby(["label", "seed"])[f"weight_{modality}"].mean().unstack("seed")
         found = [summary(100 * values) for values in weight.reindex(classes).to_numpy()]  # NaN: none tested
-        spread = np.nan_to_num([f.std for f in found])
+        half = reach(*zip(*((f.mean, f.std, f.n) for f in found), strict=True))
         style = {"fmt": "o", "color": colour, "label": modality, "markersize": 8, "elinewidth": 2}
-        axis.errorbar(np.arange(len(classes)) + shift, [f.mean for f in found], yerr=spread, **style)
+        axis.errorbar(np.arange(len(classes)) + shift, [f.mean for f in found], yerr=half, **style)
     axis.axhline(50, color=QUOTED, linewidth=1, linestyle="--")
     axis.set_xticks(range(len(classes)), [c.capitalize() for c in classes])
-    axis.set(ylabel="Weight in the fused features (%)", xlim=(-0.5, len(classes) - 0.5))
+    axis.set(ylabel="Weight in the fused features (%)", xlim=(-0.5, len(classes) - 0.5), ylim=(0, 100))
     axis.grid(visible=False, axis="x")
     text = f"{runs_origin(runs, data)} Weights of Eq. (13), averaged over the d features. {SPREAD}"
     return titled(figure, f"Gate weights of {SHOWN}", f"{text} Dashed: both alike.", axis)
@@ -154,13 +155,15 @@ def attention_maps(maps: dict[str, np.ndarray], turns: list[str], words: str) ->
     rows = -(-len(maps) // 2)
     figure, axes = empty_figure(10.5, 1 + 4.5 * rows, min(2, len(maps)), rows=rows)
     highest, step = max(float(weights.max()) for weights in maps.values()), max(1, len(turns) // 24)
+    named = [f"{number} {label}" for number, label in enumerate(turns, start=1)]
     for axis, (path, weights) in zip(axes, maps.items(), strict=False):
         sns.heatmap(weights, ax=axis, cmap="Blues", vmin=0, vmax=highest, cbar=False, square=True)
         places = np.arange(0, len(turns), step)
-        axis.set_xticks(places + 0.5, [turns[p] for p in places], rotation=90, fontsize=7)
-        axis.set_yticks(places + 0.5, [turns[p] for p in places], rotation=0, fontsize=7)
+        axis.set_xticks(places + 0.5, [named[p] for p in places], rotation=90, fontsize=7)
+        axis.set_yticks(places + 0.5, [named[p] for p in places], rotation=0, fontsize=7)
         axis.set(title=f"{path}: {PATHS[path]}", xlabel="Answers (key)", ylabel="Asks (query)")
-    text = f"{words} {len(turns)} turns. A row sums to one. White: 0; darkest: {highest:.2f}. Mean over"
+    figure.colorbar(axes[0].collections[0], ax=axes, shrink=0.6, label="weight, Eq. (5)")
+    text = f"{words} {len(turns)} turns, numbered. A row sums to one. Mean over"
     return titled(figure, "Attention by path", f"{text} the rows: what each turn gives to Eq. (6).")
 
 
@@ -174,7 +177,8 @@ def embedding(kept: dict, runs: pd.DataFrame, data: dict) -> Figure:
     for axis, (title, place) in zip(axes, _flat(points, near).items(), strict=True):
         plain = labels == ""
         axis.scatter(*place[plain].T, s=12, color=NOT_SCORED, label="not scored" if plain.any() else None)
-        for colour, name in zip(COLOURS, runs["classes"].iloc[0], strict=False):
+        names = runs["classes"].iloc[0]
+        for colour, name in zip(class_colours(names), names, strict=True):
             axis.scatter(*place[labels == name].T, s=16, color=colour, label=name, alpha=0.85, linewidths=0)
         axis.set(title=title, xticks=[], yticks=[])
     text = f"{_one(runs, data)} F_final of {len(points)} test utterances. t-SNE: scikit-learn, perplexity "

@@ -23,6 +23,7 @@ from lpgnet.tables.figures.theme import (
     band,
     empty_figure,
     figure,
+    reach,
     themed,
     titled,
 )
@@ -93,12 +94,12 @@ def confusion_matrix(pool: pd.DataFrame, data: dict) -> Figure:
 
 @figure(
     "curves_full",
-    "Lines: training loss, and F1 on validation and test, by epoch; band: one standard deviation over seeds.",
+    "Lines: training loss, and F1 on validation and test, by epoch, with 95 % bands; marks: the epochs chosen.",
     of=lambda made: whole("full", made) and (made.runs[made.runs["experiment"] == "full"], made.data),
 )
 @themed
 def training_curves(runs: pd.DataFrame, data: dict, experiment: str = "full") -> Figure:
-    """Training loss and weighted F1 by epoch: mean over runs and one standard deviation as a band."""
+    """Training loss and weighted F1 by epoch: mean over runs, its 95 % interval as a band, and the epochs chosen."""
     mine = runs[runs["experiment"] == experiment]
     loss, validation, test = (
         np.array([curves[name] for curves in mine["curves"]]) for name in ("loss", "validation_f1", "test_f1")
@@ -107,11 +108,15 @@ def training_curves(runs: pd.DataFrame, data: dict, experiment: str = "full") ->
     band(axes[0], loss, QUOTED, "loss")
     band(axes[1], 100 * validation, OURS, "validation part")
     band(axes[1], 100 * test, OTHER, "test part")
+    chosen = [epoch["best_validation"] for epoch in mine["epoch"]]
     for axis in axes:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ends = axis.get_xaxis_transform()
+        axis.plot(chosen, [0.02] * len(chosen), "|", transform=ends, color="black", markersize=9, label="chosen epoch")
     axes[0].set(xlabel="Epoch", ylabel="Training loss")
     axes[1].set(xlabel="Epoch", ylabel="Weighted F1 (%)")
-    text = f"{runs_origin(mine, data)} Band: one standard deviation. The epoch is chosen on validation alone."
+    text = f"{runs_origin(mine, data)} Band: 95 % t interval. Marks below: the epoch of each run, chosen on validation "
+    text += "alone."
     return titled(figure, f"Training of {experiment}", text, axes[1])
 
 
@@ -194,12 +199,13 @@ def _same_height(axes: list[Axes]) -> None:
 
 
 def _models(axis: Axes, part: pd.DataFrame, values: list[str]) -> None:
-    """Each model's accuracy on the values of a slice, side by side, with one standard deviation."""
+    """Each model's accuracy on the values of a slice, side by side, with its 95 % interval."""
     shifts = np.linspace(-0.24, 0.24, len(SLICED))
     for shift, (experiment, (mark, colour)) in zip(shifts, SLICED.items(), strict=True):
         scored = part[part["experiment"] == experiment].reindex(values)
         if scored["accuracy_mean"].notna().any():
-            places, spread = np.arange(len(values)) + shift, np.nan_to_num(scored["accuracy_std"])
+            places = np.arange(len(values)) + shift
+            spread = reach(scored["accuracy_mean"], scored["accuracy_std"], scored["n_seeds"])
             style = {"fmt": mark, "color": colour, "markersize": 6, "elinewidth": 1.6, "label": experiment}
             axis.errorbar(places, scored["accuracy_mean"], yerr=spread, **style)
 
@@ -252,7 +258,7 @@ def cost(efficiency: pd.DataFrame) -> Figure:
     for axis, (column, title) in zip(axes, titles.items(), strict=True):
         for line in drawn.to_dict("records"):
             colour = CLASSED.get(line["experiment"], QUOTED)
-            spread = 0 if pd.isna(line["accuracy_std"]) else line["accuracy_std"]
+            spread = reach(*([line[f"accuracy_{what}"]] for what in ("mean", "std")), [line["n_seeds"]])
             style = {"fmt": COSTED[line["experiment"]], "color": colour, "elinewidth": 1.4, "markersize": 8}
             axis.errorbar(line[column], line["accuracy_mean"], yerr=spread, label=line["experiment"], **style)
         axis.set(xscale="log", xlabel=title, ylabel=AXIS["accuracy"])

@@ -12,7 +12,7 @@ Its name is that of its PNG, which carries the words.  What is drawn, kept, remo
 import functools
 import io
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,15 +24,32 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from lpgnet.labels import is_simulated
 from lpgnet.machine.files import whole
+from lpgnet.tables.statistics import half_interval
 
 OURS, OTHER, QUOTED, ORACLE = "#0173B2", "#DE8F05", "#8C8C8C", "#029E73"  # safe for colour-blind eyes
 LABELS = {"run": "our runs", "reported": "quoted in the paper", "simulator": "best reachable"}
 COLOURS = {"run": OURS, "reported": QUOTED, "simulator": ORACLE}
+CLASSES = {  # an emotion's colour in every figure, apart for colour-blind eyes too (a test holds it)
+    **dict.fromkeys(("happy", "joy"), "#E9BE1E"),
+    **dict.fromkeys(("sad", "sadness"), "#3B7DD8"),
+    "neutral": "#8C8C8C",
+    **dict.fromkeys(("angry", "anger"), "#6B0F1A"),
+    **dict.fromkeys(("excited", "surprise"), "#B5651D"),
+    **dict.fromkeys(("frustrated", "disgust"), "#C9D6A3"),
+    "fear": "#17245E",
+}
 AXIS = {"accuracy": "Accuracy (%)", "f1": "Weighted F1 (%)"}
-SPREAD = "Line: one standard deviation over seeds."
+SPREAD = "Line: 95 % t interval over seeds."
 MARKERS = {"run": "o", "reported": "o", "simulator": "D"}
 STAMP = "lpgnet-stamp"
+
+
+def class_colours(names: Sequence[str]) -> list[str]:
+    """A colour per class; a class of somebody's own gets one of seaborn's."""
+    others = iter(sns.color_palette("colorblind", len(names)).as_hex())
+    return [CLASSES.get(name) or next(others) for name in names]
 
 
 @dataclass(frozen=True)
@@ -152,31 +169,17 @@ def point(axis: Axes, place: int, line: dict, metric: str) -> None:
     value = printed if source == "reported" else line[f"{metric}_mean"]
     low, high = line[f"{metric}_ci_low"], line[f"{metric}_ci_high"]
     if not pd.isna(low):
-        axis.plot([low, high], [place, place], color=OURS, linewidth=2, alpha=0.6)
+        axis.plot(np.clip([low, high], 0, 100), [place, place], color=OURS, linewidth=2, alpha=0.6)
     if source == "run" and not pd.isna(printed):
-        tick(axis, printed, place, "|")
+        tick(axis, printed, place, "|", line["corpus"])
     if pd.isna(value):
         not_run(axis, place, source)
         return
     colour = COLOURS[source]
     axis.plot(value, place, MARKERS[source], color=colour, markersize=7, label=LABELS[source])
     right = axis.get_yaxis_transform()
-    axis.text(1.02, place, f"{value:.1f}", transform=right, va="center", fontsize=9, color=colour)
-
-
-def bar(axis: Axes, place: int, line: dict, metric: str) -> None:
-    """A row as a bar from zero with one standard deviation; the number stands at its foot."""
-    source, printed = line["source"], line[f"{metric}_reported"]
-    value, std = printed if source == "reported" else line[f"{metric}_mean"], line[f"{metric}_std"]
-    if pd.isna(value):
-        not_run(axis, place, source)
-    else:
-        axis.barh(place, value, 0.62, color=COLOURS[source], label=LABELS[source])
-        axis.text(2, place, f"{value:.1f}", va="center", fontsize=9, color="white", fontweight="bold")
-    if not pd.isna(std):
-        axis.plot([value - std, value + std], [place, place], color="#202020", linewidth=1.6)
-    if source == "run" and not pd.isna(printed):
-        tick(axis, printed, place, "|")
+    digits = 2 if source == "reported" else 1  # as the paper prints it
+    axis.text(1.02, place, f"{value:.{digits}f}", transform=right, va="center", fontsize=9, color=colour)
 
 
 def not_run(axis: Axes, place: int, source: str) -> None:
@@ -191,22 +194,31 @@ def class_points(axis: Axes, line: pd.Series, names: list[str], shift: float) ->
     first = line["model"] == "LPGNet"
     style = {"color": OURS if first else OTHER, "fmt": "o" if first else "s", "label": line["model"]}
     places = np.arange(len(names)) + shift
-    mean, std, printed = (
-        line[[f"{name}_{what}" for name in names]].to_numpy(dtype=float) for what in ("mean", "std", "reported")
-    )
-    axis.errorbar(places, mean, yerr=np.nan_to_num(std), markersize=8, elinewidth=2, capsize=0, **style)
-    tick(axis, places, printed, "_")
+    whats = ("mean", "ci_low", "ci_high", "reported")
+    mean, low, high, printed = (line[[f"{name}_{what}" for name in names]].to_numpy(dtype=float) for what in whats)
+    ends = np.nan_to_num([mean - np.clip(low, 0, 100), np.clip(high, 0, 100) - mean])
+    axis.errorbar(places, mean, yerr=ends, markersize=8, elinewidth=2, capsize=0, **style)
+    tick(axis, places, printed, "_", line["corpus"])
 
 
-def tick(axis: Axes, x, y, marker: str) -> None:
-    """The paper's number."""
-    axis.plot(x, y, marker, color="black", markersize=15, markeredgewidth=2, label="printed in the paper")
+def reach(mean: Sequence[float], std: Sequence[float], n: Sequence[int]) -> np.ndarray:
+    """(2, K) how far 95 % t intervals of percentages go down and up, cut at 0 and 100; nothing for one seed."""
+    half = np.nan_to_num([half_interval(s, k) for s, k in zip(std, n, strict=True)])
+    return np.stack([np.fmin(half, mean), np.fmin(half, 100 - np.asarray(mean, dtype=float))])
+
+
+def tick(axis: Axes, x, y, marker: str, corpus: str) -> None:
+    """The paper's number; thin and pale where the corpus is simulated, so that nobody compares the two."""
+    other = is_simulated(corpus)
+    style = {"color": QUOTED, "markeredgewidth": 1, "alpha": 0.7} if other else {"color": "black", "markeredgewidth": 2}
+    label = "printed, of IEMOCAP" if other else "printed in the paper"
+    axis.plot(x, y, marker, markersize=15, label=label, **style)
 
 
 def band(axis: Axes, values: np.ndarray, colour: str, label: str) -> None:
-    """Mean over runs by epoch, values (runs, epochs), with one standard deviation."""
+    """Mean over runs by epoch, values (runs, epochs), with its 95 % t interval."""
     epochs, mean = np.arange(1, values.shape[1] + 1), values.mean(0)
     axis.plot(epochs, mean, color=colour, label=label)
     if len(values) > 1:
-        std = values.std(0, ddof=1)
-        axis.fill_between(epochs, mean - std, mean + std, color=colour, alpha=0.2, linewidth=0)
+        half = half_interval(values.std(0, ddof=1), len(values))
+        axis.fill_between(epochs, mean - half, mean + half, color=colour, alpha=0.2, linewidth=0)

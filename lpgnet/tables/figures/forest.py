@@ -1,0 +1,71 @@
+"""Every claim of the paper on one screen: what we found, what is printed, and whether that decides."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lpgnet.labels import is_simulated
+from lpgnet.tables.claims import EQUAL_TO, HERE_ONLY, STANDS, UNDECIDED, stand
+from lpgnet.tables.figures.theme import OURS, QUOTED, empty_figure, figure, themed, tick, titled
+from lpgnet.tables.statistics import EQUAL
+from lpgnet.tables.typeset import origin
+
+AGAINST, ALIKE = "#8E1B4F", "#8FB8DE"
+MARKS = {  # what a verdict says -> mark, colour
+    "supported": ("o", OURS),
+    f"supported{HERE_ONLY}": ("^", OURS),
+    EQUAL_TO: ("D", ALIKE),
+    "not supported": ("s", AGAINST),
+    f"not supported{HERE_ONLY}": ("v", AGAINST),
+    UNDECIDED: ("o", QUOTED),
+}
+WIDEST = 1.6  # times the farthest point or interval over dialogues: few seeds have intervals that would hide all else
+
+
+@figure(
+    "claims",
+    "A line per claim of the paper: the difference found with both 95 % intervals, coloured by verdict, and the "
+    "printed difference.",
+    of=lambda made: (made.beside["claims"],) if len(made.beside["claims"]) else None,
+)
+@themed
+def claims(lines: pd.DataFrame) -> Figure:
+    """One line per claim, in the paper's order, zero marked; the printed difference at the right."""
+    figure, (axis,) = empty_figure(11.5, 2.2 + 0.34 * len(lines), 1)
+    axis.axvspan(-EQUAL, EQUAL, color="#F0F0F0", zorder=0)
+    axis.axvline(0, color="black", linewidth=0.8)
+    for place, line in enumerate(lines.to_dict("records")):
+        _claim(axis, place, line)
+    for name in (name for name in STANDS if (lines["verdict"].map(stand) == name).any()):
+        mark, colour = MARKS[name]
+        axis.plot([], [], mark, color=colour, label=name)
+    ends = lines[["difference", "dialogues_low", "dialogues_high"]].abs().max().max()
+    low, high = axis.get_xlim()
+    axis.set_xlim(max(low, -WIDEST * ends), min(high, WIDEST * ends))
+    names = [f"{line.claim}{' (F1)' if line.metric == 'weighted_f1' else ''}" for line in lines.itertuples()]
+    axis.set_yticks(range(len(lines)), names)
+    axis.set(ylim=(len(lines) - 0.4, -0.9), xlabel="Points by which the claim's first model is ahead")
+    axis.text(1.02, -0.8, "here", transform=axis.get_yaxis_transform(), fontsize=9, fontweight="bold")
+    axis.text(1.09, -0.8, "printed", transform=axis.get_yaxis_transform(), fontsize=9, fontweight="bold", color=QUOTED)
+    axis.grid(visible=False, axis="y")
+    text = f"{origin(lines)} Thick line: 95 % interval over seeds; thin line: over test dialogues. Grey band: within "
+    text += f"{EQUAL:g} point of zero."
+    titled(figure, "What became of the paper's claims", text)
+    handles, labels = axis.get_legend_handles_labels()
+    shown = dict(zip(labels, handles, strict=True))
+    figure.legend(shown.values(), shown.keys(), loc="upper right", ncols=3, frameon=False, fontsize=9)
+    return figure
+
+
+def _claim(axis: Axes, place: int, line: dict) -> None:
+    mark, colour = MARKS[stand(line["verdict"])]
+    axis.plot([line["dialogues_low"], line["dialogues_high"]], [place] * 2, color=QUOTED, linewidth=1)
+    axis.plot([line["seeds_low"], line["seeds_high"]], [place] * 2, color=colour, linewidth=3, alpha=0.5)
+    axis.plot(line["difference"], place, mark, color=colour, markersize=7)
+    side, printed = axis.get_yaxis_transform(), line["difference_reported"]
+    axis.text(1.02, place, f"{line['difference']:+.1f}", transform=side, va="center", fontsize=9, color=colour)
+    if not np.isnan(printed):
+        axis.text(1.09, place, f"{printed:+.2f}", transform=side, va="center", fontsize=9, color=QUOTED)
+        if not is_simulated(line["corpus"]):
+            tick(axis, printed, place, "|", line["corpus"])
