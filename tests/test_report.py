@@ -33,7 +33,7 @@ from lpgnet.tables.typeset import SIMULATED
 
 NAMES = ("full", "sdt", "linear", "full_speaker", "sdt_no_speaker", "full_6", "text_only")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-SECTIONS = ["verdict", "tables", "comparisons", "selection", "parts", "model", "cost", "beyond", "decisions"]
+SECTIONS = ["verdict", "reading", "tables", "comparisons", "selection", "parts", "model", "cost", "beyond", "decisions"]
 SECTIONS += ["paper-audit", "data-audit", "provenance"]
 
 
@@ -282,7 +282,8 @@ def test_where_the_network_cannot_run_all_that_did_comes_first(monkeypatch):
     accuracy = pd.DataFrame([{"experiment": n, "metric": "accuracy", "mean": m} for n, m in lines])
     card = verdicts._headline(accuracy, IEMOCAP)
     assert (card.title, card.verdict) == ("What this corpus can show", "2 of its models ran")
-    want = "Accuracy: text_only 70.10 %, linear_text 71.25 %. LPGNet can't run: x has no audio features."
+    means = "LPGNet, text alone 70.1 %, Linear classifier, text alone 71.2 %"
+    want = f"Accuracy: {means}. LPGNet can't run: x has no audio features."
     assert card.says == want
 
 
@@ -299,7 +300,7 @@ def test_a_claim_shows_both_numbers_and_both_intervals():
     assert (card.verdict, card.style) == ("not supported", "bad")
     m = blocks.MINUS
     assert card.says == (
-        f"Printed: +1.21 points. Here: {m}3.17 points, 95 % intervals [{m}4.00, {m}2.00] over 5 seeds and "
+        f"Printed: +1.21 points. Here: {m}3.2 points, 95 % intervals [{m}4.0, {m}2.0] over 5 seeds and "
         "(none) over 7 dialogues."
     )
 
@@ -326,11 +327,11 @@ def test_lightweight_is_counted():
 
 def test_numbers_are_written_for_people_and_sorted_by_value():
     assert blocks.number(-1234567) == blocks.Cell(f"{blocks.MINUS}1\u202f234\u202f567", sort=-1234567.0)
-    assert blocks.number(0.5, signed=True).text == "+0.50"
+    assert blocks.number(0.5, signed=True).text == "+0.5"
     assert blocks.number(np.nan) == blocks.Cell("")
     assert blocks.number(-np.inf).text == f"{blocks.MINUS}∞"
-    assert blocks.spread(80.0, 1.5, 79.0, 81.0) == blocks.Cell("80.00 ± 1.50", "[79.00, 81.00]", 80.0)
-    assert blocks.spread(80.0, np.nan).text == "80.00"
+    assert blocks.spread(80.0, 1.5, 79.0, 81.0) == blocks.Cell("80.0 ± 1.5", "[79.0, 81.0]", 80.0)
+    assert blocks.spread(80.0, np.nan).text == "80.0"
 
 
 def test_a_figure_is_embedded_at_its_own_width(tmp_path):
@@ -352,9 +353,9 @@ def test_any_frame_is_a_table():
         "verdict": ["undecided at n = 3 seeds", "supported"],
     })  # fmt: skip
     made = blocks.sheet(frame, "name", "Caption.")
-    assert made.heads == ["experiment", "accuracy", "ci interval", "p seeds holm", "verdict"]
+    assert made.heads == ["experiment", "accuracy", "95 %", "p, seeds", "verdict"]
     first, second = made.rows
-    assert [c.text for c in first] == ["full", "80.00 ± 1.00", "[79.00, 81.00]", "< 0.0001", "undecided"]
+    assert [c.text for c in first] == ["LPGNet", "80.0 ± 1.0", "[79.0, 81.0]", "< 0.0001", "undecided"]
     assert (first[-1].small, first[-1].kind, second[-1].kind) == ("at n = 3 seeds", "chip open", "chip good")
     assert [c.text for c in second[1:4]] == ["", "", "0.25"]
 
@@ -366,7 +367,7 @@ def test_the_papers_tables_show_ours_printed_and_the_difference(place):
     line = made.tables[2].iloc[10]
     row = shown.rows[10]
     assert row[0].text == "LPGNet (Utterance)" and row[2].text == "87.99"
-    assert row[1].text == f"{line['accuracy_mean']:.2f} ± {line['accuracy_std']:.2f}"
+    assert row[1].text == f"{line['accuracy_mean']:.1f} ± {line['accuracy_std']:.1f}"
     assert row[3].sort == line["accuracy_delta"]
     assert shown.styles[0] == "quoted" and shown.rows[9][0].small == "not run yet"
     assert [c.small for c in row if c.text == "emotion2vec"] == ["here made-up"]

@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from lpgnet.tables.claims import HERE_ONLY
 from lpgnet.tables.figures import theme
+from lpgnet.tables.names import plain_name
 
 VERDICTS = {  # first word of a verdict -> its colour on the page
     **dict.fromkeys(("supported", "holds", "ok", "unchanged", "same"), "good"),
@@ -27,17 +28,36 @@ HERE = Path(__file__).parent
 MINUS = "\N{MINUS SIGN}"
 JUDGED = ("verdict", "verdict_other_metric", "severity")
 SHRUNK = 0.57  # CSS pixels per dot of a figure: two of 6 inches stand side by side
-SAME = ("corpus", "profile", "split", "labels")  # said once above a table where they are the same all through
+SAME = ("corpus", "profile", "split", "labels")  # left out where they are the same all through
+COUNTED = ("n_seeds", "n_dialogues")  # said once in the caption where they are
+NAMED = ("a", "b", "better", "worse", "experiment", "default", "model", "who")  # columns with names of experiments
+HEADS = {
+    "a": "first",
+    "b": "second",
+    "difference": "first minus second",
+    "who": "model",
+    "effect": "d_z",
+    "n_seeds": "seeds",
+    "n_dialogues": "dialogues",
+    "seeds_low": "95 %, seeds",
+    "dialogues_low": "95 %, dialogues",
+    "ci_low": "95 %",
+    "p_seeds_holm": "p, seeds",
+    "p_dialogues_holm": "p, dialogues",
+    "weighted_f1_mean": "weighted F1",
+    "divergence_mean": "divergence, bits",
+}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """sort: the number to sort by where the text doesn't start with it.  kind: its style."""
+    """sort: the number to sort by where the text doesn't start with it.  kind: its style.  to: a link."""
 
     text: str
     small: str = ""
     sort: float | None = None
     kind: str = ""
+    to: str = ""
 
 
 @dataclass(frozen=True)
@@ -140,7 +160,7 @@ def verdict(text: str) -> Cell:
     return Cell(short, more, None, f"chip {style}")
 
 
-def number(value, digits: int = 2, signed: bool = False) -> Cell:
+def number(value, digits: int = 1, signed: bool = False) -> Cell:
     """A number with its value to sort by; empty where there is none."""
     if value is None or pd.isna(value):
         return Cell("")
@@ -151,13 +171,19 @@ def number(value, digits: int = 2, signed: bool = False) -> Cell:
     return Cell(text, sort=float(value))
 
 
-def spread(mean, std, low=None, high=None, digits: int = 2) -> Cell:
+def spread(mean, std, low=None, high=None, digits: int = 1) -> Cell:
     """mean ± std, and the interval small below."""
     cell = number(mean, digits)
     if not cell.text:
         return cell
     text = cell.text if std is None or pd.isna(std) else f"{cell.text} ± {std:.{digits}f}"
     return Cell(text, interval(low, high).text, cell.sort)
+
+
+def p_value(p: float) -> Cell:
+    if pd.isna(p):
+        return Cell("")
+    return Cell("< 0.0001" if p < 1e-4 else f"{p:.2g}", sort=float(p))
 
 
 def interval(low, high) -> Cell:
@@ -167,20 +193,22 @@ def interval(low, high) -> Cell:
 
 
 def sheet(frame: pd.DataFrame, name: str, caption: str, source: str = "", heads: dict | None = None) -> Sheet:
-    """Any frame: means with their deviations, ends of intervals together, verdicts as chips.
+    """Any frame: means with their deviations, ends of intervals together, verdicts as chips, plain names.
 
-    heads: column -> what it is called, where the column's own name won't do.  A column that says the same
-    corpus all through is left out.
+    heads: column -> what it is called, where neither `HEADS` nor the column's own name will do.  A column that
+    says the same corpus all through is left out, one that counts the same is said in the caption.
     """
     frame = frame.drop(columns=[c for c in SAME if c in frame and frame[c].nunique() <= 1])
-    columns = {}
+    same = [c for c in COUNTED if c in frame and frame[c].nunique() == 1 and frame[c].notna().all()]
+    if same:
+        caption += f" All over {' and '.join(f'{frame[c].iloc[0]} {HEADS[c]}' for c in same)}."
+    frame, columns, heads = frame.drop(columns=same), {}, HEADS | (heads or {})
     for column in frame.columns:
         stem, _, what = column.rpartition("_")
         if what in ("std", "high") and stem:
             continue
-        label = stem if what in ("mean", "low") and stem else column
-        label = f"{stem} interval" if what == "low" else label
-        columns[column] = (heads or {}).get(column, label.replace("_", " "))
+        label = f"{stem} interval" if what == "low" else stem if what == "mean" and stem else column
+        columns[column] = heads.get(column, label.replace("_", " "))
     rows = [[_cell(line, column) for column in columns] for line in frame.to_dict("records")]
     return Sheet(name, caption, list(columns.values()), rows, source)
 
@@ -191,8 +219,25 @@ def _cell(line: dict, column: str) -> Cell:
         return spread(value, line.get(f"{stem}_std"))
     if what == "low" and stem:
         return interval(value, line.get(f"{stem}_high"))
+    if isinstance(value, str) and column in NAMED:
+        return Cell(plain_name(value))
     if isinstance(value, str):
         return verdict(value) if column in JUDGED and value else Cell(value)
-    if column.startswith("p_") and not pd.isna(value):
-        return Cell("< 0.0001" if value < 1e-4 else f"{value:.2g}", sort=float(value))
-    return number(value, signed=column == "difference")
+    if re.search("(^|_)p_", column):
+        return p_value(value)
+    return number(value, signed=column.endswith("difference"))
+
+
+def by_metric(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Accuracy and weighted F1 side by side, a line per `keys`: columns `<metric>_<column>`."""
+    if frame.empty:
+        return frame
+    parts = []
+    for metric, mine in frame.groupby("metric", sort=False):
+        names = {c: f"{metric}_{c}" for c in mine if c not in (*keys, *COUNTED)}
+        mine = mine.drop(columns="metric").rename(columns=names)
+        parts.append(mine if not parts else mine.drop(columns=[c for c in COUNTED if c in mine]))
+    first, *others = parts
+    for other in others:
+        first = first.merge(other, on=keys, how="left")
+    return first

@@ -14,6 +14,7 @@ function remembered() {
 
 function show(theme) {
   root.dataset.theme = theme;
+  document.body.toggleAttribute("data-dark", theme === "dark");
   toggle.textContent = theme === "dark" ? "Light" : "Dark";
 }
 
@@ -65,5 +66,32 @@ for (const table of document.querySelectorAll("table.sortable")) {
     button.addEventListener("click", () => sort(table, column));
     head.replaceChildren(button);
     head.setAttribute("aria-sort", "none");
+  });
+}
+
+// A long table shows its first rows, and all of them when asked; without this script, and on paper, it is whole.
+const LONG = 30, FIRST = 12;
+for (const table of document.querySelectorAll(".box > table")) {
+  const rows = [...table.tBodies[0].rows];
+  if (rows.length <= LONG) {
+    continue;
+  }
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "all";
+  button.textContent = `Show all ${rows.length}`;
+  const all = () => {
+    rows.forEach((row) => row.classList.remove("more"));
+    button.remove();
+  };
+  rows.slice(FIRST).forEach((row) => row.classList.add("more"));
+  button.addEventListener("click", all);
+  table.tHead.addEventListener("click", all);
+  table.parentElement.after(button);
+  document.addEventListener("click", (event) => {
+    const to = event.target.closest?.("a[href^='#']")?.getAttribute("href");
+    if (to && rows.some((row) => `#${row.id}` === to)) {
+      all();
+    }
   });
 }

@@ -13,12 +13,14 @@ from markupsafe import Markup, escape
 
 from lpgnet.beyond.audit import data_audit, paper_audit, paper_kinds
 from lpgnet.beyond.report import provenance, summary, verdicts
-from lpgnet.beyond.report.blocks import Cards, Cell, Equations, Section, Sheet, Text, pictures, sheet
+from lpgnet.beyond.report.blocks import Cards, Cell, Equations, Section, Sheet, Text, by_metric, pictures, sheet
 from lpgnet.beyond.report.equations import EQUATIONS, Reading, readings
 from lpgnet.beyond.report.tables import paper_sheet
+from lpgnet.experiments import TABLED
 from lpgnet.places import Place
 from lpgnet.tables import typeset
 from lpgnet.tables.build import reported
+from lpgnet.tables.names import LABELS, differs, plain_name
 from lpgnet.tables.raters import HUMAN
 from lpgnet.tables.rebuild import Rebuilt, rebuild
 from lpgnet.tables.statistics import ALPHA, EQUAL
@@ -92,6 +94,33 @@ def verdict(found: Findings) -> Section:
     return Section("verdict", "Verdict", "The verdict", blocks)
 
 
+def reading(found: Findings) -> Section:
+    """How to read the page: ten lines, and what the models are called."""
+    made = found.made
+    names = [name for name in TABLED if name in set(made.runs["experiment"])]
+    rows = [
+        [Cell(plain_name(name)), Cell(name, kind="code", to=f"../runs/{name}/"), Cell(differs(name))] for name in names
+    ]
+    labels = [f"{name}: {LABELS.get(name, 'see its protocol')}" for name in made.data["protocols"]]
+    lines = [
+        "Every model is trained once per seed; “84.5 ± 1.8” is mean and standard deviation over seeds.",
+        "Brackets hold 95 % intervals. Over seeds: what another training would give. Over dialogues: what another "
+        "test set of the same kind would.",
+        "Accuracy counts every utterance alike; weighted F1 weighs classes by their size. Both in percent, "
+        "differences in points.",
+        "The epoch is chosen on validation dialogues, never on the test set.",
+        "p is of a paired test, after Holm's correction over all pairs of a table.",
+        "d_z is a difference in units of its own spread over seeds.",
+        f"Label sets: {'; '.join(labels)}.",
+        "R1 to R28 are places where the paper leaves a choice open; they are listed under Readings.",
+        "Grey rows and ticks are printed in the paper.",
+        "A number of seeds links to the records behind it; CSV links to all columns.",
+    ]
+    caption = "Names. What the models are called here, in records and commands, and where each differs from LPGNet."
+    sheet = Sheet("names", caption, ["Here", "In records", "Differs in"], rows)
+    return Section("reading", "How to read", "How to read this page", [Text(items(lines)), sheet])
+
+
 def tables(found: Findings) -> Section:
     """Tables 1 to 7, each with its figure, then fold by fold where there are several."""
     made = found.made
@@ -116,7 +145,9 @@ def comparisons(found: Findings) -> Section:
     frame, blocks = found.made.beside["comparisons"], []
     if len(frame):
         caption = "Pairs. a minus b in points, both 95 % intervals, p after Holm's correction, Cohen's d_z."
-        frame = frame.drop(columns=["p_seeds", "p_dialogues"])
+        frame = by_metric(
+            frame.drop(columns=["p_seeds", "p_dialogues", "mean_a", "mean_b"]), ["labels", "table", "a", "b"]
+        )
         blocks.append(sheet(frame, "pairs", caption, "../comparisons.csv"))
     decoded = found.made.beside["decoder"]
     if len(decoded):
@@ -124,7 +155,7 @@ def comparisons(found: Findings) -> Section:
             "Neighbouring labels. A CRF over the outputs of a model, fitted on validation; the last line of each "
             "metric asks whether LPGNet's context is worth more than that."
         )
-        decoded = decoded.drop(columns=["p_seeds", "p_dialogues", "table"])
+        decoded = by_metric(decoded.drop(columns=["p_seeds", "p_dialogues", "table", "mean_a", "mean_b"]), ["a", "b"])
         blocks.append(sheet(decoded, "decoder", caption, "../decoder.csv"))
     speakers = found.made.beside["speakers"]
     if len(speakers):
@@ -141,7 +172,7 @@ def epochs(found: Findings) -> Section:
     if len(gap):
         keep = [c for c in gap if not c.startswith("gap_last")]
         caption = "Scores at three epochs. Gap validation: best on test minus best on validation, in points."
-        blocks.append(sheet(gap[keep], "gap", caption, "../selection_gap.csv"))
+        blocks.append(sheet(by_metric(gap[keep], ["labels", "experiment"]), "gap", caption, "../selection_gap.csv"))
     return Section("selection", "Epoch", "The epoch, and the selection gap", blocks)
 
 
@@ -276,6 +307,6 @@ def origin(found: Findings) -> Section:
 
 
 SECTIONS = (
-    *(verdict, tables, comparisons, epochs, parts, model, cost, beyond),
+    *(verdict, reading, tables, comparisons, epochs, parts, model, cost, beyond),
     *(decisions, paper_audited, data_audited, origin),
 )

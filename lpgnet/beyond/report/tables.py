@@ -51,12 +51,15 @@ def _row(line: dict, keys: list[str], metrics: list[str], rest: list[str]) -> li
         cells[-1] = replace(cells[-1], small="\n".join(filter(None, [cells[-1].small, why])))
     for metric in metrics:
         ours = spread(*(line[f"{metric}_{what}"] for what in ("mean", "std", "ci_low", "ci_high")))
-        printed = number(line[f"{metric}_reported"])
+        printed = number(line[f"{metric}_reported"], 2)
         if len(metrics) > CROWDED:
             cells.append(_together(line, metric, printed))
         else:
             cells += [ours, printed, number(line[f"{metric}_delta"], signed=True)]
-    return [*cells, number(line["n_seeds"]), *(_named(line, column) for column in rest)]
+    seeds = number(line["n_seeds"])
+    if line["source"] == "run" and line["n_seeds"]:
+        seeds = replace(seeds, to=f"../runs/{line['experiment']}/")
+    return [*cells, seeds, *(_named(line, column) for column in rest)]
 
 
 def _together(line: dict, metric: str, printed: Cell) -> Cell:

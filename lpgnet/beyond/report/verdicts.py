@@ -1,15 +1,18 @@
 """What the first screen of the report answers: does the paper's headline hold, and do its claims?"""
 
+from dataclasses import replace
+
 import pandas as pd
 
 from lpgnet.beyond.audit import paper_audit
 from lpgnet.beyond.audit.findings import FAULT, SEVERITIES, WARNING
 from lpgnet.beyond.audit.paper_kinds import FAILS
-from lpgnet.beyond.report.blocks import Card, Cell, Sheet, interval, number, verdict
+from lpgnet.beyond.report.blocks import Card, Cell, Sheet, interval, number, p_value, verdict
 from lpgnet.labels import is_simulated
 from lpgnet.runs.plan import possible
 from lpgnet.tables.build import reported
 from lpgnet.tables.claims import STANDS, stand
+from lpgnet.tables.names import plain_name
 from lpgnet.tables.typeset import IEMOCAPS
 
 SPEAKERS = ("full_speaker", "sdt_no_speaker")  # whose claims are about speaker identity
@@ -68,7 +71,7 @@ def _headline(intervals: pd.DataFrame, data: dict) -> Card:
 
 def _instead(accuracy: pd.DataFrame, refused: str) -> Card:
     """What ran where `full` can't: all of it, since the best would be picked on the test part."""
-    means = [f"{line.experiment} {line.mean:.2f} %" for line in accuracy.itertuples()]
+    means = [f"{plain_name(line.experiment)} {line.mean:.1f} %" for line in accuracy.itertuples()]
     short = f"{len(means)} of its models ran" if means else "nothing ran yet"
     says = f"Accuracy: {', '.join(means)}. " if means else ""
     return Card("What this corpus can show", short, f"{says}LPGNet can't run: {refused}.", "open", "table3")
@@ -78,7 +81,7 @@ def _claim(line: dict) -> Card:
     """One claim of the paper, with the difference that decides it."""
     short, _, more = line["verdict"].partition(": ")
     printed = line["difference_reported"]
-    says = "" if pd.isna(printed) else f"Printed: {_points(printed)}. "
+    says = "" if pd.isna(printed) else f"Printed: {number(printed, 2, signed=True).text} points. "
     margin = f" Margin: {line['margin']:g} point." if line["margin"] else ""
     says += f"Here: {_points(line['difference'])}, {_both(line, 'n_seeds')}{more and '; '}{more}.{margin}"
     if stand(line["verdict_last"]) != short:
@@ -113,21 +116,28 @@ def _size(runs: pd.DataFrame) -> list[Card]:
 
 
 def claims_sheet(claims: pd.DataFrame, source: str) -> Sheet:
-    """Every claim of the paper in a line: verdict, words, printed and found."""
-    heads = ["Verdict", "The paper claims", "Printed", "Here", "95 %, seeds", "95 %, dialogues", "Where"]
-    heads[2:4] = ["Printed difference", "Difference here"]
+    """Every claim of the paper in a line: verdict, words, printed and found, both tests, the last epoch."""
+    heads = ["Verdict", "The paper claims", "Printed", "Here", "p, seeds", "p, dialogues", "At the last epoch", "Where"]
     rows = []
     for line in claims.to_dict("records"):
         metric = {"accuracy": "accuracy", "weighted_f1": "weighted F1"}[line["metric"]]
-        where = f"{line['better']} against {line['worse']}, {metric}, {line['labels']}"
+        models = " against ".join(plain_name(line[x]) for x in ("better", "worse"))
+        ends = {kind: interval(line[f"{kind}_low"], line[f"{kind}_high"]).text for kind in ("seeds", "dialogues")}
+        within = "\n".join(f"{kind} {text or 'none'}" for kind, text in ends.items())
+        last = verdict(line["verdict_last"])
         rows.append([
             verdict(line["verdict"]),
-            Cell(line["claim"], where),
-            number(line["difference_reported"], signed=True),
-            number(line["difference"], signed=True),
-            interval(line["seeds_low"], line["seeds_high"]),
-            interval(line["dialogues_low"], line["dialogues_high"]),
-            Cell(f"Table {line['table']}", f"§ {line['section']}", line["table"]),
+            Cell(line["claim"], f"{models}, {metric}"),
+            number(line["difference_reported"], 2, signed=True),
+            replace(number(line["difference"], signed=True), small=within),
+            p_value(line["p_seeds_holm"]),
+            p_value(line["p_dialogues_holm"]),
+            replace(last, small=f"{number(line['difference_last'], signed=True).text} points"),
+            Cell(f"Table {line['table']}", f"§ {line['section']}", line["table"], to=f"#table{line['table']}"),
         ])  # fmt: skip
-    caption = "Claims, in the paper's order. Differences in points of the named metric."
+    count = claims.iloc[0]
+    caption = (
+        "Claims, in the paper's order. Differences in points of the named metric, with 95 % intervals; p after Holm's "
+        f"correction over the claim's table; over {count['n_seeds']} seeds and {count['n_dialogues']} dialogues."
+    )
     return Sheet("claims", caption, heads, rows, source)
