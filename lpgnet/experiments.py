@@ -5,6 +5,7 @@ An ablation, a reading and a baseline are values of `RunConfig`; nothing asks fo
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -87,6 +88,9 @@ TABLED: dict[str, RunConfig] = {  # what feeds the paper's tables
 }
 
 
+_adapter = cache(TypeAdapter)  # making one takes longer than all that it checks here
+
+
 def _changed(run: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
     """`run` with some fields replaced; a name that it lacks or a value of another type stops it."""
     parts = {part: getattr(run, part) for part in ("model", "loss", "train", "data")}
@@ -98,7 +102,7 @@ def _changed(run: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
         part = parts[owner[0]]
         try:
             kind = type(part).__dataclass_fields__[name].type
-            checked = TypeAdapter(kind).validate_python(value, strict=not isinstance(value, list))
+            checked = _adapter(kind).validate_python(value, strict=not isinstance(value, list))
         except ValidationError as error:
             reason = error.errors()[0]["msg"]
             raise ValueError(f"setting {name}={value!r}: {reason}") from None

@@ -4,16 +4,19 @@ A protocol is named and versioned; its manifest lists every utterance that carri
 the manifest's SHA-256 stands in each record, so that two label sets can't be mixed without a word.
 """
 
+from __future__ import annotations
+
 import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from lpgnet.machine.files import write_csv
+
+if TYPE_CHECKING:  # else imported where used: the command line's help needs neither
+    import pandas as pd
 
 SIX_WAYS = ("erc-6", "majority-6")  # Reading R25: six classes are the first of these that a corpus carries
 ERC6_EXTRA = frozenset((Path(__file__).parent / "corpora" / "erc6_extra_ids.txt").read_text().split())
@@ -113,6 +116,8 @@ def group(frame: pd.DataFrame, split: str) -> pd.Series:
 
 def counts(frame: pd.DataFrame, classes: tuple[str, ...], split: str) -> dict[str, dict[str, int]]:
     """group -> class -> number of utterances, from a manifest."""
+    import pandas as pd
+
     table = pd.crosstab(group(frame, split), frame["label"]).reindex(columns=classes, fill_value=0)
     return {str(g): {c: int(n) for c, n in row.items()} for g, row in table.iterrows()}
 
@@ -182,6 +187,8 @@ def _held(rest: pd.Series, validation: str) -> set[str]:
 
 def _tenth(rest: pd.Series, seed: int) -> set[str]:
     """One dialogue of each session, then more at random until a tenth (rounded) is held out."""
+    import numpy as np
+
     rng = np.random.default_rng(seed)
     order = rest.iloc[rng.permutation(len(rest))]
     first = list(order[~order.duplicated()].index)
