@@ -1,4 +1,4 @@
-"""`python -m lpgnet`: the one command line.
+"""`python -m lpgnet`, installed as `lpgnet` too: the one command line.
 
 An error that this package raises is told in one line, and so is what the system refuses (a full disk, a
 folder that can't be written); any other comes with its traceback.  Exit code 1 for these, 2 for a command
@@ -7,13 +7,14 @@ that can't be understood, 130 for Ctrl-C; `audit`, `corpus check` and `compare` 
 
 import sys
 import traceback
+from pathlib import Path
 
 import typer
 from typer.exceptions import TyperException
 
 from lpgnet.cli import app
 
-COMMAND = "python -m lpgnet"
+COMMAND = "lpgnet" if Path(sys.argv[0]).stem == "lpgnet" else "python -m lpgnet"
 
 
 def main() -> None:

@@ -17,16 +17,27 @@ from lpgnet.machine.files import alone
 
 KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
+RUN, FILES, LOOK, USE, ARCHIVE = "Reproduce", "Corpora and files", "Look", "Use", "Archive"  # groups of commands
+CODES = (
+    "Exit codes: 0 done; 1 an error, or a no (audit: a fault; corpus check: not clean; compare: different); "
+    "2 a command that can't be understood, or runs that compare can't read; 130 stopped by Ctrl-C."
+)
+
 app = typer.Typer(
     help="LPGNet (He & Xiao 2025), rerun: corpus -> features -> runs -> tables.",
+    epilog=CODES,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 corpus = typer.Typer(help="Look at, check or make a corpus.", no_args_is_help=True)
-app.add_typer(corpus, name="corpus")
+app.add_typer(corpus, name="corpus", rich_help_panel=FILES)
 labels_ = typer.Typer(help="Label sets.", no_args_is_help=True)
-app.add_typer(labels_, name="labels")
+app.add_typer(labels_, name="labels", rich_help_panel=FILES)
+
+
+def command(panel: str, example: str, name: str | None = None) -> Callable:
+    """A command of a group, with an example below its help."""
+    return app.command(name, rich_help_panel=panel, epilog=f"Example: python -m lpgnet {example}")
 
 
 def _version(asked: bool) -> None:
@@ -108,7 +119,7 @@ def _alone(place: places.Place) -> Iterator[places.Place]:
         yield place
 
 
-@app.command()
+@command(RUN, "reproduce --corpus iemocap --root DIR --dry-run")
 @which_results()
 def reproduce(
     which: dict,
@@ -136,7 +147,7 @@ def reproduce(
         runner.reproduce(asked, only)
 
 
-@app.command()
+@command(RUN, "tables --from docs/reference/simulated.zip")
 @which_results()
 def tables(
     which: dict,
@@ -152,12 +163,13 @@ def tables(
     if bundle:
         typer.echo("\n".join(rebuild_from(bundle.expanduser())))
         return
+    typer.echo("Reading the records, building tables, drawing what changed ...", err=True)
     with _alone(_place(which)) as place:
         made = rebuild(place)
     typer.echo("\n".join([*map(str, made.paths), *made.remarks()]))
 
 
-@app.command()
+@command(LOOK, "report --corpus iemocap")
 @which_results()
 def report(
     which: dict,
@@ -165,11 +177,12 @@ def report(
     """Rebuild tables, figures and one page of everything, which opens offline, from the records alone."""
     from lpgnet.beyond.report import page
 
+    typer.echo("Reading the records, building tables and the page, drawing what changed ...", err=True)
     with _alone(_place(which)) as place:
         typer.echo(page.write(place))
 
 
-@app.command()
+@command(ARCHIVE, "bundle --out simulated.zip")
 @which_results()
 def bundle(
     which: dict,
@@ -186,7 +199,7 @@ def bundle(
         typer.echo(write(place, out.expanduser()).says())
 
 
-@app.command()
+@command(LOOK, "compare simulated reference")
 def compare(
     a: Annotated[str, typer.Argument(help="A folder results/<place>, a place's name, a bundle, or: reference.")],
     b: Annotated[str, typer.Argument(help="Another run of the same kind.")] = "reference",
@@ -207,7 +220,7 @@ def compare(
     raise typer.Exit(1 if found.degree == runs.DIFFERENT else 0)
 
 
-@app.command()
+@command(LOOK, "audit --corpus iemocap --root DIR")
 @which_results(corpus=None)
 def audit(
     which: dict,
@@ -238,7 +251,7 @@ def audit(
     raise typer.Exit(1 if faulty else 0)
 
 
-@app.command()
+@command(USE, "predict FOLDER --out answers")
 @which_results()
 def predict(
     which: dict,
@@ -275,7 +288,7 @@ def predict(
     typer.echo(predictor.predict_and_write(here, asked, left_out, encoders, sure, out))
 
 
-@app.command("import")
+@command(FILES, "import features.pkl --name theirs", "import")
 def import_(
     file: Annotated[Path, typer.Argument(help="A feature or label file of the ERC literature, or our export.")],
     name: Annotated[str, typer.Option("--name", help="What to call the new corpus.")],
@@ -298,7 +311,7 @@ def import_(
     typer.echo(commands.import_file(file.expanduser(), name, *given))
 
 
-@app.command()
+@command(FILES, "export --form sdt --out features.pkl")
 @which_results()
 def export(
     which: dict,
@@ -312,7 +325,7 @@ def export(
     typer.echo("\n".join(map(str, commands.export_place(here, form.value, out.expanduser()))))
 
 
-@labels_.command()
+@labels_.command(epilog="Example: python -m lpgnet labels diff majority-6 erc-6 --root DIR")
 def diff(
     a: Annotated[str, typer.Argument(help="A protocol, or a file with labels.")],
     b: Annotated[str, typer.Argument(help="Another.")],
@@ -325,7 +338,7 @@ def diff(
     typer.echo(commands.compare_labels(a, b, corpus, root and root.expanduser()))
 
 
-@corpus.command()
+@corpus.command(epilog="Example: python -m lpgnet corpus check --root DIR")
 def check(root: Root) -> None:
     """Counts beside the expected ones, every missing or faulty utterance, and a verdict (exit code 1)."""
     from lpgnet.corpora.check import check
@@ -335,7 +348,7 @@ def check(root: Root) -> None:
     raise typer.Exit(0 if clean else 1)
 
 
-@corpus.command()
+@corpus.command(epilog="Example: python -m lpgnet corpus table --root DIR --out turns.csv")
 def table(root: Root, out: Annotated[Path, typer.Option("--out", help="CSV file to write.")]) -> None:
     """Write the utterance table: one row per turn, in order of speech."""
     from lpgnet.corpora.load import read
@@ -349,7 +362,7 @@ def table(root: Root, out: Annotated[Path, typer.Option("--out", help="CSV file 
         typer.echo(f"problem: {problem}", err=True)
 
 
-@corpus.command()
+@corpus.command(epilog="Example: python -m lpgnet corpus simulate --root DIR --seed 7")
 def simulate(
     root: Annotated[Path, typer.Option("--root", help="New folder to write the simulated release to.")],
     seed: Annotated[int, typer.Option("--seed", help="Another seed is another corpus.")] = 0,

@@ -1,6 +1,8 @@
 """What docs/ says is what the code does: readings, the audit of the paper, links, commands, options."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 import typer
@@ -99,11 +101,26 @@ def anchors(text: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
 
 
+def commands(node=None, words: tuple[str, ...] = ()) -> dict[tuple[str, ...], typer.core.TyperCommand]:
+    """Every command by its words."""
+    node = node or typer.main.get_command(app)
+    inside = getattr(node, "commands", {})
+    return {k: v for name, one in inside.items() for k, v in commands(one, (*words, name)).items()} or {words: node}
+
+
+def test_every_command_has_an_example_and_help_needs_no_pandas():
+    assert all(node.epilog.startswith("Example: python -m lpgnet ") for node in commands().values())
+    block = "import sys; sys.modules['pandas'] = sys.modules['torch'] = None\n"
+    block += "from lpgnet.cli import app; app(['--help'])"
+    done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0 and "Exit codes: 0 done" in " ".join(done.stdout.split()), done.stderr
+
+
 def calls() -> dict[tuple[str, ...], set[str]]:
-    """Command -> the options that the pages give it."""
+    """Command -> the options that the pages, and its own example, give it."""
     found: dict[tuple[str, ...], set[str]] = {}
-    for page in PAGES:
-        for call in re.findall(r"-m lpgnet ([a-z][^\n`#|]*)", page.read_text()):
+    for text in (*(page.read_text() for page in PAGES), *(node.epilog for node in commands().values())):
+        for call in re.findall(r"-m lpgnet ([a-z][^\n`#|]*)", text):
             command = tuple(re.match(r"(?:corpus |labels )?[a-z]+", call)[0].split())
             found.setdefault(command, set()).update(re.findall(r"--[a-z][\w-]*", call))
     return found
@@ -113,8 +130,6 @@ def test_every_command_and_option_of_a_page_exists():
     found = calls()
     assert len(found) > 8
     for command, named in found.items():
-        node = typer.main.get_command(app)
-        for word in command:
-            node = node.commands[word]
+        node = commands()[command]
         known = {name for p in node.params for name in (*p.opts, *p.secondary_opts)} | {"--help"}
         assert named <= known, f"{' '.join(command)}: {sorted(named - known)}"
