@@ -256,11 +256,9 @@ def reproduce(asked: Parameters, only: str | None = None) -> None:
 
 
 def _check_root(asked: Parameters) -> None:
-    """A ValueError where --root is not there or holds another corpus."""
+    """A ValueError where --root holds another corpus."""
     from lpgnet.corpora.load import refuse_other
 
-    if asked.ROOT is not None and not Path(asked.ROOT).is_dir():
-        raise ValueError(f"--root {asked.ROOT}: no such folder; give that of the release")
     if asked.ROOT is not None and asked.CORPUS in CORPORA:
         refuse_other(asked.CORPUS, Path(asked.ROOT))
 
