@@ -44,7 +44,7 @@ def plain_name(table: int, experiment: str) -> str:
     keys = [row.key for row in TABLES[table].rows if row.experiment == experiment]
     words = [str(part) for part in keys[0] if part is not None] if keys else [experiment]
     if table == 7 and keys:
-        return f"{words[0]} ({words[1]} classes)"
+        return words[0]  # not its number of classes, which is the corpus's own
     return f"weights {' / '.join(words)}" if table == 6 and keys else ", ".join(words)
 
 

@@ -1,10 +1,12 @@
 """A conversation to hear and see: players of its clips, and its sound along time with the turns below it.
 
-Words and voices of a licensed corpus don't belong in a copy, so these are for `may_be_heard` alone; the
-waveform's picture holds neither.
+Words and voices of a licensed corpus don't belong in the copy of a notebook that nobody asked for them, so
+`players` and `player` are silent there; the waveform's picture holds neither.
 """
 
+from dataclasses import replace
 from html import escape
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +15,14 @@ from IPython.display import HTML, Audio
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from lpgnet.beyond.conversation import sources
 from lpgnet.beyond.conversation.sources import Conversation
 from lpgnet.beyond.conversation.timeline import CLASS
 from lpgnet.corpora.sound import RATE, read_clip
+from lpgnet.labels import labelled, rule
+from lpgnet.places import Place
 from lpgnet.tables.figures.theme import QUOTED, empty_figure, themed, titled
+from lpgnet.tables.typeset import warning
 
 SECONDS = 60.0  # of a conversation that are drawn and played
 GAP = 0.3  # seconds between turns whose times aren't known
@@ -27,7 +33,20 @@ HELD_BACK = (
 
 def sound(path: Path | None) -> Audio | None:
     """A clip as a player, loud as it is; None where there is none."""
-    return Audio(read_clip(path), rate=RATE, normalize=False) if path else None
+    return audio(read_clip(path)) if path else None
+
+
+def audio(samples: np.ndarray) -> Audio:
+    """A player of (samples,) at 16 kHz, as MP3, a tenth of a wav, where libsndfile writes it."""
+    import soundfile
+
+    if "MP3" not in soundfile.available_formats():
+        return Audio(samples, rate=RATE, normalize=False)
+    file = BytesIO()
+    soundfile.write(file, np.clip(samples, -1, 1), RATE, format="MP3")
+    made = Audio(file.getvalue())
+    made.mimetype = "audio/mpeg"
+    return made
 
 
 def players(turns: pd.DataFrame, root: Path) -> HTML:
@@ -43,6 +62,12 @@ def players(turns: pd.DataFrame, root: Path) -> HTML:
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     head = "".join(f"<th>{name}</th>" for name in ("turn", "speaker", "sound", "text", "label"))
     return HTML(f"<table><tr>{head}</tr>{''.join(rows)}</table>")
+
+
+def tested(place: Place, root: Path) -> Conversation:
+    """The first dialogue that a place tests on; its labels are the place's classes, "" where there is none."""
+    talk = sources.from_store(place, sources.tested_dialogue(place), {}, root)
+    return replace(talk, turns=talk.turns.assign(label=labelled(talk.turns, place.labels).fillna("")))
 
 
 def placed(talk: Conversation) -> pd.DataFrame:
@@ -76,20 +101,18 @@ def player(samples: np.ndarray, corpus: str) -> Audio | HTML:
     """One player of it all, where the corpus may be heard in a copy."""
     if not len(samples):
         return HTML("<p>There is no sound of this corpus here.</p>")
-    return Audio(samples, rate=RATE, normalize=False) if corpus == "simulated" else HTML(HELD_BACK)
+    return audio(samples) if corpus == "simulated" else HTML(HELD_BACK)
 
 
 @themed
-def along_time(talk: Conversation, samples: np.ndarray, classes: tuple[str, ...], caption: str) -> Figure:
-    """The waveform, and below it who speaks when, in the colour of the turn's label; grey: not scored.
-
-    talk: its turns' `label` holds classes, "" where there is none.
-    """
+def along_time(talk: Conversation, samples: np.ndarray, place: Place) -> Figure:
+    """The waveform, and below it who speaks when, in the colour of the turn's label.  talk: of `tested`."""
     figure, axes = empty_figure(10.5, 4.4 if len(samples) else 2.6, 1, 2 if len(samples) else 1)
     if len(samples):
         _waveform(axes[0], samples)
-    _turns(axes[-1], talk, classes)
-    return titled(figure, f"Dialogue {talk.name}, the first {SECONDS:.0f} seconds", caption, axes[-1])
+    _turns(axes[-1], talk, rule(talk.turns, place.labels).classes)
+    text = f"{place.name}, labels {place.labels}; numbers: turns; grey: not scored.{warning(place.corpus)}"
+    return titled(figure, f"Dialogue {talk.name}, the first {SECONDS:.0f} seconds", text, axes[-1])
 
 
 def _waveform(axis: Axes, samples: np.ndarray) -> None:

@@ -16,7 +16,7 @@ from lpgnet.model import LPGNet, Output
 from lpgnet.places import Place
 from lpgnet.runs import checkpoint, plan, training
 from lpgnet.runs.dataset import Dataset
-from lpgnet.tables.typeset import SIMULATED
+from lpgnet.tables.typeset import warning
 
 WORDS = 24  # letters of a turn that an axis has room for
 CANDIDATES = ("full", "text_only", "audio_only")  # the first that a corpus allows is walked through
@@ -88,8 +88,7 @@ def open_walk(place: Place, name: str | None = None, **changes) -> Walk:
         model = checkpoint.load(folder).model
     dialogue = _dialogue(place, dataset, name)
     weights = f"{job.experiment}, seed 0, {'as trained' if trained else 'initial weights'}"
-    simulated = f" {SIMULATED}" if place.corpus == "simulated" else ""
-    origin = f"{place.name}, {job.fold}, dialogue {dialogue.name}: {weights}.{simulated}"
+    origin = f"{place.name}, {job.fold}, dialogue {dialogue.name}: {weights}.{warning(place.corpus)}"
     return Walk(model.eval().requires_grad_(False), dialogue, job.run.loss, origin)
 
 

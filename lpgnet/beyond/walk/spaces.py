@@ -13,7 +13,7 @@ from lpgnet.places import Place
 from lpgnet.runs.plan import describe
 from lpgnet.tables.figures.inside import COLOURS
 from lpgnet.tables.figures.theme import empty_figure, themed, titled
-from lpgnet.tables.typeset import SIMULATED
+from lpgnet.tables.typeset import warning
 
 MOST = 3000  # utterances that are drawn; the first ones
 
@@ -48,11 +48,8 @@ def feature_spaces(place: Place) -> Figure:
     figure, axes = empty_figure(10.5 if len(rows) > 1 else 6, 5, len(rows))
     for axis, (modality, x) in zip(axes, rows.items(), strict=True):
         _points(axis, modality, x, label.to_numpy(), classes)
-    simulated = f" {SIMULATED}" if place.corpus == "simulated" else ""
-    text = (
-        f"{place.name}, labels {place.labels}: {len(label)} utterances.{simulated} Directions are of each panel alone."
-    )
-    return titled(figure, "Both feature spaces, by class", text, axes[0])
+    text = f"{place.name}, labels {place.labels}: {len(label)} utterances.{warning(place.corpus)}"
+    return titled(figure, "Both feature spaces, by class", f"{text} Axes are of each panel alone.", axes[0])
 
 
 def _points(axis: Axes, modality: str, x: np.ndarray, label: np.ndarray, classes: tuple[str, ...]) -> None:

@@ -24,7 +24,7 @@ def side_by_side(pools: list[pd.DataFrame], data: dict, names: list[str]) -> Fig
     for axis, pool, name in zip(axes, pools, names, strict=False):
         classes = pool["classes"].iloc[0]
         _matrix(axis, np.sum(list(pool["confusion"]), axis=0), list(classes))
-        axis.set_title(name)
+        axis.set_title(f"{name}, {len(classes)} classes")
     for axis in axes[len(pools) :]:
         axis.remove()
     seeds = [pool["seed"].nunique() for pool in pools]
