@@ -49,7 +49,7 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 lab: env  ## JupyterLab on the notebooks, the start page open
-	$(BIN)/jupyter lab notebooks/00_start.ipynb
+	$(BIN)/jupyter lab notebooks/00_start.ipynb --FileContentsManager.post_save_hook=lpgnet.machine.clean_notebook.saved
 
 mutants: env  ## Delete each statement of model.py and losses.py; a test must notice
 	$(BIN)/python tests/mutants.py

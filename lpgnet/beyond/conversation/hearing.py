@@ -19,13 +19,15 @@ from lpgnet.beyond.conversation import sources
 from lpgnet.beyond.conversation.sources import Conversation
 from lpgnet.beyond.conversation.timeline import CLASS
 from lpgnet.corpora.sound import RATE, read_clip
-from lpgnet.labels import labelled, rule
+from lpgnet.corpora.table import utterances
+from lpgnet.labels import folds, labelled, manifest, rule
 from lpgnet.places import Place
 from lpgnet.tables.figures.theme import QUOTED, empty_figure, themed, titled
 from lpgnet.tables.typeset import warning
 
 SECONDS = 60.0  # of a conversation that are drawn and played
 GAP = 0.3  # seconds between turns whose times aren't known
+SMALL = '<audio style="height:2em;width:14em"'  # so that a dialogue fits a screen, and a player a phone
 HELD_BACK = (
     "<p>The words and voices of this corpus stay out of copies: notebook 08 plays a dialogue where you ask for one.</p>"
 )
@@ -56,7 +58,7 @@ def players(turns: pd.DataFrame, root: Path) -> HTML:
     rows = []
     for line in turns.to_dict("records"):
         clip = root / line["wav"] if line["wav"] else None
-        heard = sound(clip)._repr_html_() if clip and clip.is_file() else ""
+        heard = sound(clip)._repr_html_().replace("<audio", SMALL, 1) if clip and clip.is_file() else ""
         cells = [escape(str(line[name])) for name in ("turn", "speaker", "text", "label")]
         cells.insert(2, heard)
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
@@ -65,8 +67,11 @@ def players(turns: pd.DataFrame, root: Path) -> HTML:
 
 
 def tested(place: Place, root: Path) -> Conversation:
-    """The first dialogue that a place tests on; its labels are the place's classes, "" where there is none."""
-    talk = sources.from_store(place, sources.tested_dialogue(place), {}, root)
+    """Of the dialogues that the first fold tests the one with most classes; its labels are classes, or ""."""
+    scored = manifest(utterances(place.features), place.labels)
+    test = folds(scored, place.split)[0].test
+    name = scored[scored["dialogue"].isin(test)].groupby("dialogue")["label"].nunique().idxmax()
+    talk = sources.from_store(place, name, {}, root)
     return replace(talk, turns=talk.turns.assign(label=labelled(talk.turns, place.labels).fillna("")))
 
 

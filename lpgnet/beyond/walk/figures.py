@@ -13,7 +13,7 @@ from lpgnet.beyond.walk.steps import number
 from lpgnet.tables.figures.inside import PATHS
 from lpgnet.tables.figures.theme import OTHER, OURS, QUOTED, empty_figure, themed, titled
 
-TALL, STRIP = 3.2, 0.75  # inches of a map of all turns, and of one vector
+LINE, STRIP = 0.13, 0.75  # inches of a turn's name in a map, and of a map of one vector
 NAMED = 30  # turns that have room for their names
 
 
@@ -57,7 +57,8 @@ def maps(walk: Walk, found: dict[str, Tensor], names: list[str], title: str, col
     names = [name for name in names if name in found]
     values = [found[name][0].numpy() for name in names]
     tall = [max(len(v) for v in values[i : i + columns]) > 1 for i in range(0, len(values), columns)]
-    heights = [TALL if several else STRIP for several in tall]
+    full = 0.8 + LINE * max(8, min(NAMED, len(walk.dialogue.turns)))
+    heights = [full if several else STRIP for several in tall]
     figure, axes = empty_figure(10.5, 0.9 + sum(heights), columns, len(heights))
     axes[0].get_gridspec().set_height_ratios(heights)
     for place, (axis, name, value) in enumerate(zip(axes, names, values, strict=False)):

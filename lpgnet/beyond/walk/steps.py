@@ -93,41 +93,26 @@ def _of_path(walk: Walk, found: dict[str, Tensor], path: str) -> list[tuple[str,
     weights = found[f"scores {path} (3)"].masked_fill(~heard[:, None], -torch.inf).softmax(-1)
     compressed = mean(a_hat, heard) if walk.model.config.context == "dialogue" else a_hat
     return [
-        ("(3)-(5)", f"{path}: A is the softmax of the scores of all turns heard", weights, found[f"A {path} (5)"]),
-        ("(6)", f"{path}: what is compressed is the mean of A V", compressed, found[f"Mean {path} (6)"]),
-        ("(7), (8)", f"{path}: X_final is Q + A_conv + FFN", _refined(walk, found, path), found[f"X_final {path} (8)"]),
+        ("(3)-(5)", f"{path}: softmax of scores = A", weights, found[f"A {path} (5)"]),
+        ("(6)", f"{path}: mean of A_hat = Mean", compressed, found[f"Mean {path} (6)"]),
+        ("(7), (8)", f"{path}: Q + A_conv + FFN = X_final", _refined(walk, found, path), found[f"X_final {path} (8)"]),
     ]
 
 
 def _of_the_whole(walk: Walk, found: dict[str, Tensor]) -> list[tuple[str, str, Tensor, Tensor]]:
     """The same of both branches and what follows them."""
-    model, output, lines, fused = walk.model, walk.output(), [], {}
-    for modality, paths in model.branches.items():
-        gated = [found.get(f"Z {p} (9)", 1) * found[f"X_final {p} (8)"] for p in paths]
-        lines.append(
-            (
-                "(9)-(11)",
-                f"{modality}: Z X_final of {', '.join(paths)}",
-                torch.cat(gated, -1),
-                found[f"H {modality} (11)"],
-            )
-        )
-        fused[modality] = found[FUSED[modality]]
-        lines.append(
-            (
-                "(12)",
-                FUSED[modality].partition(" ")[0],
-                model.merge[modality](found[f"H {modality} (11)"]),
-                fused[modality],
-            )
-        )
-    lines.append(
-        ("(13), (14)", "F_final is T_fused and A_fused by their weights", model.fuse(fused)[0], found["F_final (14)"])
-    )
-    lines += [
-        ("(18)", f"{m}: the student is model(batch)'s", found[f"E {m} (18)"], x) for m, x in output.students.items()
-    ]
-    return [*lines, ("all", "the last step is model(batch)", found["E (15)"], output.logits)]
+    model, output, lines = walk.model, walk.output(), []
+    fused = {m: found[FUSED[m]] for m in model.branches}
+    for m, paths in model.branches.items():
+        gated = torch.cat([found.get(f"Z {p} (9)", 1) * found[f"X_final {p} (8)"] for p in paths], dim=-1)
+        joined = found[f"H {m} (11)"]
+        lines.append(("(9)-(11)", f"{m}: Z X_final of {' and '.join(paths)} = H", gated, joined))
+        lines.append(("(12)", f"{m}: W H = {FUSED[m].partition(' ')[0]}", model.merge[m](joined), fused[m]))
+    final = found["F_final (14)"]
+    lines.append(("(13), (14)", "T_fused and A_fused, weighed = F_final", model.fuse(fused)[0], final))
+    students = output.students.items()
+    lines += [("(18)", f"{m}: E = student of model(batch)", found[f"E {m} (18)"], x) for m, x in students]
+    return [*lines, ("all", "E (15) = model(batch)", found["E (15)"], output.logits)]
 
 
 def loss_terms(walk: Walk, tau: float | None = None) -> pd.DataFrame:
