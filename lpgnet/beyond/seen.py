@@ -109,10 +109,11 @@ def ablated(found: Evaluation, table: int) -> Seen:
         return _seen([], found.data["place"])
     count = pd.Series([judged(line).partition(";")[0] for line in lines]).value_counts()
     told = ", ".join(f"{name} ({n})" for name, n in count.items())
-    most = plain_name(table, lines[0]["b"])
-    first = (
-        f"LPGNet against {len(lines)} variants: {told}. The most costly is {most}: {lines[0]['difference']:.1f} points."
+    most, cost = plain_name(table, lines[0]["b"]), lines[0]["difference"]
+    dear = (
+        f"The most costly is {most}: {cost:.1f} points." if cost >= 0.05 else "On average none of them costs anything."
     )
+    first = f"LPGNet against {len(lines)} variants: {told}. {dear}"
     return _seen([first, *map(sentence, lines)], found.data["place"])
 
 
