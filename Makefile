@@ -6,6 +6,9 @@ FOUND = $(or $(PYTHON),false) -c '$(FITS)' 2>/dev/null || { echo "No Python 3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# git's filter for notebooks/*.ipynb (.gitattributes); where either file is missing, notebooks are taken as they are.
+FILTER := lpgnet/machine/clean_notebook.py
+CLEAN := if test -x $(BIN)/python && test -f $(FILTER); then $(BIN)/python $(FILTER); else cat; fi
 export PYTHONHASHSEED := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -33,7 +36,8 @@ test: env  ## Lint, all tests, and a small run of every notebook
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-env: $(READY)  ## Only the virtual environment, from the lock
+env: $(READY)  ## Only the virtual environment, from the lock; and outputs of notebooks stay out of git
+	@test ! -e .git || git config filter.lpgnet-notebook.clean '$(CLEAN)'
 
 $(READY): requirements.lock pyproject.toml
 	@$(FOUND)
@@ -44,8 +48,8 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip check
 	@touch $@
 
-lab: env  ## JupyterLab on the notebooks
-	$(BIN)/jupyter lab notebooks
+lab: env  ## JupyterLab on the notebooks, the start page open
+	$(BIN)/jupyter lab notebooks/00_start.ipynb --FileContentsManager.post_save_hook=lpgnet.machine.clean_notebook.saved
 
 mutants: env  ## Delete each statement of model.py and losses.py; a test must notice
 	$(BIN)/python tests/mutants.py

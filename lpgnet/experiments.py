@@ -201,6 +201,7 @@ def _compared() -> tuple[str, ...]:
 GROUPS: dict[str, tuple[str, ...]] = {  # what a notebook runs, by the name it calls it
     "training": ("full", "full_by_query", "full_frozen", "linear", "bigru", "frame"),
     "ablations": (
+        "full",  # what is taken away stands beside it
         *("text_only", "text_only_frozen", "audio_only", "linear_text", "linear_audio"),
         *("no_inter", "no_intra", "no_ffn", "no_gates"),
         *(name for name in TABLED if name.startswith("lambda_")),
@@ -238,3 +239,9 @@ def experiment(name: str, profile: str = "paper", settings: Mapping[str, Any] | 
     if profile not in PROFILES:
         raise ValueError(f"no profile {profile!r}; there are {', '.join(PROFILES)}")
     return _changed(PROFILES[profile](EXPERIMENTS[name]), settings or {})
+
+
+def takes(name: str, settings: Mapping[str, Any] | None) -> bool:
+    """Whether an experiment has every field that `settings` changes; a linear model has no `ffn`."""
+    parts = (getattr(EXPERIMENTS[name], part) for part in ("model", "loss", "train", "data"))
+    return set(settings or ()) <= {field.name for part in parts for field in fields(part)}

@@ -215,11 +215,27 @@ class Parameters(BaseModel):
         return list(GROUPS[self.EXPERIMENTS])
 
 
+class WrongParameter(ValueError):
+    """A parameter that nothing could be run with; a notebook shows the message alone."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython prints instead of a traceback: the fault is in the cell above, not in the code."""
+        return [f"WrongParameter: {self}"]
+
+
 def parameters(names: Mapping[str, Any]) -> Parameters:
     """Check a notebook's parameters, given its `globals()`: every upper-case name is one.
 
-    papermill only warns of a name that it doesn't know and passes `lr: 3e-4` as a string; both stop here.
+    papermill only warns of a name that it doesn't know and passes `lr: 3e-4` as a string; both are a
+    `WrongParameter` here, and so is a value that doesn't fit.
     """
+    try:
+        return _checked(names)
+    except ValueError as error:
+        raise WrongParameter(str(error)) from None
+
+
+def _checked(names: Mapping[str, Any]) -> Parameters:
     given = {name: value for name, value in names.items() if name.isupper() and name[0] != "_"}
     for name in (n for n in names if n.islower() and n.upper() in (*WHICH, "SEEDS", "JOBS", "EXPERIMENTS")):
         if isinstance(names[name], str | int):  # not what a cell further down calls so
@@ -233,6 +249,9 @@ def parameters(names: Mapping[str, Any]) -> Parameters:
         raise ValueError(f"parameter {name}={given.get(name)!r}: {first['msg']}; a notebook knows {known}") from None
     if checked.SEEDS < 1 or (checked.JOBS is not None and checked.JOBS < 1):
         raise ValueError(f"SEEDS={checked.SEEDS}, JOBS={checked.JOBS}: both must be at least 1")
+    for name, folder in (("ROOT (--root)", checked.ROOT), ("FOLDER", checked.FOLDER)):
+        if folder is not None and not Path(folder).expanduser().is_dir():
+            raise ValueError(f"{name} is {folder}: no such folder")
     for name in checked.experiments:
         experiment(name, settings=checked.SETTINGS)
     checked.place  # noqa: B018  a misspelt corpus stops here

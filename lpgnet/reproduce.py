@@ -15,13 +15,14 @@ from pathlib import Path
 
 from lpgnet.config import ROOT
 from lpgnet.experiments import EXPERIMENTS, TABLED, experiment
+from lpgnet.machine.clean_notebook import cleaned
 from lpgnet.machine.files import alone, sweep, whole
 from lpgnet.places import CORPORA, Parameters, Place, parameters
 from lpgnet.runs.plan import current_records, describe, done, foreseen, planned, possible, unfitted
 from lpgnet.tables.typeset import mathml
 
 SOURCE = ROOT / "notebooks"
-NOTEBOOKS = tuple(sorted(path.stem for path in SOURCE.glob("0*.ipynb")))
+NOTEBOOKS = tuple(sorted(path.stem for path in SOURCE.glob("0*.ipynb") if '"lpgnet": {' in path.read_text()))
 TYPICAL = {"simulated": (820, 215), "iemocap": (4290, 1241), "meld": (9989, 2610)}  # training and test
 PER_STEP = 0.008  # seconds of overhead of one optimiser step
 
@@ -64,12 +65,13 @@ def declared(name: str) -> dict:
 def stamp(name: str, asked: Parameters) -> str:
     """SHA-256 of everything that an executed copy depends on."""
     place, reads = asked.place, about(name)["reads"]
-    paths = [SOURCE / f"{name}.ipynb", *sorted((ROOT / "lpgnet").rglob("*.py"))]
+    paths = sorted((ROOT / "lpgnet").rglob("*.py"))
     if "records" in reads:
         paths += sorted((ROOT / "paper_tables" / "reported").glob("*.csv"))
         paths += sorted(p for p in place.runs.rglob("*.json") if p.parent.name in {*TABLED, "runs"})
         paths += sorted(place.features.glob("utterances.csv"))  # slices compare transcripts
-    sha = hashlib.sha256(asked.model_dump_json().encode())
+    source = cleaned((SOURCE / f"{name}.ipynb").read_text(encoding="utf-8"))  # not what JupyterLab left in it
+    sha = hashlib.sha256((asked.model_dump_json() + source).encode())
     for path in paths:
         sha.update(path.name.encode() + path.read_bytes())
     folders = [Path(folder) for folder in (asked.ROOT, asked.FOLDER) if folder]
@@ -256,11 +258,9 @@ def reproduce(asked: Parameters, only: str | None = None) -> None:
 
 
 def _check_root(asked: Parameters) -> None:
-    """A ValueError where --root is not there or holds another corpus."""
+    """A ValueError where --root holds another corpus."""
     from lpgnet.corpora.load import refuse_other
 
-    if asked.ROOT is not None and not Path(asked.ROOT).is_dir():
-        raise ValueError(f"--root {asked.ROOT}: no such folder; give that of the release")
     if asked.ROOT is not None and asked.CORPUS in CORPORA:
         refuse_other(asked.CORPUS, Path(asked.ROOT))
 

@@ -21,9 +21,13 @@ from test_tables import WITHOUT_TORCH
 from lpgnet import places, reproduce
 from lpgnet.config import ROOT
 from lpgnet.experiments import CONTEXTS, EXPERIMENTS, READINGS
+from lpgnet.machine import clean_notebook
+from lpgnet.machine.clean_notebook import cleaned
 
-SOURCES = sorted((ROOT / "notebooks").glob("*.ipynb"))
-LONGEST_CELL = 30  # the parameters of 03
+ALL = sorted((ROOT / "notebooks").glob("*.ipynb"))
+SOURCES = [path for path in ALL if path.stem in reproduce.NOTEBOOKS]
+START = ROOT / "notebooks" / "00_start.ipynb"
+LONGEST_CELL = 20  # the imports of 02
 
 
 def code(path):
@@ -35,9 +39,18 @@ def notebook(request):
     return request.param
 
 
-def test_holds_no_output(notebook):
-    assert not any(cell.outputs or cell.execution_count for cell in code(notebook))
-    assert nbformat.read(notebook, 4).metadata.kernelspec.name == "python3"
+@pytest.mark.parametrize("path", ALL, ids=lambda p: p.stem)
+def test_is_committed_as_the_clean_filter_leaves_it(path):
+    """Without outputs, counts, or what JupyterLab writes beside them."""
+    assert not any(cell.outputs or cell.execution_count for cell in code(path))
+    assert cleaned(path.read_text(encoding="utf-8")) == path.read_text(encoding="utf-8")
+    assert nbformat.read(path, 4).metadata.kernelspec.name == "python3"
+
+
+def test_the_start_page_leads_to_every_notebook_and_is_not_run():
+    (cell,) = nbformat.read(START, 4).cells
+    assert re.findall(r"\]\((\w+\.ipynb)\)", cell.source) == [path.name for path in SOURCES]
+    assert START.stem not in reproduce.NOTEBOOKS and len(ALL) == len(SOURCES) + 1
 
 
 def test_defines_nothing_and_keeps_cells_short(notebook):
@@ -70,9 +83,20 @@ def test_metadata_say_what_a_notebook_reads_and_writes(notebook):
 
 def test_the_paper_s_notebooks_show_figures_and_one_shows_the_plain_model():
     sources = {path.stem[:2]: "\n".join(c.source for c in code(path)) for path in SOURCES}
-    drawing = re.compile(r"(architecture|inside|of_tables|of_runs|figures|timeline)\.\w+\(|sections\.gather\(")
+    drawing = re.compile(r"(architecture|of_tables|of_runs|drawn|figures|spaces|timeline)\.\w+\(|sections\.gather\(")
     assert [number for number, text in sources.items() if not drawing.search(text)] == []
-    assert "from lpgnet.model import LPGNet" in sources["02"]
+    assert "from lpgnet.model import LPGNet" in sources["02"] and "steps.agreement(walk, found)" in sources["02"]
+
+
+def test_the_paper_s_notebooks_end_with_what_was_seen():
+    """A sentence made from the records, by the package."""
+    ends = {path.stem[:2]: code(path)[-1].source for path in SOURCES}
+    assert {number for number, text in ends.items() if text.startswith("seen.")} == {f"0{n}" for n in range(1, 7)}
+
+
+def test_settings_are_compared_with_the_default_where_a_notebook_takes_them(notebook):
+    text = "\n".join(cell.source for cell in code(notebook))
+    assert ("SETTINGS" in reproduce.declared(notebook.stem)) == ("explored.against_default(" in text)
 
 
 def test_every_option_that_names_a_place_reaches_each_notebook(notebook):
@@ -104,6 +128,83 @@ def test_a_parameter_in_lower_case_is_refused():
     """As `papermill -p corpus meld` passes it: nothing would read it."""
     with pytest.raises(ValueError, match="parameter corpus='meld': parameters are in upper case, CORPUS"):
         places.parameters({"CORPUS": "simulated", "corpus": "meld"})
+
+
+def test_a_wrong_parameter_is_its_message_alone_in_a_notebook():
+    """What IPython prints: no traceback, nothing of the package's inside."""
+    block = "from lpgnet import places; CORPUS = 'simulatd'; places.parameters(globals())"
+    done = subprocess.run([sys.executable, "-m", "IPython", "-c", block], cwd=ROOT, capture_output=True, text=True)
+    said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    assert len(said) == 1 and said[0].startswith("WrongParameter: no corpus 'simulatd'; there are simulated, iemocap")
+
+
+def as_jupyterlab_saves(path: Path) -> None:
+    """Outputs, counts, and what it writes into metadata."""
+    notebook = json.loads(path.read_text())
+    notebook["metadata"] |= {"language_info": {"name": "python", "version": "3.13.0"}, "widgets": {"state": {}}}
+    for cell in (cell for cell in notebook["cells"] if cell["cell_type"] == "code"):
+        cell["metadata"] |= {"scrolled": True, "execution": {"iopub.execute_input": "2026"}}
+        cell["execution_count"] = 3
+        cell["outputs"] = [{"name": "stdout", "output_type": "stream", "text": ["said\n"]}]
+    path.write_text(json.dumps(notebook, indent=2))
+
+
+def test_running_a_notebook_in_jupyterlab_leaves_git_clean(tmp_path):
+    """With the filter that `make env` sets up and the hook of `make lab`; without, git shows the change."""
+
+    def git(*words):
+        return subprocess.run(["git", *words], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+
+    for name in (".gitattributes", "notebooks/02_training.ipynb", "lpgnet/machine/clean_notebook.py", "Makefile"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    path = tmp_path / "notebooks" / "02_training.ipynb"
+    git("init", "-q"), git("add", ".")
+    git("-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-qm", "first")
+    before = path.read_bytes()
+    as_jupyterlab_saves(path)
+    assert "02_training" in git("status", "--short")
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    (tmp_path / ".git" / "info" / "exclude").write_text(".venv\n")
+    subprocess.run(["make", "-o", ".venv/.ready", "env"], cwd=tmp_path, check=True, capture_output=True)
+    clean_notebook.saved({"type": "notebook"}, os_path=str(path), contents_manager=None)
+    assert git("status", "--short") == "" and git("diff", "--cached") == ""
+    assert path.read_bytes() != before  # what was seen stays in the file
+    path.write_text(path.read_text().replace("SEEDS = 10", "SEEDS = 3"))
+    clean_notebook.saved({"type": "notebook"}, os_path=str(path), contents_manager=None)
+    assert git("status", "--short") == " M notebooks/02_training.ipynb\n"  # nothing is staged that was changed by hand
+    changed = [line for line in git("diff").splitlines() if re.match(r"[+-](?![+-])", line)]
+    assert len(changed) == 2 and all("SEEDS" in line for line in changed)
+
+
+def test_without_the_filter_a_save_stages_nothing(tmp_path):
+    path = tmp_path / "02_training.ipynb"
+    shutil.copy(ROOT / "notebooks" / path.name, path)
+    clean_notebook.saved({"type": "notebook"}, os_path=str(path))  # in no repository
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    subprocess.run(["git", "add", "."], cwd=tmp_path, check=True)
+    as_jupyterlab_saves(path)
+    clean_notebook.saved({"type": "notebook"}, os_path=str(path))
+    shown = subprocess.run(["git", "status", "--short"], cwd=tmp_path, capture_output=True, text=True)
+    assert shown.stdout == "AM 02_training.ipynb\n"
+
+
+def test_what_is_no_notebook_stays_as_it_is():
+    for text in ("", "<<<<<<< ours\n{}", "[]", '{"cells": 3}', '{"cells": [{}]}'):
+        assert cleaned(text) == text
+
+
+def test_outputs_in_a_source_make_no_copy_stale(tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduce, "SOURCE", tmp_path)
+    shutil.copy(ROOT / "notebooks" / "02_training.ipynb", tmp_path)
+    asked = places.parameters({})
+    before = reproduce.stamp("02_training", asked)
+    as_jupyterlab_saves(tmp_path / "02_training.ipynb")
+    assert reproduce.stamp("02_training", asked) == before
+    path = tmp_path / "02_training.ipynb"
+    path.write_text(path.read_text().replace("SEEDS = 10", "SEEDS = 3"))
+    assert reproduce.stamp("02_training", asked) != before
 
 
 def test_formulas_become_mathml_and_nothing_is_fetched():

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from lpgnet.config import MODALITIES, LinearConfig, LPGNetConfig, RunConfig
-from lpgnet.experiments import EXPERIMENTS, experiment
+from lpgnet.experiments import EXPERIMENTS, experiment, takes
 from lpgnet.labels import counts, digest, group, held_groups, manifest, meant, rule
 from lpgnet.machine.code import changed, deciding, summary, versions
 from lpgnet.machine.files import json_sha256, write_json
@@ -253,7 +253,7 @@ def current_records(place: Place, data: dict | None = None, settings: dict[str, 
     records = {path: record for path, record in every.items() if record is not None}
     seeds = 1 + max((r.seed for r in records.values()), default=-1)
     names, _ = possible(data, sorted({r.experiment for r in records.values()} & set(EXPERIMENTS)))
-    names = [n for n in names if not unfitted(data, experiment(n, place.profile, settings))]
+    names = [n for n in names if takes(n, settings) and not unfitted(data, experiment(n, place.profile, settings))]
     wanted = {(job.experiment, job.fold, job.seed): job for job in planned(place, data, names, seeds, settings)}
     libraries = _usual(records.values())
     reasons = dict.fromkeys(every.keys() - records.keys(), "a record of another version's form")

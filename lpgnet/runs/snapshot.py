@@ -54,18 +54,24 @@ def steps(
     The modules of the model are watched while it runs, so nothing is computed in another way than there.
     """
     found: dict[str, Tensor] = {}
-    watched = [(conv, None, f"X' {m} (2)", lambda x: x.mT) for m, conv in model.encode.items()]
-    watched += [(model.compress[p], f"Mean {p} (6)", f"A_conv {p} (6)", None) for p in model.config.paths]
-    watched += [(ffn, None, f"FFN {p} (7)", None) for p, ffn in model.ffn.items()]
-    watched += [(g, f"X_final {p} (8)", f"Z {p} (9)", torch.sigmoid) for p, g in model.unimodal_gate.items()]
+    watched = [(conv, None, [f"X' {m} (2)"], lambda x: x.mT) for m, conv in model.encode.items()]
+    watched += [(model.compress[p], [f"Mean {p} (6)"], [f"A_conv {p} (6)"], None) for p in model.config.paths]
+    of = {o: [p for p, own in model.own.items() if own == o] for o in model.own.values()}  # one for all, or each
+    watched += [(ffn, None, [f"FFN {p} (7)" for p in of[o]], None) for o, ffn in model.ffn.items()]
+    watched += [
+        (g, [f"X_final {p} (8)" for p in of[o]], [f"Z {p} (9)" for p in of[o]], torch.sigmoid)
+        for o, g in model.unimodal_gate.items()
+    ]
     names = {"text": "T", "audio": "A"}
-    watched += [(w, None, f"{names[m]}_fused (12)", None) for m, w in model.merge.items()]
-    watched += [(model.classify, "F_final (14)", "E (15)", None)]
-    watched += [(head, None, f"E {m} (18)", None) for m, head in model.student.items()]
+    watched += [(w, [f"H {m} (11)"], [f"{names[m]}_fused (12)"], None) for m, w in model.merge.items()]
+    watched += [(model.classify, ["F_final (14)"], ["E (15)"], None)]
+    watched += [(head, None, [f"E {m} (18)"], None) for m, head in model.student.items()]
     hooks = [module.register_forward_hook(_noted(found, *rest)) for module, *rest in watched]
     output = model(rows, valid, speaker)
     for hook in hooks:
         hook.remove()
+    if model.speaker is not None:  # what the paths read
+        found |= {f"X' {m} (2)": found[f"X' {m} (2)"] + model.speaker(speaker) for m in model.encode}
     x = {m: found[f"X' {m} (2)"] for m in model.encode}
     for path in model.config.paths:
         query, key = (x[MODALITY[letter]] for letter in path)
@@ -76,12 +82,13 @@ def steps(
     return dict(sorted(found.items(), key=lambda step: int(step[0].rpartition("(")[2][:-1])))
 
 
-def _noted(found: dict, reads: str | None, gives: str, change: Callable | None) -> Callable:
-    """A hook that writes down what a module reads and gives."""
+def _noted(found: dict, reads: list[str] | None, gives: list[str], change: Callable | None) -> Callable:
+    """A hook that writes down what a module reads and gives, a name for each time that it is called."""
+    read, given = iter(reads or ()), iter(gives)
 
     def hook(_, inputs: tuple, output: Tensor) -> None:
         if reads:
-            found[reads] = inputs[0]
-        found[gives] = change(output) if change else output
+            found[next(read)] = inputs[0]
+        found[next(given)] = change(output) if change else output
 
     return hook

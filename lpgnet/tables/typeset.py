@@ -102,6 +102,11 @@ def caption(frame: pd.DataFrame, number: int) -> str:
     return " ".join(parts + [f"{', '.join(names)}: {note}." for note, names in noted.items()])
 
 
+def warning(corpus: str) -> str:
+    """What every output says that is made from simulated data, with a space before it; "" of any other."""
+    return f" {SIMULATED}" if is_simulated(corpus) else ""
+
+
 def origin(frame: pd.DataFrame) -> str:
     """Corpus, profile, split, labels and seeds of a table, with a warning where it is simulated."""
     one = frame.iloc[0]
@@ -113,7 +118,7 @@ def origin(frame: pd.DataFrame) -> str:
         low, high = int(seeds.min()), int(seeds.max())
         text += f", {low} seeds" if low == high else f", {low} to {high} seeds"
     if is_simulated(one["corpus"]):
-        return f"{text}. {SIMULATED}"
+        return f"{text}.{warning(one['corpus'])}"
     return f"{text}." if one["labels"] in IEMOCAPS else f"{text}. Printed numbers are of IEMOCAP."
 
 

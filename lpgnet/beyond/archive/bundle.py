@@ -23,6 +23,7 @@ from lpgnet.config import ROOT
 from lpgnet.corpora.table import plain, utterances
 from lpgnet.experiments import TABLED
 from lpgnet.labels import is_simulated
+from lpgnet.machine.clean_notebook import cleaned
 from lpgnet.machine.files import whole
 from lpgnet.places import Place
 from lpgnet.runs import records
@@ -91,6 +92,8 @@ def write(place: Place, out: Path) -> Bundle:
         "left out": left_out,
     }
     texts = {"bundle.json": json.dumps(about, indent=1, sort_keys=True) + "\n", "README.txt": _readme(place)}
+    sources = [name for name in files if name.startswith("notebooks/")]  # without what JupyterLab left in them
+    texts |= {name: cleaned(files.pop(name).read_text(encoding="utf-8")) for name in sources}
     texts[crate.NAME] = crate.metadata(place, data, [*files, *texts, "__main__.py", verify.MANIFEST])
     with whole(out) as part:
         manifest = _pack(part, files, texts)

@@ -11,14 +11,14 @@ from IPython.display import HTML, Audio
 from torch import Tensor
 
 from lpgnet.beyond.conversation import predict, timeline
+from lpgnet.beyond.conversation.hearing import sound
 from lpgnet.beyond.conversation.sources import Conversation
-from lpgnet.corpora.sound import RATE, read_clip
 from lpgnet.runs.checkpoint import Reader
 
 
 def clips(talk: Conversation, turns: pd.DataFrame) -> HTML:
     """A line per turn: its sound where it has a clip, what was said, what is predicted."""
-    shown = [_line(line, sound(talk, i)) for i, line in enumerate(turns.to_dict("records"))]
+    shown = [_line(line, sound(talk.clip(i))) for i, line in enumerate(turns.to_dict("records"))]
     head = "".join(f"<th>{name}</th>" for name in ("turn", "speaker", "sound", "text", "predicted", "p"))
     return HTML(f"<table><tr>{head}</tr>{''.join(shown)}</table>")
 
@@ -30,12 +30,6 @@ def _line(line: dict, heard: Audio | None) -> str:
     cells = [escape(str(cell)) for cell in cells]
     cells.insert(2, heard._repr_html_() if heard else "")
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
-
-
-def sound(talk: Conversation, turn: int) -> Audio | None:
-    """A turn's clip as a player, loud as it is; None where there is none.  Turns count from 0."""
-    path = talk.clip(turn)
-    return Audio(read_clip(path), rate=RATE, normalize=False) if path else None
 
 
 def live(reader: Reader, talk: Conversation, rows: dict[str, Tensor]):
@@ -63,7 +57,7 @@ def live(reader: Reader, talk: Conversation, rows: dict[str, Tensor]):
             fault.value = escape(str(error))
 
     def play(_) -> None:
-        said, clip = talk.turns["text"].iat[heard.value - 1], sound(talk, heard.value - 1)
+        said, clip = talk.turns["text"].iat[heard.value - 1], sound(talk.clip(heard.value - 1))
         player.value = escape(said or "(no text)") + (clip._repr_html_() if clip else " (no clip)")
 
     for control in (known, *switches.values()):

@@ -49,13 +49,13 @@ def readings(runs: pd.DataFrame, data: dict) -> pd.DataFrame:
     sets = _sets(runs, data)
     lines = [
         _named(data, a.reading, a.says, a.default, a.experiment, metric)
-        | _against(sets, data, a.experiment, a.default, metric)
+        | against(sets, data, a.experiment, a.default, metric)
         for a in READINGS
         for metric in SHOWN
     ]
     lines += _of_the_same_runs(runs, data)
     lines.sort(key=lambda line: int(re.search(r"\d+", line["reading"])[0]))
-    return _judged(lines)[COLUMNS]
+    return judged(lines)[COLUMNS]
 
 
 def contexts(runs: pd.DataFrame, data: dict) -> pd.DataFrame:
@@ -72,10 +72,10 @@ def contexts(runs: pd.DataFrame, data: dict) -> pd.DataFrame:
         lines += [
             _given(sets, data, model, a.says, a.experiment)
             | {"metric": "accuracy"}
-            | _against(sets, data, a.experiment, model, "accuracy")
+            | against(sets, data, a.experiment, model, "accuracy")
             for a in changed
         ]
-    return _judged(lines)[CONTEXT]
+    return judged(lines)[CONTEXT]
 
 
 def write(frames: dict[str, pd.DataFrame], folder: Path) -> list[Path]:
@@ -96,7 +96,7 @@ def _named(data: dict, reading: str, says: str, default: str, experiment: str, m
     return identity(data, labels) | dict(zip(COMPARED[4:], values, strict=True))
 
 
-def _against(sets: dict[str, Scored], data: dict, a: str, b: str, metric: str) -> dict:
+def against(sets: dict[str, Scored], data: dict, a: str, b: str, metric: str) -> dict:
     """The numbers of a - b as `comparisons.compared` has them, and a note; without a run, the note alone."""
     lacking = [name for name in (a, b) if name not in sets]
     if lacking:
@@ -106,7 +106,7 @@ def _against(sets: dict[str, Scored], data: dict, a: str, b: str, metric: str) -
         return {"note": f"{a} and {b} have no seed in common"}
     if sets[a] is not sets[b]:
         note = f"other test sets ({sets[a].labels}, {sets[b].labels}): paired by seeds alone"
-        return _over_seeds(first, second) | {"note": note}
+        return over_seeds(first, second) | {"note": note}
     return compared(sets[a], a, b, metric) | {"note": ""}
 
 
@@ -117,7 +117,7 @@ def _why_not(data: dict, experiment: str) -> str:
     return f"not run: {refused}" if refused else "not run yet"
 
 
-def _over_seeds(a: Mapping[int, float], b: Mapping[int, float]) -> dict:
+def over_seeds(a: Mapping[int, float], b: Mapping[int, float]) -> dict:
     """The same as `compared` where dialogues can't be paired; both map a seed to a score."""
     found, common = paired_seeds(a, b), [seed for seed in a if seed in b]
     means = {f"mean_{x}": percent(np.mean([f[s] for s in common])) for x, f in (("a", a), ("b", b))}
@@ -166,7 +166,7 @@ def _same(data: dict, a: pd.DataFrame, b: pd.DataFrame, first: str, second: str)
     if not set(a.index) & set(b.index):
         return {"note": _why_not(data, "full")}
     note = "records hold no dialogues of it: paired by seeds alone"
-    return _over_seeds(a[first].to_dict(), b[second].to_dict()) | {"note": note}
+    return over_seeds(a[first].to_dict(), b[second].to_dict()) | {"note": note}
 
 
 def _untested(line: dict, verdict: str) -> dict:
@@ -187,7 +187,7 @@ def _given(sets: dict[str, Scored], data: dict, model: str, turns: str, experime
     return line | spread | {"n_seeds": found.n, "note": ""}
 
 
-def _judged(lines: list[dict]) -> pd.DataFrame:
+def judged(lines: list[dict]) -> pd.DataFrame:
     """Holm's correction over the lines of a metric, the verdicts, and every column."""
     raw = ["p_seeds", "p_dialogues"]
     frame = pd.DataFrame(lines).rename(columns=RENAMED)
