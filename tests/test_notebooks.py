@@ -135,7 +135,9 @@ def test_a_wrong_parameter_is_its_message_alone_in_a_notebook():
     block = "from lpgnet import places; CORPUS = 'simulatd'; places.parameters(globals())"
     done = subprocess.run([sys.executable, "-m", "IPython", "-c", block], cwd=ROOT, capture_output=True, text=True)
     said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-    assert len(said) == 1 and said[0].startswith("WrongParameter: no corpus 'simulatd'; there are simulated, iemocap")
+    assert len(said) == 1 and said[0].startswith(
+        "WrongParameter: no corpus 'simulatd'; there are simulated, simulated-null, iemocap"
+    )
 
 
 def as_jupyterlab_saves(path: Path) -> None:

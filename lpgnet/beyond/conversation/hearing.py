@@ -17,12 +17,11 @@ from matplotlib.figure import Figure
 
 from lpgnet.beyond.conversation import sources
 from lpgnet.beyond.conversation.sources import Conversation
-from lpgnet.beyond.conversation.timeline import CLASS
 from lpgnet.corpora.sound import RATE, read_clip
 from lpgnet.corpora.table import utterances
 from lpgnet.labels import folds, labelled, manifest, rule
 from lpgnet.places import Place
-from lpgnet.tables.figures.theme import QUOTED, empty_figure, themed, titled
+from lpgnet.tables.figures.theme import QUOTED, class_colours, empty_figure, themed, titled
 from lpgnet.tables.typeset import warning
 
 SECONDS = 60.0  # of a conversation that are drawn and played
@@ -130,7 +129,7 @@ def _waveform(axis: Axes, samples: np.ndarray) -> None:
 
 def _turns(axis: Axes, talk: Conversation, classes: tuple[str, ...]) -> None:
     where, speakers = placed(talk), list(dict.fromkeys(talk.turns["speaker"]))
-    colours = dict(zip(classes, CLASS, strict=False))
+    colours = dict(zip(classes, class_colours(classes), strict=True))
     for place, line in zip(where.index, where.itertuples(), strict=True):
         label, row = talk.turns["label"].iat[place], speakers.index(talk.turns["speaker"].iat[place])
         colour = colours.get(label, "#D0D0D0")

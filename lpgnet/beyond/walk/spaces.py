@@ -11,8 +11,7 @@ from lpgnet.features.store import Features
 from lpgnet.labels import labelled, rule
 from lpgnet.places import Place
 from lpgnet.runs.plan import describe
-from lpgnet.tables.figures.inside import COLOURS
-from lpgnet.tables.figures.theme import empty_figure, themed, titled
+from lpgnet.tables.figures.theme import class_colours, empty_figure, themed, titled
 from lpgnet.tables.typeset import warning
 
 MOST = 3000  # utterances that are drawn; the first ones
@@ -55,6 +54,6 @@ def feature_spaces(place: Place) -> Figure:
 def _points(axis: Axes, modality: str, x: np.ndarray, label: np.ndarray, classes: tuple[str, ...]) -> None:
     there = ~np.isnan(x).any(1)
     points, share = flattened(x[there])
-    for colour, name in zip(COLOURS, classes, strict=False):
+    for colour, name in zip(class_colours(classes), classes, strict=True):
         axis.scatter(*points[label[there] == name].T, s=9, color=colour, label=name, alpha=0.7, linewidths=0)
     axis.set(xticks=[], yticks=[], title=f"{modality}: {x.shape[1]} features, {100 * share:.0f} % of the spread")
