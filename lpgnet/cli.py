@@ -248,8 +248,15 @@ def audit(
 def predict(
     which: dict,
     folder: Annotated[
-        Path | None, typer.Argument(help="A folder of wavs with transcript.csv or transcript.json.")
+        Path | None, typer.Argument(help="A recording, or a folder of wavs with transcript.csv or transcript.json.")
     ] = None,
+    transcript: Annotated[
+        Path | None, typer.Option("--transcript", help="Of the recording: CSV, JSON, SRT, VTT, TextGrid, eaf, RTTM.")
+    ] = None,
+    asr: Annotated[
+        str | None, typer.Option("--asr", help="Who hears the words: a faster-whisper model by name or folder.")
+    ] = None,
+    language: Annotated[str | None, typer.Option("--language", help="Of the recording, as de; else heard.")] = None,
     dialogue: Annotated[
         str | None, typer.Option("--dialogue", help="Instead of a folder, a dialogue of the corpus.")
     ] = None,
@@ -263,13 +270,12 @@ def predict(
     sure: Annotated[
         float, typer.Option("--sure", min=0.0, max=1.0, help="Abstain where the top probability is below.")
     ] = 0.5,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for CSV, JSON and figure; else below results/.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for what is written; else below results/.")] = None,
 ) -> None:
     """The emotion of each turn of a conversation, from whatever text and audio its turns have.
 
-    transcript.csv has a line per turn: wav, text (either may be empty), and if known speaker, start, end.
+    Of a recording the words are recognised where no transcript gives them.  In a folder transcript.csv has a line
+    per turn: wav, text (either may be empty), and if known speaker, start, end.
     """
     from lpgnet.beyond.conversation import predict as predictor
 
@@ -277,6 +283,7 @@ def predict(
     encoders = {"text": which["TEXT"], "audio": which["AUDIO"]}
     left_out = [modality.value for modality in without or ()]
     asked = {"folder": folder, "dialogue": dialogue, "root": root, "checkpoint": checkpoint}
+    asked |= {"transcript": transcript, "asr": asr, "language": language}
     typer.echo(predictor.predict_and_write(here, asked, left_out, encoders, sure, out))
 
 

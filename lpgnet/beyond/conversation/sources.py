@@ -1,4 +1,4 @@
-"""A conversation to predict: a folder of clips with a transcript, or a dialogue of a corpus.
+"""A conversation to predict: a recording, a folder of clips with a transcript, or a dialogue of a corpus.
 
 A folder holds transcript.csv (UTF-8, comma) or transcript.json (a list of objects), one line per turn:
     wav             a clip in the folder; empty: this turn has no audio
@@ -17,7 +17,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lpgnet.beyond.conversation import recognise, transcripts
+from lpgnet.beyond.conversation.recording import Recording, open_recording
+from lpgnet.beyond.conversation.timing import timed
 from lpgnet.corpora.load import SIMULATED, heard, scan
+from lpgnet.corpora.sound import read_clip
 from lpgnet.corpora.table import utterances
 from lpgnet.features.loading import holding
 from lpgnet.features.store import Features, read_index
@@ -36,7 +40,7 @@ class Conversation:
     """T turns in order.  turns: columns `TURNS`, "" where missing; wav is relative to root, label raw.
 
     corpus: whose dialogue it is, "" for a folder of one's own.  vectors: modality -> (T, F) where a store
-    has them already.  said: what was not read of it.
+    has them already.  said: what was not read of it.  recording: of which the turns are cut, start to end.
     """
 
     name: str
@@ -45,6 +49,7 @@ class Conversation:
     corpus: str = ""
     vectors: dict[str, np.ndarray] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
+    recording: Recording | None = None
 
     def has(self, modality: str) -> np.ndarray:
         """(T,) bool: which turns have this modality."""
@@ -52,10 +57,12 @@ class Conversation:
             return ~np.isnan(self.vectors[modality]).any(axis=1)
         return (self.turns[READS[modality]] != "").to_numpy()
 
-    def clip(self, turn: int) -> Path | None:
-        """The file of a turn's audio (turns count from 0), None where there is none to play."""
+    def wave(self, turn: int) -> np.ndarray | None:
+        """(samples,) at 16 kHz of a turn (turns count from 0), None where there is none to play."""
         wav = self.turns["wav"].iat[turn]
-        return self.root / wav if wav and (self.root / wav).is_file() else None
+        if wav and self.recording:
+            return self.recording.cut(*self.turns[["start", "end"]].iloc[turn])
+        return read_clip(self.root / wav) if wav and (self.root / wav).is_file() else None
 
 
 def read(
@@ -64,13 +71,20 @@ def read(
     folder: Path | None = None,
     dialogue: str | None = None,
     root: Path | None = None,
+    **told: Path | str | None,
 ) -> Conversation:
-    """A folder of one's own, or a dialogue: of the release at root, else of the place's feature store.
+    """A folder or recording of one's own, or a dialogue: of the release at root, else of the place's store.
 
-    encoders: modality -> what a checkpoint says of its features.
+    encoders: modality -> what a checkpoint says of its features.  told: as `from_recording` has it.
     """
     if (folder is None) == (dialogue is None) or (folder and root):
-        raise ValueError("give a folder of your own, or a dialogue (with the root of its release or not)")
+        raise ValueError(
+            "give a recording or a folder of your own, or a dialogue (with the root of its release or not)"
+        )
+    if folder and Path(folder).expanduser().is_file():
+        return from_recording(Path(folder).expanduser(), **told)
+    if any(told.values()):
+        raise ValueError("a transcript, a recogniser and a language go with a recording: give its file, not a folder")
     if folder:
         return from_folder(folder)
     if root and place.corpus in CORPORA:
@@ -83,6 +97,25 @@ def tested_dialogue(place: Place) -> str:
     """The first dialogue that a place tests on: of Session 5, where that is one of its folds."""
     parts = folds(manifest(utterances(place.features), place.labels), place.split)
     return min(parts, key=lambda fold: (fold.name != "session5", fold.name)).test[0]
+
+
+def from_recording(
+    path: Path, transcript: Path | None = None, asr: str | None = None, language: str | None = None
+) -> Conversation:
+    """A recording with its transcript, or as a recogniser hears it; also where a transcript has no words."""
+    recording = open_recording(path)
+    turns, said = transcripts.read(Path(transcript).expanduser(), path.stem) if transcript else ([], [])
+    if any(turn.text for turn in turns):
+        if asr or language:
+            raise ValueError(
+                f"{transcript} has the words: nothing is left to recognise, leave out --asr and --language"
+            )
+    else:
+        found, note = recognise.hear(recording, asr, language)
+        turns, more = recognise.given_words(turns, found) if transcript else (found, [])
+        said += [note, *more]
+    frame, odd = timed(turns, recording)
+    return Conversation(path.stem, frame, path.parent, said=recording.said + said + odd, recording=recording)
 
 
 def from_folder(folder: Path) -> Conversation:

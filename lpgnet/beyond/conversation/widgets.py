@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lpgnet.beyond.conversation import predict, timeline
 from lpgnet.beyond.conversation.sources import Conversation
-from lpgnet.corpora.sound import RATE, read_clip
+from lpgnet.corpora.sound import RATE
 from lpgnet.runs.checkpoint import Reader
 
 
@@ -34,8 +34,8 @@ def _line(line: dict, heard: Audio | None) -> str:
 
 def sound(talk: Conversation, turn: int) -> Audio | None:
     """A turn's clip as a player, loud as it is; None where there is none.  Turns count from 0."""
-    path = talk.clip(turn)
-    return Audio(read_clip(path), rate=RATE, normalize=False) if path else None
+    wave = talk.wave(turn)
+    return None if wave is None else Audio(wave, rate=RATE, normalize=False)
 
 
 def live(reader: Reader, talk: Conversation, rows: dict[str, Tensor]):
