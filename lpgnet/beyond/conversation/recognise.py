@@ -37,7 +37,8 @@ def hear(recording: Recording, model: str | None = None, language: str | None = 
     if not turns:
         raise ValueError(f"no speech is heard in {recording.path}: give what was said (--transcript FILE)")
     version = importlib.metadata.version("faster-whisper")
-    return turns, f"Heard by {name} (faster-whisper {version}, language {spoken}): its words may be wrong."
+    said = f"Heard by {name} (faster-whisper {version}, language {spoken}); its words may be wrong: correct them in"
+    return turns, f"{said} {recording.path.stem}.transcript.csv, and give it back (--transcript)."
 
 
 def _turn(segment, start: float) -> Turn:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lpgnet.corpora.sound import CANCELLED, LOUDEST, MOST, RATE, SHORTEST, SILENT
+from lpgnet.corpora.sound import CANCELLED, LOUDEST, MOST, RATE, SHORTEST, SILENT, held_part
 from lpgnet.machine.files import plain_name
 from lpgnet.machine.workers import as_clock
 
@@ -71,23 +71,25 @@ def open_recording(path: Path) -> Recording:
         import av
     except ImportError:
         raise ValueError(NEEDED) from None
-    file, said = tempfile.TemporaryFile(prefix="lpgnet-recording-"), []  # noqa: SIM115 - lives as long as its map
+    said: list[str] = []
     loud, peak, count = np.zeros(2), 0.0, 0  # squares: of the mean of channels, of the loudest channel
-    for channels in _decoded(av, path, said):
-        mono = channels.mean(axis=0, dtype=np.float32)
-        peak, count = max(peak, float(np.abs(channels).max(initial=0.0))), count + len(mono)
-        if not peak < LOUDEST or count > MOST:
-            raise ValueError(f"{path} holds NaN, infinite or huge samples, or more than {MOST} at 16 kHz")
-        loud += np.square(mono, dtype=float).sum(), np.square(channels, dtype=float).sum(axis=1).max()
-        file.write(mono.tobytes())
-    if not count:
-        raise ValueError(f"{path} is without sound that could be decoded: want at least one sample")
+    with tempfile.TemporaryFile(prefix="lpgnet-recording-") as file:
+        for channels in _decoded(av, path, said):
+            mono = channels.mean(axis=0, dtype=np.float32)
+            peak, count = max(peak, float(np.abs(channels).max(initial=0.0))), count + len(mono)
+            if not peak < LOUDEST or not np.isfinite(mono).all() or count > MOST:
+                raise ValueError(f"{path} holds NaN, infinite or huge samples, or more than {MOST} at 16 kHz")
+            loud += np.square(mono, dtype=float).sum(), np.square(channels, dtype=float).sum(axis=1).max()
+            file.write(mono.tobytes())
+        if not count:
+            raise ValueError(f"{path} is without sound that could be decoded: want at least one sample")
+        file.flush()
+        samples = np.memmap(file, np.float32, "r", shape=(count,))  # which keeps the file's space
     if peak < SILENT:
         said.append("Silent: the recording has no sound above 0.0001.")
     elif loud[0] < CANCELLED**2 * loud[1]:
         said.append("Antiphase: the recording's channels cancel out when they are averaged, as they are here.")
-    file.flush()
-    return Recording(path, np.memmap(file, np.float32, "r", shape=(count,)), said)
+    return Recording(path, samples, said)
 
 
 def _decoded(av, path: Path, said: list[str]) -> Iterator[np.ndarray]:
@@ -97,7 +99,7 @@ def _decoded(av, path: Path, said: list[str]) -> Iterator[np.ndarray]:
         with av.open(str(path), metadata_errors="ignore") as container:
             if not container.streams.audio:
                 raise ValueError(f"{path} has no audio stream")
-            promised = (container.duration or 0) / av.time_base
+            promised = (container.duration or 0) / av.time_base / held_part(path)
             for part in _frames(av, container):
                 if part is None:
                     lost += 1

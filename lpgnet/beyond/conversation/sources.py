@@ -4,7 +4,8 @@ A folder holds transcript.csv (UTF-8, comma) or transcript.json (a list of objec
     wav             a clip in the folder; empty: this turn has no audio
     text            what was said; empty: this turn has no text
     speaker         optional, shown beside the turn; the model doesn't read it
-    start, end      optional, seconds; where every turn has a start, turns are put in order of it
+    start, end      optional, seconds; where every turn has a start, turns are put in order of it; where all
+                    turns name the same wav, it is a recording, of which they are cut
 At least one of the columns wav and text must be there.  A wav that no line names stops the reading.
 """
 
@@ -132,10 +133,21 @@ def from_folder(folder: Path) -> Conversation:
     turns = pd.DataFrame([_turn(line, number, found[0]) for number, line in enumerate(lines, 1)])
     if turns.empty or not (turns[["text", "wav"]] != "").to_numpy().any():
         raise ValueError(f"{found[0]} has no turn with text or wav: there is nothing to predict from")
+    recordings = set(turns["wav"]) - {""}
+    if len(recordings) == 1 < len(turns) and turns[["start", "end"]].notna().all(axis=None):
+        return _timed(folder, recordings.pop(), turns)
     _every_wav_once(folder, found[0], turns["wav"])
     if turns["start"].notna().all():
         turns = turns.sort_values(["start", "end"], kind="stable", ignore_index=True)
     return Conversation(folder.name, turns[TURNS], folder)
+
+
+def _timed(folder: Path, wav: str, turns: pd.DataFrame) -> Conversation:
+    """A folder whose transcript names one recording for all turns, and their times."""
+    recording = open_recording(folder / wav)
+    told = turns[["start", "end", "text", "speaker"]].itertuples(index=False)
+    frame, said = timed([transcripts.Turn(*turn) for turn in told], recording)
+    return Conversation(folder.name, frame, folder, said=recording.said + said, recording=recording)
 
 
 def _csv(path: Path) -> list[dict]:

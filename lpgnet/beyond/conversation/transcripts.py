@@ -104,11 +104,14 @@ def seconds(value: Any, where: str) -> float:
 
 def _line(line: dict, where: str) -> Turn:
     """A turn from something with start, end, text, speaker and words."""
+    for name in ("text", "speaker"):
+        if not isinstance(line.get(name), str | None):
+            raise ValueError(f"{where}: {name} is {shown(repr(line[name]))}, want a string")
     start, end = (seconds(line.get(name), f"{where}: {name}") for name in ("start", "end"))
     words = []
     for word in _list(line.get("words")):
         times = [word.get(name) for name in ("start", "end")] if isinstance(word, dict) else [None]
-        if all(isinstance(x, int | float) and math.isfinite(x) for x in times):  # WhisperX times no digits
+        if all(isinstance(x, int | float) and abs(x) < 1e12 for x in times):  # WhisperX times no digits
             words.append((*map(float, times), str(word.get("word", ""))))
     who = [plain(w.get("speaker")) for w in _list(line.get("words")) if isinstance(w, dict)]
     speaker = plain(line.get("speaker")) or max(who, key=who.count, default="")
@@ -190,7 +193,7 @@ def _named(turns: list[Turn], said: list[str]) -> list[Turn]:
     """Speakers out of "Ann: hello", where every turn begins so and they are few."""
     found = [NAMED.match(f"{turn.text} ") for turn in turns]
     names = {match[1] for match in found if match}
-    if not all(found) or not names or len(names) > max(1, len(turns) // 2) or any(turn.speaker for turn in turns):
+    if not all(found) or not names or len(names) > max(2, len(turns) // 2) or any(turn.speaker for turn in turns):
         return turns
     said.append(f"Speakers, by the word before each turn's colon: {listed(sorted(names))}.")
     return [
