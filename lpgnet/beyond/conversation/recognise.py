@@ -43,7 +43,8 @@ def hear(recording: Recording, model: str | None = None, language: str | None = 
 
 def _turn(segment, start: float) -> Turn:
     words = tuple((start + word.start, start + word.end, word.word) for word in segment.words or ())
-    return Turn(start + segment.start, start + segment.end, plain(segment.text), words=words)
+    times = (round(start + time, 3) for time in (segment.start, segment.end))  # as a transcript writes them
+    return Turn(*times, plain(segment.text), words=words)
 
 
 def _blocks(recording: Recording) -> list[tuple[float, float]]:

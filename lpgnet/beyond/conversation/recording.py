@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lpgnet.corpora.sound import CANCELLED, LOUDEST, MOST, RATE, SHORTEST, SILENT, held_part
+from lpgnet.corpora.sound import CANCELLED, LOUDEST, MOST, RATE, RATES, SHORTEST, SILENT, held_part
 from lpgnet.machine.files import plain_name
 from lpgnet.machine.workers import as_clock
 
@@ -19,16 +19,17 @@ NEEDED = "a recording needs PyAV to be read, which is not installed: pip install
 BITS = 32_000  # per second of the sound on a page
 HOP = RATE // 10  # samples over which loudness is compared
 PIECE = 60 * RATE  # samples encoded at a time
-CUT = 2.0  # seconds that a header may say too many
+CUT = 2.0  # seconds that a header may say too many, since some only guess
 
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """samples: (N,) float32 at 16 kHz, in a temporary file.  said: what was odd about it."""
+    """samples: (N,) float32 at 16 kHz, in a temporary file.  said: what was odd.  heard: its words are recognised."""
 
     path: Path
     samples: np.ndarray
     said: list[str] = field(default_factory=list)
+    heard: bool = False
 
     @property
     def seconds(self) -> float:
@@ -45,7 +46,7 @@ class Recording:
         count = max(1, len(heard) // HOP)
         loud = np.square(np.resize(heard, count * HOP).reshape(count, HOP)).mean(axis=1)
         around = np.convolve(np.pad(loud, 1, "edge"), np.ones(3), "valid")
-        return start + (int(around.argmin()) + 0.5) * HOP / RATE
+        return round(start + (int(around.argmin()) + 0.5) * HOP / RATE, 3)
 
     def as_mp3(self) -> bytes:
         """The sound for a page: every browser plays it."""
@@ -99,6 +100,8 @@ def _decoded(av, path: Path, said: list[str]) -> Iterator[np.ndarray]:
         with av.open(str(path), metadata_errors="ignore") as container:
             if not container.streams.audio:
                 raise ValueError(f"{path} has no audio stream")
+            if not RATES[0] <= (container.streams.audio[0].rate or 0) <= RATES[1]:
+                raise ValueError(f"{path} has {container.streams.audio[0].rate} Hz: want {RATES[0]} to {RATES[1]}")
             promised = (container.duration or 0) / av.time_base / held_part(path)
             for part in _frames(av, container):
                 if part is None:
@@ -114,7 +117,7 @@ def _decoded(av, path: Path, said: list[str]) -> Iterator[np.ndarray]:
         said.append(
             f"Damaged: {lost} pieces of the recording can't be decoded and are left out, so times may be early."
         )
-    if count / RATE < promised - CUT:
+    if count / RATE < promised - (CUT if held_part(path) == 1 else SHORTEST / RATE):
         had = f"{as_clock(count / RATE)} of the {as_clock(promised)}"
         said.append(f"Cut: the recording has {had} that its header says.")
 

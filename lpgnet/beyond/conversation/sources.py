@@ -115,6 +115,7 @@ def from_recording(
         found, note = recognise.hear(recording, asr, language)
         turns, more = recognise.given_words(turns, found) if transcript else (found, [])
         said += [note, *more]
+        recording = replace(recording, heard=True)
     frame, odd = timed(turns, recording)
     return Conversation(path.stem, frame, path.parent, said=recording.said + said + odd, recording=recording)
 
@@ -123,7 +124,9 @@ def from_folder(folder: Path) -> Conversation:
     """A conversation of one's own; see the top of this module for what the folder holds."""
     folder = Path(os.path.realpath(Path(folder).expanduser()))  # a loop of links is no folder
     if not folder.is_dir():
-        raise FileNotFoundError(f"no folder {folder}; give one with clips and {' or '.join(TRANSCRIPTS)}")
+        raise FileNotFoundError(
+            f"no folder or recording {folder}; give a recording, or a folder with clips and {' or '.join(TRANSCRIPTS)}"
+        )
     plain_name(folder.name, "the folder's name, which its predictions get,")
     found = [folder / name for name in TRANSCRIPTS if (folder / name).is_file()]
     if len(found) != 1:
