@@ -17,13 +17,14 @@ from xml.etree import ElementTree
 from lpgnet.machine.files import listed, parsed_json, plain_text, shown
 
 LARGEST, MOST = 16 << 20, 10_000  # bytes of a transcript, and turns that are read as one conversation
+TAGS = 50  # of an eaf per turn: six of its own, two of times, and what hangs on it
 COLUMNS = ("start", "end", "text", "speaker")
 CLOCK = re.compile(r"([+-]?)(?:(\d{1,4}):)?(?:(\d{1,4}):)?(\d{1,9}(?:[.,]\d{1,9})?)")
 MINUS = re.compile(r"-(?:\d+:)?\d+:\d+[.,]\d+(?=\s*-->)|(?<=-->)\s*-(?:\d+:)?\d+:\d+[.,]\d+")
 VOICE = re.compile(r"<v(?:\.[\w.-]+)?\s+([^>]{1,80})>")
 TAG = re.compile(r"</?[a-zA-Z][^<>]{0,200}>|<\d[\d:.]{0,20}>|\{\\[^{}]{0,200}\}")  # of HTML, of karaoke, of ASS
 NAMED = re.compile(r"\[?([^\s:\[\]][^:\[\]]{0,29})\]?:\s")  # "SPEAKER_00: Hi", "[SPEAKER_00]: Hi", "Ann Lee: Hi"
-FREE = re.compile(r'(?<!\S)(?:"((?:[^"]|"")*)"|<(\w+)>|([+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)%?)(?!\S)')  # Praat's
+FREE = re.compile(r'(?<!\S)(?:"((?:[^"]|"")*+)"|<(\w+)>|([+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)%?)(?!\S)')  # Praat's
 PARTS = ("phone", "phones", "phoneme", "phonemes", "word", "words", "syllable", "syllables")  # tiers of less than turns
 
 
@@ -54,9 +55,13 @@ def read(path: Path, recording: str = "") -> tuple[list[Turn], list[str]]:
     turns = reader(text, path, said, recording) if reader is _rttm else reader(text, path, said)
     if not turns:
         raise ValueError(f"{path} has no turn")
-    if len(turns) > MOST:
-        raise ValueError(f"{path} has {len(turns)} turns: at most {MOST} are read as one conversation")
+    _few(len(turns), path)
     return turns, said
+
+
+def _few(turns: int, path: Path) -> None:
+    if turns > MOST:
+        raise ValueError(f"{path} has {turns} turns: at most {MOST} are read as one conversation")
 
 
 def plain(value: Any) -> str:
@@ -129,6 +134,7 @@ def _csv(text: str, path: Path, said: list[str]) -> list[Turn]:
         rows = [r for r in csv.reader(io.StringIO(text), delimiter=separator) if any(cell.strip() for cell in r)]
     except csv.Error as error:
         raise ValueError(f"{path} can't be read as CSV: {error}") from None
+    _few(len(rows) - 1, path)
     names = [cell.strip().lower() for cell in rows[0]] if rows else []
     if not {"start", "end"} <= set(names) or len(set(names)) != len(names):
         raise ValueError(f"{path} has the columns {shown(names)}: want a head with start, end, text and maybe speaker")
@@ -206,8 +212,10 @@ def _textgrid(text: str, path: Path, said: list[str]) -> list[Turn]:
     """Praat reads free-standing strings, flags and numbers, in their order; all else is for the eye."""
     if text.startswith("ooBinaryFile"):
         raise ValueError(f"{path} is a binary TextGrid: save it in Praat as a text file")
-    tokens = iter([string if string or not (flag or number) else flag or float(number)
-                   for string, flag, number in FREE.findall(text)])  # fmt: skip
+    tokens = (
+        string if string is not None else flag or float(number)
+        for string, flag, number in (found.groups() for found in FREE.finditer(text))
+    )
 
     def take(kind: type) -> Any:
         found = next(tokens, None)
@@ -239,6 +247,8 @@ def _eaf(text: str, path: Path, said: list[str]) -> list[Turn]:
     """Annotations of the tiers that hang on no other, in milliseconds; a document type is refused unread."""
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise ValueError(f"{path} declares a document type or entities, which no eaf of ELAN has")
+    if text.count("<") > TAGS * MOST:
+        raise ValueError(f"{path} has more elements than {MOST} turns could need")
     try:
         root = ElementTree.fromstring(re.sub(r"^\s*<\?xml.*?\?>", "", text, flags=re.DOTALL))
     except (ElementTree.ParseError, ValueError) as error:
