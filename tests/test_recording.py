@@ -5,6 +5,7 @@ import re
 import socket
 import subprocess
 import sys
+from html import unescape
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ import pytest
 import soundfile
 from conftest import lpgnet
 from test_predict import hearer  # noqa: F401 - a fixture
+from test_report import CHROMIUM, FRAME
 
 from lpgnet.beyond.conversation import page, predict, recognise, sources, timing, transcripts
 from lpgnet.beyond.conversation.recording import Recording, open_recording
@@ -101,6 +103,21 @@ def test_what_is_damaged_or_cut_is_read_as_far_as_it_goes_and_named(tmp_path):
         found = open_recording(path)
         assert found.seconds == pytest.approx(seconds, abs=0.01)
         assert found.said == [f"Cut: the recording has 0:0{seconds} of the 0:08 that its header says."]
+
+
+def test_where_the_clock_of_a_file_jumps_there_is_silence(tmp_path):
+    """As where a call stood still: subtitles go by that clock."""
+    with av.open(str(tmp_path / "talk.mkv"), "w") as out:
+        stream = out.add_stream("pcm_s16le", rate=RATE, layout="mono")
+        for second in (0, 3):
+            frame = av.AudioFrame.from_ndarray((tone(1.0)[None] * 32767).astype(np.int16), format="s16", layout="mono")
+            frame.sample_rate, frame.pts = RATE, second * RATE
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    found = open_recording(tmp_path / "talk.mkv")
+    assert found.seconds == pytest.approx(4.0, abs=0.01)
+    loud = [np.abs(found.cut(k + 0.1, k + 0.9)).max() for k in range(4)]
+    assert loud == pytest.approx([0.3, 0.0, 0.0, 0.3], abs=0.01)
 
 
 @pytest.mark.parametrize("content", [b"", b"no sound at all", b"RIFF\0\0\0\0WAVE"])
@@ -492,6 +509,49 @@ def test_the_page_holds_the_sound_and_opens_nothing_else(written):
     assert text.count("<script>") == 1 and "&lt;script&gt;alert(1)" in text and "A&lt;b&gt;" in text
     assert text.count("<li data-start=") == 2 and "no sound" in text and "late" in text
     assert not re.search(r"(?:src|href)=\"(?!data:)", text) and "url(http" not in text
+
+
+CHECKS = """
+<script>
+addEventListener("load", () => {
+  document.querySelectorAll("li[data-start]")[1].click();
+  const audio = document.querySelector("audio");
+  mark();
+  const now = [...document.querySelectorAll("li.now")].map((turn) => turn.innerText);
+  const wide = [document.documentElement.scrollWidth, document.documentElement.clientWidth];
+  parent.postMessage({ at: audio.currentTime, playing: !audio.paused, now, wide }, "*");
+});
+</script></body>
+"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH (Debian: apt install chromium)")
+def test_in_a_browser_a_click_plays_a_turn_and_nothing_is_complained_of(written, tmp_path):
+    (tmp_path / "page.html").write_text(written[1]["html"].read_text().replace("</body>", CHECKS))
+    (tmp_path / "frame.html").write_text(FRAME)
+    quiet = ["--no-first-run", "--disable-background-networking", f"--user-data-dir={tmp_path / 'profile'}"]
+    quiet += ["--enable-logging=stderr", "--autoplay-policy=no-user-gesture-required", "--virtual-time-budget=20000"]
+    done = subprocess.run(
+        [
+            CHROMIUM,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            *quiet,
+            "--dump-dom",
+            f"file://{tmp_path}/frame.html",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    said = re.search(r'<pre id="said">(.*?)</pre>', done.stdout, re.DOTALL)
+    assert said and said[1], done.stderr[-2000:]
+    found = json.loads(unescape(said[1]))
+    assert found["at"] == pytest.approx(1.5, abs=0.2) and found["playing"]
+    assert len(found["now"]) == 1 and "so" in found["now"][0] and found["wide"][0] == found["wide"][1] <= 390
+    complaints = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    assert [line for line in complaints if "canary" not in line and "ERR_NAME" not in line] == []
 
 
 def test_the_page_s_sound_is_the_recording(written, tmp_path):

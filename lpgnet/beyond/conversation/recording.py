@@ -19,6 +19,7 @@ NEEDED = "a recording needs PyAV to be read, which is not installed: pip install
 BITS = 32_000  # per second of the sound on a page
 HOP = RATE // 10  # samples over which loudness is compared
 PIECE = 60 * RATE  # samples encoded at a time
+JUMP = 0.2  # seconds by which a clock may be ahead of the sound
 CUT = 2.0  # seconds that a header may say too many, since some only guess
 
 
@@ -103,7 +104,7 @@ def _decoded(av, path: Path, said: list[str]) -> Iterator[np.ndarray]:
             if not RATES[0] <= (container.streams.audio[0].rate or 0) <= RATES[1]:
                 raise ValueError(f"{path} has {container.streams.audio[0].rate} Hz: want {RATES[0]} to {RATES[1]}")
             promised = (container.duration or 0) / av.time_base / held_part(path)
-            for part in _frames(av, container):
+            for part in _frames(av, container, min(promised, MOST / RATE)):
                 if part is None:
                     lost += 1
                     continue
@@ -114,17 +115,16 @@ def _decoded(av, path: Path, said: list[str]) -> Iterator[np.ndarray]:
             raise ValueError(f"{path} is no readable recording: {error}") from None
         lost += 1
     if lost:
-        said.append(
-            f"Damaged: {lost} pieces of the recording can't be decoded and are left out, so times may be early."
-        )
+        said.append(f"Damaged: {lost} pieces of the recording can't be decoded, and are silent or left out.")
     if count / RATE < promised - (CUT if held_part(path) == 1 else SHORTEST / RATE):
         had = f"{as_clock(count / RATE)} of the {as_clock(promised)}"
         said.append(f"Cut: the recording has {had} that its header says.")
 
 
-def _frames(av, container) -> Iterator[np.ndarray | None]:
-    """None for a packet that can't be decoded."""
+def _frames(av, container, end: float) -> Iterator[np.ndarray | None]:
+    """None for a packet that can't be decoded; silence where the file's own clock, up to an end, jumps ahead."""
     resampler = av.AudioResampler(format="fltp", rate=RATE)
+    at = (container.start_time or 0) / av.time_base
     for packet in container.demux(container.streams.audio[0]):
         try:
             frames = packet.decode()
@@ -132,6 +132,11 @@ def _frames(av, container) -> Iterator[np.ndarray | None]:
             yield None
             continue
         for frame in frames:
+            if frame.time is not None and at + JUMP < frame.time <= end:
+                silence = round((frame.time - at) * RATE)
+                yield from (np.zeros((1, min(PIECE, silence - k)), np.float32) for k in range(0, silence, PIECE))
+                at = frame.time
+            at += frame.samples / frame.sample_rate
             frame.pts = None
             try:
                 parts = resampler.resample(frame)
