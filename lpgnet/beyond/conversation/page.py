@@ -101,5 +101,5 @@ def _shown(line: dict, classes: list[str]) -> dict:
         "top": p[line["predicted"]],
         "unsure": bool(line["abstain"]),
         "p": p,
-        "words": ", ".join(f"{name} {value:.0%}" for name, value in p.items()),
+        "others": ", ".join(f"{name} {100 * value:.0f} %" for name, value in p.items() if name != line["predicted"]),
     }
