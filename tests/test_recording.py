@@ -15,11 +15,13 @@ from conftest import lpgnet
 from test_predict import hearer  # noqa: F401 - a fixture
 from test_report import CHROMIUM, FRAME
 
+from lpgnet import places
 from lpgnet.beyond.conversation import page, predict, recognise, sources, timing, transcripts
 from lpgnet.beyond.conversation.recording import Recording, open_recording
 from lpgnet.beyond.conversation.transcripts import Turn
 from lpgnet.corpora.simulated import speech
 from lpgnet.corpora.sound import RATE
+from lpgnet.runs import checkpoint
 
 av = pytest.importorskip("av")
 
@@ -602,6 +604,16 @@ def test_the_command_says_what_it_wrote_and_stops_early_where_it_must(tmp_path, 
     done = lpgnet(tmp_path, *command, "--transcript", str(tmp_path / "none.srt"), "--out", str(tmp_path / "p"))
     assert done.returncode == 1 and done.stderr == f"error: no transcript {tmp_path / 'none.srt'}\n"
     assert not (tmp_path / "p").exists()
+
+
+def test_another_version_of_an_encoder_stops_it_before_it_listens(tmp_path, hearer, monkeypatch):  # noqa: F811
+    other = hearer.encoders | {"audio": hearer.encoders["audio"] | {"version": "0"}}
+    monkeypatch.setattr(predict, "load", lambda _: checkpoint.Reader(**hearer._hub_mixin_config | {"encoders": other}))
+    soundfile.write(tmp_path / "talk.wav", tone(3.0), RATE)
+    monkeypatch.setattr(sources, "from_recording", lambda *_, **__: pytest.fail("listened"))
+    asked = {"folder": tmp_path / "talk.wav", "checkpoint": tmp_path}
+    with pytest.raises(ValueError, match="was trained on prosody, version 0"):
+        predict.predict_and_write(places.place(), asked, [], {}, 0.5, tmp_path / "o")
 
 
 def test_nothing_needs_the_extras_until_they_are_used():

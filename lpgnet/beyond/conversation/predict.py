@@ -236,9 +236,9 @@ def predict_and_write(
     out: Path | None,
 ) -> str:
     """Predict, write, and return what the command line says.  asked: as `open_conversation` has it."""
-    recorded = asked["folder"] and Path(asked["folder"]).expanduser().is_file()
-    if recorded:  # what would stop it in the end stops it before minutes of listening
-        first = load(asked["checkpoint"] or choose_checkpoint(place))
+    if asked.get("folder") and Path(asked["folder"]).expanduser().is_file():
+        # What would stop it in the end stops it before minutes of listening.
+        first = load(asked.get("checkpoint") or choose_checkpoint(place))
         for modality in first.sizes:
             _encoder(first, modality, encoders.get(modality))
     reader, talk = open_conversation(place, **asked, without=without)
