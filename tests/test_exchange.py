@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from conftest import killed, lpgnet
+from conftest import bytes_of, killed, lpgnet
 from test_features import tone
 from test_speech import write_model
 
@@ -23,11 +23,6 @@ def run(output: Path, *arguments: str) -> str:
     done = lpgnet(output, *arguments)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return done.stdout
-
-
-def bytes_of(*folders: Path) -> dict:
-    paths = [p for folder in folders for p in sorted(folder.rglob("*")) if p.is_file() and p.name != ".lock"]
-    return {f"{p.parent.name}/{p.name}": p.read_bytes() for p in paths}
 
 
 @pytest.fixture(scope="module")

@@ -559,7 +559,7 @@ def test_the_command_writes_all_and_says_what_it_was_trained_on(place, tmp_path)
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ((), "give a folder of your own, or a dialogue"),
+        ((), "give a recording or a folder of your own, or a dialogue"),
         (("--dialogue", "Ses09"), "no dialogue 'Ses09' in"),
         (("nowhere",), "no folder"),
         (("nowhere", "--checkpoint", "missing"), "no checkpoint missing"),

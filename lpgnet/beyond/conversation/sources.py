@@ -1,10 +1,11 @@
-"""A conversation to predict: a folder of clips with a transcript, or a dialogue of a corpus.
+"""A conversation to predict: a recording, a folder of clips with a transcript, or a dialogue of a corpus.
 
 A folder holds transcript.csv (UTF-8, comma) or transcript.json (a list of objects), one line per turn:
     wav             a clip in the folder; empty: this turn has no audio
     text            what was said; empty: this turn has no text
     speaker         optional, shown beside the turn; the model doesn't read it
-    start, end      optional, seconds; where every turn has a start, turns are put in order of it
+    start, end      optional, seconds; where every turn has a start, turns are put in order of it; where all
+                    turns name the same wav, it is a recording, of which they are cut
 At least one of the columns wav and text must be there.  A wav that no line names stops the reading.
 """
 
@@ -17,8 +18,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lpgnet.beyond.conversation import recognise, transcripts
+from lpgnet.beyond.conversation.recording import Recording, open_recording
+from lpgnet.beyond.conversation.timing import timed
 from lpgnet.corpora.load import heard, made_here, scan
 from lpgnet.corpora.simulated.plan import KNOBS
+from lpgnet.corpora.sound import read_clip
 from lpgnet.corpora.table import utterances
 from lpgnet.features.loading import holding
 from lpgnet.features.store import Features, read_index
@@ -37,7 +42,7 @@ class Conversation:
     """T turns in order.  turns: columns `TURNS`, "" where missing; wav is relative to root, label raw.
 
     corpus: whose dialogue it is, "" for a folder of one's own.  vectors: modality -> (T, F) where a store
-    has them already.  said: what was not read of it.
+    has them already.  said: what was not read of it.  recording: of which the turns are cut, start to end.
     """
 
     name: str
@@ -46,6 +51,7 @@ class Conversation:
     corpus: str = ""
     vectors: dict[str, np.ndarray] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
+    recording: Recording | None = None
 
     def has(self, modality: str) -> np.ndarray:
         """(T,) bool: which turns have this modality."""
@@ -53,10 +59,12 @@ class Conversation:
             return ~np.isnan(self.vectors[modality]).any(axis=1)
         return (self.turns[READS[modality]] != "").to_numpy()
 
-    def clip(self, turn: int) -> Path | None:
-        """The file of a turn's audio (turns count from 0), None where there is none to play."""
+    def wave(self, turn: int) -> np.ndarray | None:
+        """(samples,) at 16 kHz of a turn (turns count from 0), None where there is none to play."""
         wav = self.turns["wav"].iat[turn]
-        return self.root / wav if wav and (self.root / wav).is_file() else None
+        if wav and self.recording:
+            return self.recording.cut(*self.turns[["start", "end"]].iloc[turn])
+        return read_clip(self.root / wav) if wav and (self.root / wav).is_file() else None
 
 
 def read(
@@ -65,13 +73,20 @@ def read(
     folder: Path | None = None,
     dialogue: str | None = None,
     root: Path | None = None,
+    **told: Path | str | None,
 ) -> Conversation:
-    """A folder of one's own, or a dialogue: of the release at root, else of the place's feature store.
+    """A folder or recording of one's own, or a dialogue: of the release at root, else of the place's store.
 
-    encoders: modality -> what a checkpoint says of its features.
+    encoders: modality -> what a checkpoint says of its features.  told: as `from_recording` has it.
     """
     if (folder is None) == (dialogue is None) or (folder and root):
-        raise ValueError("give a folder of your own, or a dialogue (with the root of its release or not)")
+        raise ValueError(
+            "give a recording or a folder of your own, or a dialogue (with the root of its release or not)"
+        )
+    if folder and Path(folder).expanduser().is_file():
+        return from_recording(Path(folder).expanduser(), **told)
+    if any(told.values()):
+        raise ValueError("a transcript, a recogniser and a language go with a recording: give its file, not a folder")
     if folder:
         return from_folder(folder)
     if root and place.corpus in CORPORA:
@@ -86,11 +101,33 @@ def tested_dialogue(place: Place) -> str:
     return min(parts, key=lambda fold: (fold.name != "session5", fold.name)).test[0]
 
 
+def from_recording(
+    path: Path, transcript: Path | None = None, asr: str | None = None, language: str | None = None
+) -> Conversation:
+    """A recording with its transcript, or as a recogniser hears it; also where a transcript has no words."""
+    recording = open_recording(path)
+    turns, said = transcripts.read(Path(transcript).expanduser(), path.stem) if transcript else ([], [])
+    if any(turn.text for turn in turns):
+        if asr or language:
+            raise ValueError(
+                f"{transcript} has the words: nothing is left to recognise, leave out --asr and --language"
+            )
+    else:
+        found, note = recognise.hear(recording, asr, language)
+        turns, more = recognise.given_words(turns, found) if transcript else (found, [])
+        said += [note, *more]
+        recording = replace(recording, heard=True)
+    frame, odd = timed(turns, recording)
+    return Conversation(path.stem, frame, path.parent, said=recording.said + said + odd, recording=recording)
+
+
 def from_folder(folder: Path) -> Conversation:
     """A conversation of one's own; see the top of this module for what the folder holds."""
     folder = Path(os.path.realpath(Path(folder).expanduser()))  # a loop of links is no folder
     if not folder.is_dir():
-        raise FileNotFoundError(f"no folder {folder}; give one with clips and {' or '.join(TRANSCRIPTS)}")
+        raise FileNotFoundError(
+            f"no folder or recording {folder}; give a recording, or a folder with clips and {' or '.join(TRANSCRIPTS)}"
+        )
     plain_name(folder.name, "the folder's name, which its predictions get,")
     found = [folder / name for name in TRANSCRIPTS if (folder / name).is_file()]
     if len(found) != 1:
@@ -100,10 +137,21 @@ def from_folder(folder: Path) -> Conversation:
     turns = pd.DataFrame([_turn(line, number, found[0]) for number, line in enumerate(lines, 1)])
     if turns.empty or not (turns[["text", "wav"]] != "").to_numpy().any():
         raise ValueError(f"{found[0]} has no turn with text or wav: there is nothing to predict from")
+    recordings = set(turns["wav"]) - {""}
+    if len(recordings) == 1 < len(turns) and turns[["start", "end"]].notna().all(axis=None):
+        return _timed(folder, recordings.pop(), turns)
     _every_wav_once(folder, found[0], turns["wav"])
     if turns["start"].notna().all():
         turns = turns.sort_values(["start", "end"], kind="stable", ignore_index=True)
     return Conversation(folder.name, turns[TURNS], folder)
+
+
+def _timed(folder: Path, wav: str, turns: pd.DataFrame) -> Conversation:
+    """A folder whose transcript names one recording for all turns, and their times."""
+    recording = open_recording(folder / wav)
+    told = turns[["start", "end", "text", "speaker"]].itertuples(index=False)
+    frame, said = timed([transcripts.Turn(*turn) for turn in told], recording)
+    return Conversation(folder.name, frame, folder, said=recording.said + said, recording=recording)
 
 
 def _csv(path: Path) -> list[dict]:

@@ -54,7 +54,7 @@ def _probabilities(axis: Axes, turns: pd.DataFrame, classes: list[str]) -> None:
     below = np.zeros(len(turns))
     for colour, name in zip(class_colours(classes), classes, strict=True):
         values = turns[f"p_{name}"].to_numpy()
-        axis.bar(turns["turn"], values, 0.86, bottom=below, color=colour, label=name)
+        axis.bar(turns["turn"], values, bottom=below, color=colour, label=name, **_width(turns))
         below += values
         known = turns["turn"][turns["label"] == name]
         axis.plot(known, np.full(len(known), 1.07), "*", color=colour, markersize=7)
@@ -62,6 +62,11 @@ def _probabilities(axis: Axes, turns: pd.DataFrame, classes: list[str]) -> None:
         axis.plot([], [], "*", color=QUOTED, markersize=7, label="label of the corpus")
     axis.set(ylim=(0, 1.14), ylabel="probability")
     axis.set_yticks([0, 0.5, 1])
+
+
+def _width(turns: pd.DataFrame) -> dict:
+    """Of bars: with gaps between them while these can be seen."""
+    return {"width": 0.86} if len(turns) <= 5 * NUMBERED else {"width": 1.0, "linewidth": 0}
 
 
 def _certainty(axis: Axes, turns: pd.DataFrame) -> None:
@@ -82,7 +87,7 @@ def _gate(axis: Axes, turns: pd.DataFrame) -> None:
             continue
         values, has = turns[f"weight_{modality}"].to_numpy(), turns[f"has_{modality}"].to_numpy()
         shades = [colour if there else _pale(colour) for there in has]
-        axis.bar(turns["turn"], values, 0.86, bottom=below, color=shades)
+        axis.bar(turns["turn"], values, bottom=below, color=shades, **_width(turns))
         axis.bar([turns["turn"].iloc[0]], [0], color=colour, label=modality)
         middle = (below + values / 2)[~has]
         axis.plot(turns["turn"][~has], middle, "x", color="black", markersize=6)

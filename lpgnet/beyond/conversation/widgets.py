@@ -18,7 +18,7 @@ from lpgnet.runs.checkpoint import Reader
 
 def clips(talk: Conversation, turns: pd.DataFrame) -> HTML:
     """A line per turn: its sound where it has a clip, what was said, what is predicted."""
-    shown = [_line(line, sound(talk.clip(i))) for i, line in enumerate(turns.to_dict("records"))]
+    shown = [_line(line, sound(talk.wave(i))) for i, line in enumerate(turns.to_dict("records"))]
     head = "".join(f"<th>{name}</th>" for name in ("turn", "speaker", "sound", "text", "predicted", "p"))
     return HTML(f"<table><tr>{head}</tr>{''.join(shown)}</table>")
 
@@ -57,7 +57,7 @@ def live(reader: Reader, talk: Conversation, rows: dict[str, Tensor]):
             fault.value = escape(str(error))
 
     def play(_) -> None:
-        said, clip = talk.turns["text"].iat[heard.value - 1], sound(talk.clip(heard.value - 1))
+        said, clip = talk.turns["text"].iat[heard.value - 1], sound(talk.wave(heard.value - 1))
         player.value = escape(said or "(no text)") + (clip._repr_html_() if clip else " (no clip)")
 
     for control in (known, *switches.values()):

@@ -131,15 +131,15 @@ class Section:
         return template("blocks.html.j2").module.alone(self, style("blocks.css"))
 
 
-def template(name: str) -> jinja2.Template:
+def template(name: str, folder: Path = HERE) -> jinja2.Template:
     """Text is escaped here and nowhere else."""
     more = {"trim_blocks": True, "lstrip_blocks": True, "undefined": jinja2.StrictUndefined}
-    return jinja2.Environment(loader=jinja2.FileSystemLoader(HERE), autoescape=True, **more).get_template(name)
+    return jinja2.Environment(loader=jinja2.FileSystemLoader(folder), autoescape=True, **more).get_template(name)
 
 
-def style(name: str) -> Markup:
+def style(name: str, folder: Path = HERE) -> Markup:
     """A file of ours that stands in the page as it is."""
-    return Markup((HERE / name).read_text(encoding="utf-8"))
+    return Markup((folder / name).read_text(encoding="utf-8"))
 
 
 def pictures(folder: Path, *patterns: str) -> list[Picture]:
