@@ -206,7 +206,7 @@ def test_a_walk_of_a_store_shows_the_words_of_the_simulated_corpus_alone(here):
     assert set(walk.dialogue.rows) == set(STORED) and "initial weights" in walk.origin
     assert walk.dialogue.words[0].endswith(" well") and "Simulated corpus" in walk.origin
     steps.agreement(walk, steps.every_step(walk))
-    licensed = dataclasses.replace(places.place("iemocap", "quick"), output=here.output)
+    licensed = dataclasses.replace(places.place("iemocap", "quick", audio="prosody"), output=here.output)
     write_store(licensed.features, made_table())
     walk = dialogue.open_walk(licensed)
     assert (walk.dialogue.turns[["text", "wav"]] == "").all(axis=None)
