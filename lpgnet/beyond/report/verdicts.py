@@ -132,7 +132,7 @@ def claims_sheet(claims: pd.DataFrame, source: str) -> Sheet:
             replace(number(line["difference"], signed=True), small=within),
             p_value(line["p_seeds_holm"]),
             p_value(line["p_dialogues_holm"]),
-            replace(last, small=f"{number(line['difference_last'], signed=True).text} points"),
+            replace(last, small=f"{_points(line['difference_last'])}\n{last.small}".strip()),
             Cell(f"Table {line['table']}", f"§ {line['section']}", line["table"], to=f"#table{line['table']}"),
         ])  # fmt: skip
     count = claims.iloc[0]

@@ -47,7 +47,7 @@ def claims(lines: pd.DataFrame) -> Figure:
     axis.set_yticks(range(len(lines)), names)
     axis.set(ylim=(len(lines) - 0.4, -0.9), xlabel="Points by which the claim's first model is ahead")
     axis.text(1.02, -0.8, "here", transform=axis.get_yaxis_transform(), fontsize=9, fontweight="bold")
-    axis.text(1.09, -0.8, "printed", transform=axis.get_yaxis_transform(), fontsize=9, fontweight="bold", color=QUOTED)
+    axis.text(1.12, -0.8, "printed", transform=axis.get_yaxis_transform(), fontsize=9, fontweight="bold", color=QUOTED)
     axis.grid(visible=False, axis="y")
     text = f"{origin(lines)} Thick line: 95 % interval over seeds; thin line: over test dialogues. Grey band: within "
     text += f"{EQUAL:g} point of zero."
@@ -66,6 +66,6 @@ def _claim(axis: Axes, place: int, line: dict) -> None:
     side, printed = axis.get_yaxis_transform(), line["difference_reported"]
     axis.text(1.02, place, f"{line['difference']:+.1f}", transform=side, va="center", fontsize=9, color=colour)
     if not np.isnan(printed):
-        axis.text(1.09, place, f"{printed:+.2f}", transform=side, va="center", fontsize=9, color=QUOTED)
+        axis.text(1.12, place, f"{printed:+.2f}", transform=side, va="center", fontsize=9, color=QUOTED)
         if not is_simulated(line["corpus"]):
             tick(axis, printed, place, "|", line["corpus"])
