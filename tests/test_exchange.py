@@ -222,7 +222,7 @@ def test_meld_runs_with_text_alone_and_with_a_clip_missing(tmp_path):
     meld_tree(tmp_path, clips=False)
     arguments = ("--corpus", "meld", "--root", str(tmp_path), "--profile", "quick", "--seeds", "1")
     said = run(tmp_path, "reproduce", *arguments, "--only", "01,03,06")
-    assert "text only" in said and "not run, since meld has no audio features: audio_only" in said
+    assert "text only" in said and "not run, since meld has no audio features: full, audio_only" in said
     five = tmp_path / "paper_tables" / "meld--quick--official--meld-7" / "table5.csv"
     assert pd.read_csv(five).set_index("experiment")["n_seeds"]["text_only"] == 1
     meld_tree(tmp_path, clips=True)

@@ -20,7 +20,7 @@ from lpgnet.tables.typeset import SIMULATED
 METRIC = "accuracy"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Seen:
     """Sentences that a notebook shows as a list; all text is escaped."""
 
@@ -29,7 +29,7 @@ class Seen:
     def _repr_html_(self) -> str:
         return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in self.lines) + "</ul>"
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return "\n".join(self.lines)
 
 
