@@ -32,28 +32,31 @@ def test_partition_and_marginals_are_sums_over_all_paths():
     np.testing.assert_allclose(decoder.marginals(logits, lengths, weight, moves), np.concatenate([m for _, m in want]))
 
 
+def test_affinity_by_hand():
+    """Of 0 0 1 and 1 1: after 0 one 0 and one 1, after 1 one 1; and one more of each."""
+    counts = np.array([[2, 2], [1, 2]])
+    want = np.log(counts / counts.sum(1, keepdims=True) / (counts.sum(0) / 7))
+    np.testing.assert_allclose(decoder.affinity([np.array([0, 0, 1]), np.array([1, 1])], 2), want)
+
+
 def test_the_fit_is_the_most_likely_one_under_its_prior():
     """No step in any direction is better."""
     rng = np.random.default_rng(1)
     lengths, logits, gold = [5, 4, 6], rng.normal(size=(15, 2)), rng.integers(2, size=15)
-    weight, transitions = decoder.fit(logits, gold, lengths)
+    kept = rng.normal(size=(2, 2))
+    weight, share = decoder.fit(logits, gold, lengths, torch.tensor(kept))
 
-    def loss(w: float, moves: np.ndarray) -> float:
-        value = ((w - 1) ** 2 + (moves**2).sum()) / (2 * decoder.PRIOR**2)
+    def loss(w: float, v: float) -> float:
+        value = ((w - 1) ** 2 + (v - 1) ** 2) / (2 * decoder.PRIOR**2)
         cuts = np.cumsum(lengths)[:-1]
         for piece, right in zip(np.split(logits, cuts), np.split(gold, cuts), strict=True):
-            score = w * piece[range(len(right)), right].sum() + moves[right[:-1], right[1:]].sum()
-            value += paths(piece, w, moves)[0] - score
+            score = w * piece[range(len(right)), right].sum() + v * kept[right[:-1], right[1:]].sum()
+            value += paths(piece, w, v * kept)[0] - score
         return value
 
-    w, moves = weight.item(), transitions.numpy()
-    best = loss(w, moves)
+    w, v = weight.item(), share.item()
     for step in (1e-2, -1e-2):
-        assert loss(w + step, moves) > best
-        for at in np.ndindex(moves.shape):
-            other = moves.copy()
-            other[at] += step
-            assert loss(w, other) > best
+        assert loss(w + step, v) > loss(w, v) < loss(w, v + step)
 
 
 def test_labels_that_stay_mend_a_model_that_sees_single_turns():
@@ -61,10 +64,9 @@ def test_labels_that_stay_mend_a_model_that_sees_single_turns():
     rng = np.random.default_rng(2)
     states = np.repeat(rng.integers(3, size=100), 10)
     logits = 1.0 * np.eye(3)[states] + rng.normal(size=(1000, 3))
-    lengths = [50] * 20
-    half = 500
-    found = decoder.decoded(logits[:half], states[:half], lengths[:10], logits[half:], lengths[10:])
+    dialogues, half = np.split(states, 20), 500
+    found = decoder.decoded(dialogues[:5], logits[250:half], states[250:half], [50] * 5, logits[half:], [50] * 10)
     alone = (logits[half:].argmax(1) == states[half:]).mean()
-    assert (found == states[half:]).mean() > alone + 0.2
+    assert (found == states[half:]).mean() > alone + 0.15
     single = decoder.marginals(logits, [1] * 1000, torch.ones((), dtype=torch.float64), torch.zeros(3, 3))
     assert (single.argmax(1).numpy() == logits.argmax(1)).all()

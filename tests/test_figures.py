@@ -19,6 +19,7 @@ from lpgnet.labels import PROTOCOLS
 from lpgnet.tables import rebuild, selection
 from lpgnet.tables.claims import STANDS
 from lpgnet.tables.figures import architecture, forest, inside, of_runs, of_tables, theme
+from lpgnet.tables.names import plain_name
 from lpgnet.tables.rows import TABLES as TABLE_ROWS
 from lpgnet.tables.scores import Evaluation
 from lpgnet.tables.typeset import SIMULATED
@@ -63,7 +64,7 @@ def draw_all(data: dict, tables: dict) -> list[Figure]:
         of_tables.by_class(tables[7]),
         of_runs.confusion_matrix(FOUND.whole("full"), data),
         of_runs.training_curves(RUNS, data),
-        of_runs.class_bars(FOUND.pool, data),
+        of_runs.class_points(FOUND.pool, data),
         of_runs.selection_gap(GAP),
         of_runs.slices(sliced()),
     ]
@@ -235,17 +236,16 @@ def test_confusion_sums_seeds_and_shares_by_row():
     assert first == f"{100 * counts[0, 1] / counts[0].sum():.1f} %\n{counts[0, 1]}"
 
 
-def test_class_bars_are_recall_and_f1_with_the_interval_over_seeds():
-    figure = of_runs.class_bars(FOUND.pool, DATA)
+def test_class_points_are_recall_and_f1_with_the_interval_over_seeds():
+    figure = of_runs.class_points(FOUND.pool, DATA)
     mine = TABLES[7].iloc[0]  # LPGNet on four classes
-    axis = figure.axes[0]
     names = DATA["protocols"]["majority-4"]["classes"]
-    bars = axis.containers[0]
-    assert bars.get_label() == "full"
-    np.testing.assert_allclose([b.get_height() for b in bars], [mine[f"{n}_mean"] for n in names], atol=0.006)
-    ends = [line.get_ydata() for line in axis.lines[: len(names)]]
+    points = figure.axes[0].containers[0]
+    assert points.get_label() == "LPGNet"
+    np.testing.assert_allclose(points.lines[0].get_ydata(), [mine[f"{n}_mean"] for n in names], atol=0.006)
+    ends = [[y for _, y in segment] for segment in points.lines[2][0].get_segments()]
     want = [[max(mine[f"{n}_ci_low"], 0), min(mine[f"{n}_ci_high"], 100)] for n in names]
-    np.testing.assert_allclose(np.array(ends, dtype=float), want, atol=0.006)
+    np.testing.assert_allclose(np.array(ends, dtype=float), np.array(want, dtype=float), atol=0.012)
 
 
 def test_curves_are_the_mean_over_runs_by_epoch():
@@ -260,9 +260,9 @@ def test_the_gap_shows_three_epochs_a_row_and_says_what_feeds_no_headline():
     figure = of_runs.selection_gap(GAP)
     axis = figure.axes[1]  # weighted F1
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    assert names[:3] == ["linear", "frame", "full"]  # in the order of the tables
+    assert names[:3] == ["Linear classifier", "LPGNet on frames", "LPGNet"]  # in the order of the tables
     in_tables = {row.experiment for table in TABLE_ROWS.values() for row in table.rows}
-    assert sorted(names) == sorted(in_tables & set(RUNS["experiment"]))
+    assert sorted(names) == sorted(map(plain_name, in_tables & set(RUNS["experiment"])))
     mine = GAP[(GAP["experiment"] == "full") & (GAP["metric"] == "weighted_f1")].iloc[0]
     shown = {x.get_marker(): x.get_xdata()[0] for x in axis.lines if x.get_marker() != "None" and x.get_ydata()[0] == 2}
     assert shown == {"s": mine["last_mean"], "o": mine["best_validation_mean"], "^": mine["best_test_mean"]}
@@ -300,7 +300,7 @@ def test_slices_show_the_named_models_with_their_number_of_utterances():
     axis = figure.axes[1]
     assert [label.get_text() for label in axis.get_xticklabels()] == ["shift\n(5)", "same\n(6)"]
     names = [c.get_label() for c in axis.containers]
-    assert names == ["full", "linear"]  # of the labels of `full`, and no model that was not asked for
+    assert names == ["LPGNet", "Linear classifier"]  # of the labels of `full`, and no model that was not asked for
     assert [c.lines[0].get_ydata().tolist() for c in axis.containers] == [[40.0, 47.0], [42.0, 49.0]]
     assert "majority-4: slice turn left out, no." in caption(figure)
     assert "majority-6" not in caption(figure)

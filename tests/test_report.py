@@ -565,11 +565,11 @@ CHECKS = """
 <script>
 addEventListener("load", () => {
   const heads = document.querySelectorAll("#claims thead button");
-  const column = () => [...document.querySelectorAll("#claims tbody tr")].map((r) => r.cells[3].dataset.sort);
-  heads[3].click();
+  const column = () => [...document.querySelectorAll("#claims tbody tr")].map((r) => r.cells[2].dataset.sort);
+  heads[2].click();
   const up = column();
-  const said = heads[3].parentNode.getAttribute("aria-sort");
-  heads[3].click();
+  const said = heads[2].parentNode.getAttribute("aria-sort");
+  heads[2].click();
   const down = column();
   const before = getComputedStyle(document.body).backgroundColor;
   document.getElementById("theme").click();

@@ -2,10 +2,11 @@
 
 Letters: D dialogues of n_d turns, N in all, C classes.  A path y of a dialogue scores
 
-    sum_t w logit(y_t | turn t) + sum_t T[y_(t-1), y_t]
+    sum_t w logit(y_t | turn t) + sum_t v T[y_(t-1), y_t],    T[a, b] = log P(b after a) / P(b)
 
-so that w = 1, T = 0 is the model itself.  w and T are fitted on validation dialogues by likelihood, with a
-normal prior around (1, 0).  A turn's class is the most probable one over all paths.
+so that w = 1, v = 0 is the model itself.  T is counted on the labels of the training dialogues; w and v alone are
+fitted on validation dialogues, too few for a whole matrix, by likelihood with a normal prior around (1, 1).  A
+turn's class is the most probable one over all paths.
 """
 
 from collections.abc import Sequence
@@ -14,38 +15,55 @@ import numpy as np
 import torch
 from torch import Tensor
 
-PRIOR = 1.0  # standard deviation of w and of each transition
+PRIOR = 1.0  # standard deviation of w and v around 1
 STEPS = 50  # of L-BFGS, at most
 
 
 def decoded(
-    validation: np.ndarray, gold: np.ndarray, lengths: Sequence[int], test: np.ndarray, test_lengths: Sequence[int]
+    training: Sequence[np.ndarray],
+    validation: np.ndarray,
+    gold: np.ndarray,
+    lengths: Sequence[int],
+    test: np.ndarray,
+    test_lengths: Sequence[int],
 ) -> np.ndarray:
-    """(N,) classes of the test turns.  validation, test: logits (N, C), dialogue after dialogue; gold: (N,)."""
-    weight, transitions = fit(validation, gold, lengths)
-    return marginals(test, test_lengths, weight, transitions).argmax(-1).numpy()
+    """(N,) classes of the test turns.
+
+    training: the classes of each training dialogue.  validation, test: logits (N, C), dialogue after dialogue;
+    gold: (N,) of the validation turns.
+    """
+    kept = affinity(training, test.shape[-1])
+    weight, share = fit(validation, gold, lengths, kept)
+    return marginals(test, test_lengths, weight, share * kept).argmax(-1).numpy()
 
 
-def fit(logits: np.ndarray, gold: np.ndarray, lengths: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """w, a number, and T, (C, C) from one class to the next.  gold: every turn's class."""
+def affinity(dialogues: Sequence[np.ndarray], classes: int) -> Tensor:
+    """T, (C, C): log of how much likelier a class is after another than anywhere, one added to every count."""
+    counts = np.ones((classes, classes))
+    for labels in dialogues:
+        np.add.at(counts, (labels[:-1], labels[1:]), 1)
+    after, anywhere = counts / counts.sum(1, keepdims=True), counts.sum(0) / counts.sum()
+    return torch.as_tensor(np.log(after / anywhere))
+
+
+def fit(logits: np.ndarray, gold: np.ndarray, lengths: Sequence[int], kept: Tensor) -> tuple[Tensor, Tensor]:
+    """w and v.  gold: every turn's class; kept: T."""
     scores, last = _padded(logits, lengths)
-    classes = scores.shape[-1]
-    path, _ = _padded(np.eye(classes)[gold], lengths)
-    weight = torch.ones((), dtype=scores.dtype, requires_grad=True)
-    transitions = torch.zeros(classes, classes, dtype=scores.dtype, requires_grad=True)
+    path, _ = _padded(np.eye(scores.shape[-1])[gold], lengths)
+    weight, share = (torch.ones((), dtype=scores.dtype, requires_grad=True) for _ in range(2))
     pairs = torch.einsum("dtc,dte->ce", path[:, :-1], path[:, 1:])  # a padded turn has no class
-    optimiser = torch.optim.LBFGS([weight, transitions], max_iter=STEPS, line_search_fn="strong_wolfe")
+    optimiser = torch.optim.LBFGS([weight, share], max_iter=STEPS, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimiser.zero_grad()
-        right = weight * (path * scores).sum() + (pairs * transitions).sum()
-        prior = ((weight - 1) ** 2 + transitions.square().sum()) / (2 * PRIOR**2)
-        value = log_partition(weight * scores, transitions, last).sum() - right + prior
+        right = weight * (path * scores).sum() + share * (pairs * kept).sum()
+        prior = ((weight - 1) ** 2 + (share - 1) ** 2) / (2 * PRIOR**2)
+        value = log_partition(weight * scores, share * kept, last).sum() - right + prior
         value.backward()
         return value
 
     optimiser.step(loss)
-    return weight.detach(), transitions.detach()
+    return weight.detach(), share.detach()
 
 
 def marginals(logits: np.ndarray, lengths: Sequence[int], weight: Tensor, transitions: Tensor) -> Tensor:

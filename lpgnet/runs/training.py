@@ -254,8 +254,9 @@ def _decoded(dataset: Dataset, fitted: TrainedSeed) -> np.ndarray:
     """(N,) classes of the test utterances by the CRF of `decoder`, at the best validation epoch."""
     lengths = {part: [len(unit) for unit in dataset.units[part]] for part in ("validation", "test")}
     best, gold = fitted.best, fitted.validation_labels
+    training = [dataset.labels[unit].cpu().numpy() for unit in dataset.units["train"]]
     test = best["output"].logits.cpu().numpy()
-    return decoder.decoded(best["validation"], gold, lengths["validation"], test, lengths["test"])
+    return decoder.decoded(training, best["validation"], gold, lengths["validation"], test, lengths["test"])
 
 
 def run_missing(

@@ -232,7 +232,7 @@ def by_metric(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """Accuracy and weighted F1 side by side, a line per `keys`: columns `<metric>_<column>`."""
     if frame.empty:
         return frame
-    parts = []
+    frame, parts = frame.drop(columns=[c for c in SAME if c in frame and c not in keys]), []
     for metric, mine in frame.groupby("metric", sort=False):
         names = {c: f"{metric}_{c}" for c in mine if c not in (*keys, *COUNTED)}
         mine = mine.drop(columns="metric").rename(columns=names)

@@ -144,23 +144,21 @@ def comparisons(found: Findings) -> Section:
     """Every pair, then what single models do: classes, confusion."""
     frame, blocks = found.made.beside["comparisons"], []
     if len(frame):
-        caption = "Pairs. a minus b in points, both 95 % intervals, p after Holm's correction, Cohen's d_z."
-        frame = by_metric(
-            frame.drop(columns=["p_seeds", "p_dialogues", "mean_a", "mean_b"]), ["labels", "table", "a", "b"]
-        )
-        blocks.append(sheet(frame, "pairs", caption, "../comparisons.csv"))
+        caption = "Pairs. First minus second in points, both 95 % intervals, p after Holm's correction over the table."
+        blocks.append(verdicts.pairs_sheet(frame, "pairs", caption, "../comparisons.csv"))
     decoded = found.made.beside["decoder"]
     if len(decoded):
         caption = (
-            "Neighbouring labels. A CRF over the outputs of a model, fitted on validation; the last line of each "
-            "metric asks whether LPGNet's context is worth more than that."
+            "Neighbouring labels. A chain over a model's outputs: which label follows which is counted in training, "
+            "its weight fitted on validation. The last line asks whether LPGNet's context is worth more than that."
         )
-        decoded = by_metric(decoded.drop(columns=["p_seeds", "p_dialogues", "table", "mean_a", "mean_b"]), ["a", "b"])
-        blocks.append(sheet(decoded, "decoder", caption, "../decoder.csv"))
+        blocks.append(verdicts.pairs_sheet(decoded, "decoder", caption, "../decoder.csv"))
     speakers = found.made.beside["speakers"]
     if len(speakers):
         caption = "Who speaks. With and without speaker embeddings, under each split that has been run."
-        blocks.append(sheet(speakers, "speakers", caption, "../speakers.csv"))
+        named = speakers.assign(what=[" minus ".join(map(plain_name, name.split(" - "))) for name in speakers["what"]])
+        named = named.drop(columns=["effect", "p_seeds_holm", "p_dialogues_holm"])
+        blocks.append(sheet(by_metric(named, ["split", "what"]), "speakers", caption, "../speakers.csv"))
     blocks += found.shown("classes", "confusion_*")
     return Section("comparisons", "Models", "Model against model", blocks)
 

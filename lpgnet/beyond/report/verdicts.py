@@ -56,7 +56,7 @@ def _headline(intervals: pd.DataFrame, data: dict) -> Card:
     if mine.empty:
         return Card(title, "not run yet", "There is no whole seed of `full` here.", "open", "table2")
     line = mine.iloc[0]
-    says = f"Here {line['mean']:.2f} %, {_both(line, 'n_seeds')}."
+    says = f"Here {line['mean']:.1f} %, {_both(line, 'n_seeds')}."
     classes = data["protocols"][data["labels"]]["classes"]
     if is_simulated(data["corpus"]) or data["labels"] not in IEMOCAPS or len(classes) != 4:
         return Card(title, "not comparable", f"{says} Not the paper's data.", "open", "table2")
@@ -117,7 +117,7 @@ def _size(runs: pd.DataFrame) -> list[Card]:
 
 def claims_sheet(claims: pd.DataFrame, source: str) -> Sheet:
     """Every claim of the paper in a line: verdict, words, printed and found, both tests, the last epoch."""
-    heads = ["Verdict", "The paper claims", "Printed", "Here", "p, seeds", "p, dialogues", "At the last epoch", "Where"]
+    heads = ["The paper claims", "Verdict", "Here", "Printed", "p, seeds", "p, dialogues", "At the last epoch", "Where"]
     rows = []
     for line in claims.to_dict("records"):
         metric = {"accuracy": "accuracy", "weighted_f1": "weighted F1"}[line["metric"]]
@@ -126,10 +126,10 @@ def claims_sheet(claims: pd.DataFrame, source: str) -> Sheet:
         within = "\n".join(f"{kind} {text or 'none'}" for kind, text in ends.items())
         last = verdict(line["verdict_last"])
         rows.append([
-            verdict(line["verdict"]),
             Cell(line["claim"], f"{models}, {metric}"),
-            number(line["difference_reported"], 2, signed=True),
+            verdict(line["verdict"]),
             replace(number(line["difference"], signed=True), small=within),
+            number(line["difference_reported"], 2, signed=True),
             p_value(line["p_seeds_holm"]),
             p_value(line["p_dialogues_holm"]),
             replace(last, small=f"{_points(line['difference_last'])}\n{last.small}".strip()),
@@ -141,3 +141,22 @@ def claims_sheet(claims: pd.DataFrame, source: str) -> Sheet:
         f"correction over the claim's table; over {count['n_seeds']} seeds and {count['n_dialogues']} dialogues."
     )
     return Sheet("claims", caption, heads, rows, source)
+
+
+def pairs_sheet(frame: pd.DataFrame, name: str, caption: str, source: str) -> Sheet:
+    """Pairs of `comparisons`, a line each: the difference by both metrics with both intervals, and p by both tests."""
+    metrics = {"accuracy": "Accuracy", "weighted_f1": "Weighted F1"}
+    heads = ["Table", "First", "Second"]
+    heads += [head for title in metrics.values() for head in (f"{title}, points", "p")]
+    lines: dict[tuple, list[Cell]] = {}
+    for line in frame.to_dict("records"):
+        first = [Cell(f"Table {line['table']}", sort=line["table"]), *(Cell(plain_name(line[x])) for x in "ab")]
+        cells = lines.setdefault((line["labels"], line["table"], line["a"], line["b"]), first)
+        ends = {kind: interval(line[f"{kind}_low"], line[f"{kind}_high"]).text for kind in ("seeds", "dialogues")}
+        within = "\n".join(f"{kind} {text or 'none'}" for kind, text in ends.items())
+        cells.append(replace(number(line["difference"], signed=True), small=within))
+        both = [p_value(line[f"p_{kind}_holm"]) for kind in ("seeds", "dialogues")]
+        cells.append(replace(both[0], text=f"seeds {both[0].text}", small=f"dialogues {both[1].text}"))
+    over = {kind: sorted(set(frame[f"n_{kind}"])) for kind in ("seeds", "dialogues")}
+    counted = " and ".join(f"{' or '.join(map(str, n))} {kind}" for kind, n in over.items())
+    return Sheet(name, f"{caption} Over {counted}.", heads, list(lines.values()), source)

@@ -28,6 +28,7 @@ from lpgnet.tables.figures.theme import (
     themed,
     titled,
 )
+from lpgnet.tables.names import plain_name
 from lpgnet.tables.statistics import summary
 
 SHOWN = "full"
@@ -93,7 +94,7 @@ def gates(scored: pd.DataFrame, runs: pd.DataFrame, data: dict) -> Figure:
     axis.set(ylabel="Weight in the fused features (%)", xlim=(-0.5, len(classes) - 0.5), ylim=(0, 100))
     axis.grid(visible=False, axis="x")
     text = f"{runs_origin(runs, data)} Weights of Eq. (13), averaged over the d features. {SPREAD}"
-    return titled(figure, f"Gate weights of {SHOWN}", f"{text} Dashed: both alike.", axis)
+    return titled(figure, f"Gate weights of {plain_name(SHOWN)}", f"{text} Dashed: both alike.", axis)
 
 
 @figure(
@@ -113,7 +114,7 @@ def calibration(scored: pd.DataFrame, runs: pd.DataFrame, data: dict) -> Figure:
         f"{runs_origin(runs, data)} The temperature is fitted on each run's validation part. Size of a "
         "point: utterances in the bin, all seeds together; ECE: mean and standard deviation over seeds."
     )
-    return titled(figure, f"Calibration of {SHOWN}", text)
+    return titled(figure, f"Calibration of {plain_name(SHOWN)}", text)
 
 
 def _reliability(axis: Axes, scored: pd.DataFrame, classes: pd.Index, after: bool) -> None:

@@ -27,6 +27,7 @@ from lpgnet.tables.figures.theme import (
     themed,
     titled,
 )
+from lpgnet.tables.names import plain_name
 from lpgnet.tables.rows import TABLES
 from lpgnet.tables.scores import identity
 from lpgnet.tables.slices import VALUES
@@ -89,7 +90,7 @@ def confusion_matrix(pool: pd.DataFrame, data: dict) -> Figure:
     axis.set_xticklabels(names, rotation=0)
     axis.set_yticklabels(names, rotation=0)
     text = f"{runs_origin(pool, data)} Percent of the true class, and utterances summed over seeds."
-    return titled(figure, f"Confusion matrix of {pool['experiment'].iloc[0]}", text)
+    return titled(figure, f"Confusion matrix of {plain_name(pool['experiment'].iloc[0])}", text)
 
 
 @figure(
@@ -117,7 +118,7 @@ def training_curves(runs: pd.DataFrame, data: dict, experiment: str = "full") ->
     axes[1].set(xlabel="Epoch", ylabel="Weighted F1 (%)")
     text = f"{runs_origin(mine, data)} Band: 95 % t interval. Marks below: the epoch of each run, chosen on validation "
     text += "alone."
-    return titled(figure, f"Training of {experiment}", text, axes[1])
+    return titled(figure, f"Training of {plain_name(experiment)}", text, axes[1])
 
 
 @figure(
@@ -132,7 +133,8 @@ def selection_gap(gap: pd.DataFrame) -> Figure:
     have = set(gap["experiment"])
     rows = [row.experiment for table in TABLES.values() for row in table.rows]
     experiments = [name for name in dict.fromkeys(rows) if name in have]
-    figure, axes = empty_figure(10.5, 1.9 + 0.34 * len(experiments), 2)
+    names = [plain_name(name) for name in experiments]
+    figure, axes = empty_figure(11.5, 1.9 + 0.34 * len(experiments), 2)
     for axis, metric in zip(axes, ("accuracy", "weighted_f1"), strict=True):
         lines = gap[gap["metric"] == metric].set_index("experiment").loc[experiments]
         for place, line in enumerate(lines.to_dict("records")):
@@ -144,7 +146,7 @@ def selection_gap(gap: pd.DataFrame) -> Figure:
             text, side = f"{line['gap_validation_mean']:+.1f}{spread}", axis.get_yaxis_transform()
             axis.text(1.02, place, text, transform=side, va="center", fontsize=9, color=OTHER)
         axis.set_ylim(len(experiments) - 0.4, -0.6)
-        axis.set_yticks(range(len(experiments)), experiments if axis is axes[0] else [""] * len(experiments))
+        axis.set_yticks(range(len(experiments)), names if axis is axes[0] else [""] * len(experiments))
         axis.grid(visible=False, axis="y")
         axis.set_xlabel({"accuracy": AXIS["accuracy"], "weighted_f1": AXIS["f1"]}[metric])
     text = (
@@ -206,35 +208,33 @@ def _models(axis: Axes, part: pd.DataFrame, values: list[str]) -> None:
         if scored["accuracy_mean"].notna().any():
             places = np.arange(len(values)) + shift
             spread = reach(scored["accuracy_mean"], scored["accuracy_std"], scored["n_seeds"])
-            style = {"fmt": mark, "color": colour, "markersize": 6, "elinewidth": 1.6, "label": experiment}
+            style = {"fmt": mark, "color": colour, "markersize": 6, "elinewidth": 1.6, "label": plain_name(experiment)}
             axis.errorbar(places, scored["accuracy_mean"], yerr=spread, **style)
 
 
 @figure(
     "classes",
-    "Bars: recall and F1 of each class for LPGNet, text alone, audio alone and SDT*, with 95 % intervals over seeds.",
+    "Points: recall and F1 of each class for LPGNet, text alone, audio alone and SDT*, with 95 % intervals over seeds.",
     of=lambda made: whole("full", made) and (made.evaluation.pool, made.data),
 )
 @themed
-def class_bars(pool: pd.DataFrame, data: dict) -> Figure:
+def class_points(pool: pd.DataFrame, data: dict) -> Figure:
     """Recall and F1 by class for LPGNet, one modality alone and SDT*, with 95 % t intervals."""
     labels = data["labels"]
     pool = pool[pool["lacks"].eq("") & pool["labels"].eq(labels)]
     names = [n for n in CLASSED if n in set(pool["experiment"])]
     classes = data["protocols"][labels]["classes"]
     figure, axes = empty_figure(11, 4.8, 2)
-    wide = 0.8 / len(names)
+    shifts = np.linspace(-0.24, 0.24, len(names))
     for axis, metric in zip(axes, ("recall", "f1"), strict=True):
-        for place, name in enumerate(names):
+        for shift, name, mark in zip(shifts, names, "o^Ds", strict=False):
             counts = np.stack(list(pool.loc[pool["experiment"] == name, "confusion"]))
             found = [summary(100 * values) for values in per_class(counts)[metric].T]
-            x, mean = np.arange(len(classes)) + (place + 0.5) * wide - 0.4, [f.mean for f in found]
-            axis.bar(x, mean, 0.9 * wide, color=CLASSED[name], label=name)
-            for where, one in zip(x, found, strict=True):
-                low, high = (np.clip(end, 0, 100) for end in (one.ci_low, one.ci_high))
-                axis.plot([where, where], [low, high], color="#202020", linewidth=1.4)
+            mean, std, n = zip(*((f.mean, f.std, f.n) for f in found), strict=True)
+            style = {"fmt": mark, "color": CLASSED[name], "markersize": 7, "elinewidth": 2, "label": plain_name(name)}
+            axis.errorbar(np.arange(len(classes)) + shift, mean, yerr=reach(mean, std, n), **style)
         axis.set_xticks(range(len(classes)), [c.capitalize() for c in classes])
-        axis.set(ylabel={"recall": "Recall (%)", "f1": "F1 (%)"}[metric], ylim=(0, 105))
+        axis.set(ylabel={"recall": "Recall (%)", "f1": "F1 (%)"}[metric])
         axis.grid(visible=False, axis="x")
     seeds = pool.loc[pool["experiment"].isin(names), "seed"].nunique()
     text = f"{_origin(data, labels, seeds)} Line: 95 % t interval over seeds, cut at 0 and 100."
@@ -257,10 +257,10 @@ def cost(efficiency: pd.DataFrame) -> Figure:
     drawn = known[known["experiment"].isin(COSTED)]
     for axis, (column, title) in zip(axes, titles.items(), strict=True):
         for line in drawn.to_dict("records"):
-            colour = CLASSED.get(line["experiment"], QUOTED)
+            colour, label = CLASSED.get(line["experiment"], QUOTED), plain_name(line["experiment"])
             spread = reach(*([line[f"accuracy_{what}"]] for what in ("mean", "std")), [line["n_seeds"]])
             style = {"fmt": COSTED[line["experiment"]], "color": colour, "elinewidth": 1.4, "markersize": 8}
-            axis.errorbar(line[column], line["accuracy_mean"], yerr=spread, label=line["experiment"], **style)
+            axis.errorbar(line[column], line["accuracy_mean"], yerr=spread, label=label, **style)
         axis.set(xscale="log", xlabel=title, ylabel=AXIS["accuracy"])
         axis.margins(x=0.2)
     text = f"{origin(known)} {SPREAD} Left and up is better. The variants are in the table."
