@@ -96,16 +96,23 @@ def test_peak_memory_grows_with_turns_and_width():
     assert many >= 4 * (efficiency.parameters(narrow, *SHAPE) + 100 * 100)
 
 
-def test_the_table_puts_cost_beside_accuracy(here):
+def test_the_table_puts_cost_beside_accuracy(here, monkeypatch):
     runs = training.run_missing(here, ["full", "linear"], seeds=2, jobs=1)
     data = describe(here)
     table = efficiency.efficiency(here, runs, data)
-    assert table["experiment"].tolist() == ["full", "linear"]
-    full = table.set_index("experiment").loc["full"]
+    assert table["experiment"].tolist() == ["full", "linear"] * 2 and table["profile"].tolist()[2:] == ["paper"] * 2
+    assert table["accuracy_mean"].isna().tolist() == [False, False, True, True]
+    full = table.iloc[0]
     assert (full["parameters"], full["n_seeds"]) == (runs["parameters"].max(), 2)
     correct = [sum(c["best_validation"][i][i] for i in range(4)) for c in runs["confusion"][:2]]
     total = sum(map(sum, runs["confusion"][0]["best_validation"]))
     assert full["accuracy_mean"] == pytest.approx(50 * sum(correct) / total, abs=0.006)
     assert (table.filter(like="latency_ms") > 0).all(axis=None)
+    for n in efficiency.TURNS:
+        low, middle, high = (table[f"latency_ms_{n}{end}"] for end in ("_low", "", "_high"))
+        assert ((low <= middle) & (middle <= high)).all()
     path = efficiency.write(table, here)
     assert pd.read_csv(path)["multiply_adds"].tolist() == table["multiply_adds"].tolist()
+    with monkeypatch.context() as patch:  # what was measured is not measured again
+        patch.setattr(efficiency, "latency", None)
+        pd.testing.assert_frame_equal(efficiency.efficiency(here, runs, data), table)

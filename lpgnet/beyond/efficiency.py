@@ -24,10 +24,13 @@ from lpgnet.places import Place
 from lpgnet.runs.packed import Batch, Layout
 from lpgnet.runs.training import MODELS
 from lpgnet.tables.scores import identity, pooled, seed_scores
+from lpgnet.tables.statistics import summary
 
 TURNS = (1, 10, 50, 110)  # lengths of a dialogue; IEMOCAP's longest has 110
 COUNTED = 50  # turns of the dialogue whose multiply-adds are shown
 REPEATS = 15
+PAPER_SIZE = ("full", "sdt", "bigru", "linear")  # counted and timed at the paper's size too, whatever the place's
+KEYS, TIMED = ["profile", "experiment"], ["latency_on", "parameters"]
 NETWORKS = (  # those of the tables that differ in shape, at utterance level
     *("full", "full_by_query", "full_speaker", "no_inter", "no_intra", "no_ffn", "no_gates"),
     *("text_only", "audio_only", "sdt", "sdt_no_speaker", "bigru", "linear", "linear_text", "linear_audio"),
@@ -36,24 +39,52 @@ MIB = 1 << 20
 
 
 def efficiency(place: Place, runs: pd.DataFrame, data: dict, device: str = "cpu") -> pd.DataFrame:
-    """One line per network that has been run: its cost, and its accuracy over seeds in percent."""
+    """One line per network that has been run: its cost, and its accuracy over seeds in percent.
+
+    The networks of `PAPER_SIZE` have a line at the paper's size as well, without an accuracy where the place has
+    another size.  What efficiency.csv holds already of the same networks and device is not measured again.
+    """
     sizes = {m: about["size"] for m, about in data["features"].items() if m != "fits"}
-    scores = seed_scores(pooled(runs, data)).groupby("experiment")["accuracy"]
-    accuracy = 100 * scores.agg(["mean", "std"]).assign(n=scores.count() / 100)
-    lines = []
-    for name in (n for n in NETWORKS if n in accuracy.index):
-        run = experiment(name, place.profile)
-        shape = (sizes, len(data["protocols"][data["labels"]]["classes"]), len(data["parties"]))
-        counted, memory = count(run, *shape, COUNTED), peak(run, *shape, TURNS[-1])
-        lines.append(
-            identity(data, data["labels"])
-            | {"experiment": name, "parameters": parameters(run, *shape), "multiply_adds": counted}
-            | {f"latency_ms_{n}": round(latency(run, *shape, n, device), 3) for n in TURNS}
-            | {"latency_on": torch.cuda.get_device_name() if device == "cuda" else "cpu, one thread"}
-            | {"peak_mb": round(memory / MIB, 2), "accuracy_mean": round(accuracy.loc[name, "mean"], 2)}
-            | {"accuracy_std": round(accuracy.loc[name, "std"], 2), "n_seeds": int(accuracy.loc[name, "n"])}
-        )
+    shape = (sizes, len(data["protocols"][data["labels"]]["classes"]), len(data["parties"]))
+    scores = 100 * seed_scores(pooled(runs, data)).set_index("experiment")["accuracy"].astype(float)
+    where = torch.cuda.get_device_name() if device == "cuda" else "cpu, one thread"
+    wanted = [(place.profile, name) for name in NETWORKS if name in scores.index]
+    wanted += [("paper", name) for name in PAPER_SIZE if name in scores.index and place.profile != "paper"]
+    known, lines = _measured(place), []
+    for profile, name in wanted:
+        run = experiment(name, profile)
+        kept = known.get((profile, name, where, parameters(run, *shape)))
+        line = identity(data, data["labels"]) | {"profile": profile, "experiment": name}
+        line |= kept or _cost(run, shape, where, device)
+        found = summary(scores[[name]] if profile == place.profile else [])
+        spread = {f"accuracy_{what}": round(getattr(found, what), 2) for what in ("mean", "std")}
+        lines.append(line | spread | {"n_seeds": found.n})
     return pd.DataFrame(lines)
+
+
+def _measured(place: Place) -> dict[tuple, dict]:
+    """(profile, experiment, device, parameters) -> what efficiency.csv says of its cost."""
+    path = place.results / "efficiency.csv"
+    if not path.exists():
+        return {}
+    frame = pd.read_csv(path)
+    columns = _columns()
+    if not {*KEYS, *columns} <= set(frame.columns):
+        return {}
+    return {tuple(line[k] for k in (*KEYS, *TIMED)): {c: line[c] for c in columns} for line in frame.to_dict("records")}
+
+
+def _columns() -> list[str]:
+    """Those of `_cost`."""
+    timed = [f"latency_ms_{n}{end}" for n in TURNS for end in ("", "_low", "_high")]
+    return ["parameters", "multiply_adds", *timed, "latency_on", "peak_mb"]
+
+
+def _cost(run: RunConfig, shape: tuple, where: str, device: str) -> dict:
+    """Counts, and of each latency the median and the range of its repeats."""
+    times = [t for n in TURNS for t in latency(run, *shape, n, device)]
+    values = [parameters(run, *shape), count(run, *shape, COUNTED), *(round(t, 3) for t in times), where]
+    return dict(zip(_columns(), [*values, round(peak(run, *shape, TURNS[-1]) / MIB, 2)], strict=True))
 
 
 def write(frame: pd.DataFrame, place: Place) -> Path:
@@ -138,8 +169,10 @@ def peak(run: RunConfig, sizes: dict[str, int], classes: int, speakers: int, tur
 
 
 @torch.no_grad()
-def latency(run: RunConfig, sizes: dict[str, int], classes: int, speakers: int, turns: int, device: str) -> float:
-    """Milliseconds from a dialogue's features to its logits, the median of some calls."""
+def latency(
+    run: RunConfig, sizes: dict[str, int], classes: int, speakers: int, turns: int, device: str
+) -> tuple[float, float, float]:
+    """Milliseconds from a dialogue's features to its logits: median, least and most of some calls."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     model, batch = network(run, sizes, classes, speakers).to(device), dialogue(sizes, turns, device)
@@ -149,4 +182,5 @@ def latency(run: RunConfig, sizes: dict[str, int], classes: int, speakers: int, 
         model(batch).logits.cpu()
         spent.append(time.perf_counter() - start)
     torch.set_num_threads(threads)
-    return 1000 * statistics.median(spent[2:])
+    kept = [1000 * seconds for seconds in spent[2:]]
+    return statistics.median(kept), min(kept), max(kept)

@@ -15,7 +15,7 @@ from lpgnet.beyond.audit import data_audit, paper_audit, paper_kinds
 from lpgnet.beyond.report import provenance, summary, verdicts
 from lpgnet.beyond.report.blocks import Cards, Cell, Equations, Section, Sheet, Text, by_metric, pictures, sheet
 from lpgnet.beyond.report.equations import EQUATIONS, Reading, readings
-from lpgnet.beyond.report.tables import paper_sheet
+from lpgnet.beyond.report.tables import cost_sheet, paper_sheet
 from lpgnet.experiments import TABLED
 from lpgnet.places import Place
 from lpgnet.tables import typeset
@@ -218,8 +218,7 @@ def cost(found: Findings) -> Section:
     }).reset_index()  # fmt: skip
     blocks, efficiency = found.shown("cost"), found.csv("efficiency")
     if efficiency is not None:
-        caption = "Multiply-adds of a dialogue of 50 turns; latency by number of turns; peak memory."
-        blocks.append(sheet(efficiency, "efficiency", caption, "../efficiency.csv"))
+        blocks.append(cost_sheet(efficiency, "../efficiency.csv"))
     else:
         blocks.append(Text("Latency, multiply-adds, memory. " + BEYOND))
     blocks.append(sheet(frame, "training-cost", "Training, by the records."))

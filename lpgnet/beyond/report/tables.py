@@ -1,10 +1,13 @@
 """Tables 1-7 as the report shows them: ours and the printed number in columns of their own."""
 
+import math
+import re
 from dataclasses import replace
 
 import pandas as pd
 
 from lpgnet.beyond.report.blocks import Cell, Sheet, interval, number, spread
+from lpgnet.tables.names import plain_name
 from lpgnet.tables.rows import TABLES
 from lpgnet.tables.typeset import HEADS, TITLES, caption, headline, readable
 
@@ -78,3 +81,24 @@ def _named(line: dict, column: str) -> Cell:
     if value is None or pd.isna(value):
         return Cell("", small)
     return Cell(value, small) if isinstance(value, str) else Cell(f"{value:g}", sort=float(value))
+
+
+def cost_sheet(efficiency: pd.DataFrame, source: str) -> Sheet:
+    """Counts, latencies with their range, accuracy; at the place's size and the paper's."""
+    turns = [c.removeprefix("latency_ms_") for c in efficiency if re.fullmatch(r"latency_ms_\d+", c)]
+    heads = ["Model", "Size", "Parameters", "Multiply-adds, 50 turns", *(f"ms, {n} turns" for n in turns)]
+    rows = []
+    for line in efficiency.to_dict("records"):
+        cells = [Cell(plain_name(line["experiment"])), Cell(line["profile"])]
+        cells += [number(int(line[c])) for c in ("parameters", "multiply_adds")]
+        for n in turns:
+            low, high = (line.get(f"latency_ms_{n}_{end}", math.nan) for end in ("low", "high"))
+            cells.append(replace(number(line[f"latency_ms_{n}"], 2), small=f"{low:.2f} to {high:.2f}"))
+        accuracy = spread(line["accuracy_mean"], line["accuracy_std"])
+        rows.append([*cells, number(line.get("peak_mb")), accuracy])
+    where = ", ".join(sorted(set(efficiency.get("latency_on", ()))))
+    caption = (
+        f"Cost of a dialogue, the network alone. Latency ({where}): the median of repeats, and least to most; a wide "
+        "range says that the machine was busy. MB: weights, features and what is worked out, at once, at 110 turns."
+    )
+    return Sheet("efficiency", caption, [*heads, "MB", "Accuracy"], rows, source)

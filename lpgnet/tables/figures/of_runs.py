@@ -253,7 +253,7 @@ def cost(efficiency: pd.DataFrame) -> Figure:
     """Accuracy against parameters and multiply-adds (one dialogue of 50 turns) of the main models."""
     figure, axes = empty_figure(11, 5.2, 2)
     titles = {"parameters": "Parameters", "multiply_adds": "Multiply-adds, 50 turns"}
-    known = efficiency.dropna(subset=["accuracy_mean"])
+    known = efficiency.dropna(subset=["accuracy_mean"])  # not the lines at the paper's size alone
     drawn = known[known["experiment"].isin(COSTED)]
     for axis, (column, title) in zip(axes, titles.items(), strict=True):
         for line in drawn.to_dict("records"):
