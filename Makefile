@@ -68,7 +68,7 @@ gpu: env  ## On a CUDA machine: seconds of the paper's size by model, against a 
 
 lock: env  ## Pin anew what pyproject.toml asks for, for every Python that fits, here and in environment.yml
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --upgrade --universal --fork-strategy fewest --extra sim --extra dask --extra meld --extra whisper --extra asr --extra test --strip-extras \
+	$(BIN)/uv pip compile --quiet --upgrade --universal --fork-strategy fewest --extra sim --extra dask --extra meld --extra whisper --extra asr --extra onnx --extra test --strip-extras \
 		--no-annotate --no-header --output-file requirements.lock pyproject.toml
 	@# What a GPU build of torch brings, and other systems' packages, go; of the conditions only those on Python stay.
 	sed -i -E -e 's/\+cpu//' -e '/^(nvidia-|cuda-|triton)/d' -e "/== '(darwin|win32|emscripten|nt)'/d" -e "/python_/!s/ ;.*//" requirements.lock

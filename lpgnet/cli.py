@@ -300,6 +300,20 @@ def predict(
     typer.echo(predictor.predict_and_write(here, asked, left_out, encoders, sure, out))
 
 
+@command(USE, "export-model results/simulated/checkpoints/full/0-d43e5114 --out lpgnet.onnx", "export-model")
+def export_model(
+    checkpoint: Annotated[Path, typer.Argument(help="Folder of a checkpoint.")],
+    out: Annotated[Path, typer.Option("--out", help="File to write, .onnx.")],
+) -> None:
+    """Write a checkpoint as ONNX: features as extracted to calibrated probabilities, for any number of turns.
+
+    The file is held to torch at 1 to 200 turns, and says what it was trained on.
+    """
+    from lpgnet.beyond import onnx_model
+
+    typer.echo(onnx_model.export(checkpoint.expanduser(), out.expanduser()).says())
+
+
 @command(FILES, "import features.pkl --name theirs", "import")
 def import_(
     file: Annotated[Path, typer.Argument(help="A feature or label file of the ERC literature, or our export.")],
