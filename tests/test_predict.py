@@ -348,6 +348,7 @@ def hearer():
             m: {"encoder": e.name, "version": e.version, "recipe": ""} for m, e in (("text", text), ("audio", audio))
         },
         temperature=1.5,
+        validation={name: [0.1 * i for i in range(1, 10)] for name in ("happy", "sad", "neutral", "angry")},
         trained=known
         | {"corpus": "simulated", "place": "simulated", "profile": "quick", "split": "session5"}
         | {"config": run, "dialogues": {"train": [], "validation": []}, "version": "0"},
