@@ -613,7 +613,7 @@ def test_another_version_of_an_encoder_stops_it_before_it_listens(tmp_path, hear
     monkeypatch.setattr(sources, "from_recording", lambda *_, **__: pytest.fail("listened"))
     asked = {"folder": tmp_path / "talk.wav", "checkpoint": tmp_path}
     with pytest.raises(ValueError, match="was trained on prosody, version 0"):
-        predict.predict_and_write(places.place(), asked, [], {}, 0.5, tmp_path / "o")
+        list(predict.predict_and_write(places.place(), asked, [], {}, 0.5, 0.9, tmp_path / "o"))
 
 
 def test_nothing_needs_the_extras_until_they_are_used():

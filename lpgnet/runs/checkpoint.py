@@ -236,8 +236,9 @@ def choose_checkpoint(place: Place, dialogue: str | None = None, lacking: bool =
     """The folder of the checkpoint that a place has for a conversation.
 
     lacking: some turn has no text or no audio, so `full_moddrop` is wanted, else `full`; the other one where
-    there is none.  online: `past_full`, whose turns read nothing that comes after them.  Among seeds and folds: one that hasn't seen the dialogue, then the fold that tests
-    Session 5, then the lowest seed.  Checkpoints of stale records don't count.
+    there is none.  online: `past_full`, whose turns read nothing that comes after them.  Among seeds and folds:
+    one that hasn't seen the dialogue, then the fold that tests Session 5, then the lowest seed.  Checkpoints of
+    stale records don't count.
     """
     order = (MISSING_BEST, WHOLE_BEST) if lacking else (WHOLE_BEST, MISSING_BEST)
     order = (ONLINE,) if online else order

@@ -176,6 +176,7 @@ def tabled(
     known = talk.turns if not talk.corpus else talk.turns.assign(label=_classes(reader, talk.turns))
     has = {m: ~rows[m].isnan().any(dim=1).numpy() for m in reader.sizes}
     nothing = ~np.any(list(has.values()), axis=0)
+    order = (-p).argsort(1, kind="stable")
     within = sets(p, threshold(reader.validation, coverage)) | nothing[:, None]
     return pd.DataFrame(
         {"turn": talk.turns.index + 1}
@@ -183,11 +184,7 @@ def tabled(
         | {f"p_{name}": p[:, i] for i, name in enumerate(names)}
         | {"predicted": names[p.argmax(1)], "entropy": entropy(p)}
         | {"abstain": (p.max(1) < sure) | nothing}
-        | {
-            "set": [
-                tuple(names[i] for i in (-q).argsort(kind="stable") if x[i]) for q, x in zip(p, within, strict=True)
-            ]
-        }
+        | {"set": [tuple(names[i[x[i]]].tolist()) for i, x in zip(order, within, strict=True)]}
         | {f"weight_{m}": w.numpy() for m, w in weight.items()}
         | {f"has_{m}": has.get(m, np.zeros(len(p), bool)) for m in MODALITIES}
         | {"trained_on": reader.trained["corpus"]}
