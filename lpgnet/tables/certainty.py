@@ -48,7 +48,7 @@ def calibration(found: Evaluation) -> pd.DataFrame:
             line = identity(found.data, part.labels) | {"experiment": experiment, "probabilities": way}
             line["n_seeds"] = len(each)
             for name, error in ERRORS.items():
-                got = summary([error(p, part.gold) * (1 if name == "brier" else 100) for p in each])
+                got = summary([error(p.astype(float), part.gold) * (1 if name == "brier" else 100) for p in each])
                 line |= {f"{name}_mean": got.mean, f"{name}_std": got.std}
             lines.append(line)
     return pd.DataFrame(lines)
