@@ -115,7 +115,7 @@ def test_errors_are_of_both_probabilities():
     frame = certainty.calibration(found).set_index("probabilities")
     for way, p in (("as trained", P), ("calibrated", calibration.scaled(P, 2.0))):
         line = frame.loc[way]
-        assert line["brier_mean"] == pytest.approx(calibration.brier(p, GOLD))
-        assert line["ece_mean"] == pytest.approx(100 * calibration.ece(p, GOLD))
-        assert line["classwise_mean"] == pytest.approx(100 * calibration.classwise_error(p, GOLD))
+        assert line["brier_mean"] == round(calibration.brier(p, GOLD), 4)
+        assert line["ece_mean"] == round(100 * calibration.ece(p, GOLD), 4)
+        assert line["classwise_mean"] == round(100 * calibration.classwise_error(p, GOLD), 4)
     assert frame["n_seeds"].eq(2).all()

@@ -126,5 +126,5 @@ def test_the_command_prints_a_line_per_turn_and_writes_what_it_said(tmp_path):
     lines = done.stdout.splitlines()[: len(turns)]
     assert [line.split("  ")[0] for line in lines] == [str(turn["turn"]) for turn in turns] == list("1234567")
     assert all(f"  {turn['predicted']}  " in line for turn, line in zip(turns, lines, strict=True))
-    assert "Each turn is read with those before it alone." in done.stdout and "in 80 % of such turns" in done.stdout
+    assert "Each turn is read with those before it alone." in done.stdout and "in 80 % of turns like" in done.stdout
     assert "says nothing about emotion" in done.stdout and "past_full" in done.stdout

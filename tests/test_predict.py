@@ -309,7 +309,7 @@ def test_a_set_holds_the_classes_above_the_threshold_the_most_probable_first(own
     assert few["set"].map(len).tolist() == [1, 1, 1, 4]  # of the last nothing is known
     assert few["set"].str[0].tolist() == few["predicted"].tolist()
     said = " ".join(predict.notes(hearer, talk, some, coverage=0.8))
-    assert "Sets hold the true class in 80 % of such turns as the 36 of validation are" in said
+    assert "Sets hold the true class in 80 % of turns like the 36 of validation;" in said
     assert "Sets hold every class: 36 turns" in " ".join(predict.notes(hearer, talk, some, coverage=0.99))
     with pytest.raises(ValueError, match="coverage is 1: want a number between 0 and 1"):
         predict.turn_predictions(hearer, talk, rows, coverage=1)

@@ -508,6 +508,7 @@ def test_the_page_holds_the_sound_and_opens_nothing_else(written):
     text = written[1]["html"].read_text()
     policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)[1]
     assert policy.startswith("default-src 'none'; img-src data:; media-src data:;")
+    assert re.findall(r"in its set: ([^<]*)", text) == written[0]["set"].map(", ".join).tolist()
     assert text.count("<script>") == 1 and "&lt;script&gt;alert(1)" in text and "A&lt;b&gt;" in text
     assert text.count("<li data-start=") == 2 and "no sound" in text and "late" in text
     assert not re.search(r"(?:src|href)=\"(?!data:)", text) and "url(http" not in text

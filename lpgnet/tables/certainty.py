@@ -31,7 +31,8 @@ def coverage(found: Evaluation) -> pd.DataFrame:
                 size = summary([some[mine].sum(1).mean() for some in each])
                 line = {"experiment": experiment, "wanted": 100 * wanted, "class": name}
                 line |= {"n_utterances": int(mine.sum()), "n_seeds": held.n} | columns("coverage", held)
-                lines.append(identity(found.data, part.labels) | line | {"size_mean": size.mean, "size_std": size.std})
+                line |= {"size_mean": round(size.mean, 4), "size_std": round(size.std, 4)}
+                lines.append(identity(found.data, part.labels) | line)
     return pd.DataFrame(lines)
 
 
@@ -49,7 +50,7 @@ def calibration(found: Evaluation) -> pd.DataFrame:
             line["n_seeds"] = len(each)
             for name, error in ERRORS.items():
                 got = summary([error(p.astype(float), part.gold) * (1 if name == "brier" else 100) for p in each])
-                line |= {f"{name}_mean": got.mean, f"{name}_std": got.std}
+                line |= {f"{name}_mean": round(got.mean, 4), f"{name}_std": round(got.std, 4)}
             lines.append(line)
     return pd.DataFrame(lines)
 

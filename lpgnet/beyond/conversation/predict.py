@@ -262,8 +262,8 @@ def _coverage(reader: Reader, coverage: float) -> str:
     if not threshold(reader.validation, coverage):
         return f"Sets hold every class: {known} turns of validation are too few for {100 * coverage:g} %."
     return (
-        f"Sets hold the true class in {100 * coverage:g} % of such turns as the {known} of validation are; "
-        "of other talk nobody knows."
+        f"Sets hold the true class in {100 * coverage:g} % of turns like the {known} of validation; of other talk "
+        "nobody knows."
     )
 
 
@@ -301,7 +301,7 @@ def _shown(turns: pd.DataFrame) -> pd.DataFrame:
         p=top.map("{:.2f}".format),
         entropy=turns["entropy"].map("{:.2f}".format),
         abstain=turns["abstain"].map({True: "abstain", False: ""}),
-        set=turns["set"].map(", ".join),
+        set=turns["set"].map(lambda names: f"{{{', '.join(names)}}}"),
         trusts=trusted_modality(turns),
         has=[" ".join(m for m in MODALITIES if line[f"has_{m}"]) for line in turns.to_dict("records")],
         text=turns["text"].str.slice(0, 48),

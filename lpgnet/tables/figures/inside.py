@@ -158,8 +158,9 @@ def risk(scored: pd.DataFrame, runs: pd.DataFrame, data: dict) -> Figure:
     axis.errorbar(answered, wrong, xerr=ends[:, :1], yerr=ends[:, 1:], **style)
     axis.set(xlabel="Answered (%)", ylabel="Wrong among these (%)", xlim=(0, 102))
     axis.set_ylim(bottom=0)
+    axis.legend(loc="upper left")
     text = f"{runs_origin(runs, data)} Calibrated probabilities. Band and lines: 95 % t interval over seeds."
-    return titled(figure, f"Risk and coverage of {SHOWN}", text, axis)
+    return titled(figure, f"Risk and coverage of {SHOWN}", text)
 
 
 def _risks(mine: pd.DataFrame, classes: pd.Index) -> tuple[np.ndarray, tuple[float, float]]:
