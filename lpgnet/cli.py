@@ -283,6 +283,12 @@ def predict(
     sure: Annotated[
         float, typer.Option("--sure", min=0.0, max=1.0, help="Abstain where the top probability is below.")
     ] = 0.5,
+    coverage: Annotated[
+        float, typer.Option("--coverage", help="How often a turn's set shall hold the true class, as 0.9.")
+    ] = 0.9,
+    online: Annotated[
+        bool, typer.Option("--online", help="Read each turn with those before it alone, and say it at once.")
+    ] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for what is written; else below results/.")] = None,
 ) -> None:
     """The emotion of each turn of a conversation, from whatever text and audio its turns have.
@@ -297,7 +303,8 @@ def predict(
     left_out = [modality.value for modality in without or ()]
     asked = {"folder": folder, "dialogue": dialogue, "root": root, "checkpoint": checkpoint}
     asked |= {"transcript": transcript, "asr": asr, "language": language}
-    typer.echo(predictor.predict_and_write(here, asked, left_out, encoders, sure, out))
+    for line in predictor.predict_and_write(here, asked, left_out, encoders, sure, coverage, out, online):
+        typer.echo(line)
 
 
 @command(USE, "export-model results/simulated/checkpoints/full/0-d43e5114 --out lpgnet.onnx", "export-model")

@@ -1,6 +1,6 @@
 """`make bench`: speed and memory as ratios, each pair measured in one run on this machine.
 
-python tests/bench.py [training] [seeds] [extraction] [store] [frames]: all of them unless some are named.
+python tests/bench.py [training] [seeds] [extraction] [store] [frames] [online]: all of them unless some are named.
 """
 
 import os
@@ -10,6 +10,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # one thread per worker process
 import copy
 import itertools
 import multiprocessing
+import statistics
 import sys
 import tempfile
 import time
@@ -25,13 +26,14 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from lpgnet import losses
+from lpgnet import losses, places
 from lpgnet.config import LPGNetConfig
 from lpgnet.experiments import experiment
 from lpgnet.features import store
+from lpgnet.features.encoders import encoder
 from lpgnet.machine.workers import device_named
 from lpgnet.model import MODALITY, LPGNet
-from lpgnet.runs import baselines, packed, seeds, training
+from lpgnet.runs import baselines, checkpoint, packed, seeds, training
 from lpgnet.runs.dataset import Dataset, shuffled
 from lpgnet.runs.packed import BLOCK, PIECE, Layout, Packed
 
@@ -416,6 +418,40 @@ def training_speed() -> None:
     print(f"  peak memory of one run of LPGNet: {memory / MIB:.0f} MiB")
 
 
+# Online
+
+
+def causal_reader(profile: str, sizes: dict[str, int]) -> checkpoint.Reader:
+    """LPGNet at a profile's size, untrained, whose turns read those before them."""
+    run, classes = experiment("past_full", profile).as_dict(), ["happy", "sad", "neutral", "angry"]
+    known = dict.fromkeys(("corpus", "place", "experiment", "fold", "labels"), "") | {"seed": 0, "config": run}
+    encoders, kept = {m: {} for m in sizes}, {name: [0.5] for name in classes}
+    return checkpoint.Reader(run["model"], sizes, classes, True, encoders, 1.0, kept, known)
+
+
+def milliseconds(work, repeats: int = 25) -> float:
+    work()
+    return 1000 * statistics.median(timed(work) for _ in range(repeats))
+
+
+def delay() -> None:
+    """What a turn waits for with `predict --online`: its encoders, then being read with the turns before it."""
+    torch.set_num_threads(1)
+    wave = np.random.default_rng(0).normal(0, 0.1, int(4.46 * 16_000)).astype(np.float32)
+    given = {"text": ["Well, I did not think that he would say so, to be honest with you."], "audio": [wave]}
+    print("online: milliseconds on one core, medians; a turn of 15 words and 4.46 s")
+    for modality, name in (("text", places.OFFLINE[0]), ("audio", "prosody"), ("audio", "whisper-tiny-en")):
+        made = encoder(modality, name)
+        print(f"  {name}: {milliseconds(lambda m=made, x=given[modality]: list(m(x))):.1f}")
+    for profile, size in (("quick", {"text": 384, "audio": 384}), ("paper", {"text": 768, "audio": 768})):
+        reader = causal_reader(profile, size)
+        found = []
+        for turns in (1, 10, 50, 110):
+            rows = {m: torch.randn(turns, n) for m, n in size.items()}
+            found.append(f"{milliseconds(lambda r=reader, x=rows: r.latest(x)):.1f} with {turns}")
+        print(f"  LPGNet, profile {profile}, turns so far: {', '.join(found)}")
+
+
 def stacking(count: int = 2) -> None:
     """What is fixed in code, each against its other: stacked seeds, attention by dialogue, bfloat16."""
     device = device_named("auto")
@@ -457,6 +493,7 @@ PARTS = {
     "extraction": extraction,
     "store": reading,
     "frames": frames,
+    "online": delay,
 }
 
 

@@ -252,6 +252,7 @@ def of_checkpoint(folder: Path, name: str = "config.json"):
     reader = checkpoint.Reader(
         model=run["model"], sizes={"text": 3, "audio": 2}, classes=["happy", "sad"], standardise=True,
         encoders=encoders, trained=known, temperature=1.0,
+        validation={"happy": [0.5], "sad": []},
     )  # fmt: skip
     reader.save_pretrained(folder / "c")
     return folder / "c" / name, lambda path: checkpoint.load(path.parent)

@@ -374,7 +374,7 @@ def test_equal_bytes_in_any_order_and_no_file_without_lines(tmp_path, runs):
     shuffled = runs.sample(frac=1, random_state=2)
     first = claims.write(claims.build_all(Evaluation(runs, DATA)), tmp_path / "a")
     second = claims.write(claims.build_all(Evaluation(shuffled, DATA)), tmp_path / "b")
-    names = ["intervals", "comparisons", "claims", "selection_gap", "slices"]
+    names = ["intervals", "comparisons", "claims", "selection_gap", "slices", "coverage", "calibration"]
     assert [p.stem for p in first] == names
     assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
     for path in first:

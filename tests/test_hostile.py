@@ -127,7 +127,7 @@ def test_a_checkpoint_can_t_say_where_to_write(hearer, own, tmp_path, monkeypatc
     monkeypatch.setattr(predict, "OUTPUT", tmp_path / "output")
     monkeypatch.setattr(predict, "open_conversation", lambda *_, **__: (hearer, sources.from_folder(own)))
     try:
-        refused(predict.predict_and_write, None, {}, [], {}, 0.5, None, says="the place .* lies outside")
+        refused(list, predict.predict_and_write(None, {}, [], {}, 0.5, 0.9, None), says="the place .* lies outside")
     finally:
         hearer.trained["place"] = kept
     assert {p.name for p in tmp_path.iterdir()} == {"talk"}

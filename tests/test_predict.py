@@ -98,6 +98,7 @@ def test_a_checkpoint_is_the_one_of_the_record(reader, job, data):
     units = data.units["test"]
     probability, weight = reader(vectors(data, units), lengths(units))
     raw = written[[f"p_{name}" for name in reader.classes]].to_numpy()
+    assert reader.validation == record.validation and any(record.validation.values())
     assert reader.temperature == record.temperature and reader.trained["key"] == record.key
     assert_allclose(probability.numpy(), calibration.scaled(raw, record.temperature), atol=1e-5)
     assert_allclose(weight["audio"].numpy(), written["weight_audio"], rtol=1e-5)
@@ -209,6 +210,21 @@ def _of_an_earlier_version(folder):
     (folder / "config.json").write_text(json.dumps(config))
 
 
+def _of_before_validation(folder):
+    config = json.loads((folder / "config.json").read_text())
+    del config["validation"]
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def _validation_of(**changes):
+    def damage(folder):
+        config = json.loads((folder / "config.json").read_text())
+        config["validation"] |= changes
+        (folder / "config.json").write_text(json.dumps(config))
+
+    return damage
+
+
 def _a_pickle_instead(folder):
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
 
@@ -225,6 +241,11 @@ def _a_pickle_instead(folder):
         (_no_json, "can't be read as JSON"),
         (_other_kind, "kind SDT: want LPGNet"),
         (_of_an_earlier_version, "was saved by lpgnet 0.0.1.* make it anew with `python -m lpgnet"),
+        (_of_before_validation, "was saved before checkpoints had validation.* run notebook 08"),
+        (_validation_of(happy=[1.5]), r"validation\.happy\.0.*less than or equal to 1"),
+        (_validation_of(happy=[float("nan")]), r"validation\.happy\.0"),
+        (_validation_of(happy="0.5"), r"validation\.happy.*list"),
+        (_validation_of(bored=[0.5]), r"validation is of \['angry', 'bored'.*the classes are"),
         (_a_pickle_instead, "it lacks model.safetensors, it holds"),
     ],
 )
@@ -274,6 +295,24 @@ def test_a_dialogue_of_the_store_is_predicted_turn_by_turn(place, reader):
     assert turns["abstain"].tolist() == (p.max(1) < 0.5).tolist()
     assert set(turns["label"]) <= {*reader.classes, ""}
     assert_allclose(turns["weight_text"] + turns["weight_audio"], 1, rtol=1e-6)
+
+
+def test_a_set_holds_the_classes_above_the_threshold_the_most_probable_first(own, hearer):
+    talk = sources.from_folder(own)
+    rows = predict.vectors(hearer, talk)
+    few, some = (predict.turn_predictions(hearer, talk, rows, coverage=c) for c in (0.1, 0.8))
+    least = calibration.threshold(hearer.validation, 0.8)
+    for line in some.to_dict("records")[:3]:
+        p = {name: line[f"p_{name}"] for name in hearer.classes}
+        kept = [name for name in sorted(p, key=p.get, reverse=True) if p[name] >= least]
+        assert line["set"] == tuple(kept or [line["predicted"]])
+    assert few["set"].map(len).tolist() == [1, 1, 1, 4]  # of the last nothing is known
+    assert few["set"].str[0].tolist() == few["predicted"].tolist()
+    said = " ".join(predict.notes(hearer, talk, some, coverage=0.8))
+    assert "Sets hold the true class in 80 % of turns like the 36 of validation;" in said
+    assert "Sets hold every class: 36 turns" in " ".join(predict.notes(hearer, talk, some, coverage=0.99))
+    with pytest.raises(ValueError, match="coverage is 1: want a number between 0 and 1"):
+        predict.turn_predictions(hearer, talk, rows, coverage=1)
 
 
 def test_entropy_by_hand():
@@ -348,6 +387,7 @@ def hearer():
             m: {"encoder": e.name, "version": e.version, "recipe": ""} for m, e in (("text", text), ("audio", audio))
         },
         temperature=1.5,
+        validation={name: [0.1 * i for i in range(1, 10)] for name in ("happy", "sad", "neutral", "angry")},
         trained=known
         | {"corpus": "simulated", "place": "simulated", "profile": "quick", "split": "session5"}
         | {"config": run, "dialogues": {"train": [], "validation": []}, "version": "0"},
@@ -519,6 +559,7 @@ def test_the_player_has_a_sound_where_there_is_a_clip(own, hearer):
     talk = sources.from_folder(own)
     rows = predict.vectors(hearer, talk)
     page = widgets.clips(talk, predict.turn_predictions(hearer, talk, rows)).data
+    assert "<th>set</th>" in page and "neutral, " in page
     assert page.count("<audio") == 2 and page.count("<tr>") == 5 and "The house is old" in page
 
 
@@ -550,6 +591,7 @@ def test_the_command_writes_all_and_says_what_it_was_trained_on(place, tmp_path)
     assert {p.name for p in (tmp_path / "o").iterdir()} == {f"{TEST}.{e}" for e in ("csv", "json", "png")}
     table = pd.read_csv(tmp_path / "o" / f"{TEST}.csv")
     told = json.loads((tmp_path / "o" / f"{TEST}.json").read_text())
+    assert [turn["set"] for turn in told["turns"]] == table["set"].str.split(", ").tolist()
     assert set(table["trained_on"]) == {"simulated"} and not table["has_text"].any()
     assert "simulated" in told["notes"][0] and "full_moddrop" in told["notes"][1] and "full_moddrop" in done.stdout
     assert [turn["predicted"] for turn in told["turns"]] == table["predicted"].tolist()
@@ -563,6 +605,8 @@ def test_the_command_writes_all_and_says_what_it_was_trained_on(place, tmp_path)
         (("--dialogue", "Ses09"), "no dialogue 'Ses09' in"),
         (("nowhere",), "no folder"),
         (("nowhere", "--checkpoint", "missing"), "no checkpoint missing"),
+        (("--dialogue", TEST, "--coverage", "1"), "coverage is 1.0: want a number between 0 and 1"),
+        (("--dialogue", TEST, "--online"), "no checkpoint of past_full in"),
     ],
 )
 def test_a_wrong_call_is_one_clear_error_and_leaves_nothing(place, tmp_path, arguments, says):

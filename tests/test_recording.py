@@ -508,6 +508,7 @@ def test_the_page_holds_the_sound_and_opens_nothing_else(written):
     text = written[1]["html"].read_text()
     policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)[1]
     assert policy.startswith("default-src 'none'; img-src data:; media-src data:;")
+    assert re.findall(r"in its set: ([^<]*)", text) == written[0]["set"].map(", ".join).tolist()
     assert text.count("<script>") == 1 and "&lt;script&gt;alert(1)" in text and "A&lt;b&gt;" in text
     assert text.count("<li data-start=") == 2 and "no sound" in text and "late" in text
     assert not re.search(r"(?:src|href)=\"(?!data:)", text) and "url(http" not in text
@@ -613,7 +614,7 @@ def test_another_version_of_an_encoder_stops_it_before_it_listens(tmp_path, hear
     monkeypatch.setattr(sources, "from_recording", lambda *_, **__: pytest.fail("listened"))
     asked = {"folder": tmp_path / "talk.wav", "checkpoint": tmp_path}
     with pytest.raises(ValueError, match="was trained on prosody, version 0"):
-        predict.predict_and_write(places.place(), asked, [], {}, 0.5, tmp_path / "o")
+        list(predict.predict_and_write(places.place(), asked, [], {}, 0.5, 0.9, tmp_path / "o"))
 
 
 def test_nothing_needs_the_extras_until_they_are_used():

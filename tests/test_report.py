@@ -182,7 +182,7 @@ def test_the_verdict_comes_first_and_every_figure_has_words(html):
     pictures = [attrs for tag, attrs in Seen(html).tags if tag == "img"]
     assert all(len(attrs["alt"]) > 30 for attrs in pictures)
     names = set(re.findall(r'<figure id="figure-(\w+)"', html))
-    assert {"architecture", "gates", "attention", "embedding", "calibration", "classes", "cost"} <= names
+    assert {"architecture", "gates", "attention", "embedding", "calibration", "risk", "classes", "cost"} <= names
     assert {"confusion_full", "confusion_sdt", "confusion_full_6", "curves_full"} <= names
 
 
@@ -446,6 +446,28 @@ def test_calibration_scales_by_each_runs_temperature(place):
         errors.append(100 * ece(scaled(sure, 2.0), pd.Index(classes).get_indexer(part["label"])))
     before, after = (axis.texts[0].get_text() for axis in inside.calibration(scored, mine, data).axes)
     assert after == f"ECE {np.mean(errors):.1f} ± {np.std(errors, ddof=1):.1f} points" != before
+
+
+def test_risk_is_drawn_over_what_is_answered_and_both_tables_stand_below(place):
+    from lpgnet.runs import calibration
+
+    runs = current_records(place)
+    mine, data = runs[runs["experiment"] == "full"], records.read_data(place.runs)
+    scored, classes = inside.predictions(mine), list(mine["classes"].iloc[0])
+    curves, answered = [], []
+    for _, part in scored.groupby("seed"):
+        sure = calibration.scaled(part[[f"p_{name}" for name in classes]].to_numpy(), 2.0)
+        gold = pd.Index(classes).get_indexer(part["label"])
+        curves.append([100 * calibration.risk(sure, gold, np.array([share]))[0] for share in (0.5, 1.0)])
+        answered.append(100 * (sure.max(1) >= calibration.SURE).mean())
+    axis = inside.risk(scored, mine, data).axes[0]
+    line = dict(zip(axis.lines[0].get_xdata().round(6), axis.lines[0].get_ydata(), strict=True))
+    np.testing.assert_allclose([line[50], line[100]], np.mean(curves, axis=0))
+    np.testing.assert_allclose(np.array(axis.containers[0].lines[0].get_xdata(), dtype=float), np.mean(answered))
+    shown = {block.name: block for block in sections.certainty(sections.gather(place)) if block.kind == "sheet"}
+    assert list(shown) == ["calibration-errors", "coverage"]
+    first = [cell.text for cell in shown["coverage"].rows[0]]
+    assert first[:2] == ["80.0", "all classes"] and "exchangeable" in shown["coverage"].caption
 
 
 def test_attention_and_features_are_drawn_where_a_run_left_them(place):

@@ -64,6 +64,8 @@ def fake_run(experiment: str, seed: int, fold: str = "session5") -> dict:
         "curves": curves,
         "epoch": {"best_validation": 3 + seed % 2, "last": EPOCHS, "best_test": 1},
         "seconds": 7.0,
+        "temperature": 1.5,
+        "validation": {name: [0.2, 0.4, 0.6, 0.8] for name in classes},
         "parameters": 7,
         "config": {"model": {"hidden": 11}, "train": {"epochs": EPOCHS}, "data": {"text": "frozen"}},
     }

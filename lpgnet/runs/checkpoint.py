@@ -18,24 +18,27 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lpgnet import __version__
-from lpgnet.config import MODALITIES, LPGNetConfig
+from lpgnet.config import MODALITIES, DataConfig, LPGNetConfig
 from lpgnet.features.loading import first_line, holding, read_json, refuse_misfit
 from lpgnet.labels import OWN, PROTOCOLS
 from lpgnet.machine.files import misfit, plain_string, whole_folder
 from lpgnet.model import LPGNet
 from lpgnet.places import Place
 from lpgnet.runs import records
-from lpgnet.runs.dataset import Dataset, Scaler
+from lpgnet.runs.dataset import Dataset, Scaler, context_windows
 from lpgnet.runs.model_card import card, origin
 from lpgnet.runs.packed import Layout
 from lpgnet.runs.plan import Job, planned
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-MISSING_BEST, WHOLE_BEST = "full_moddrop", "full"  # which experiment reads what
+MISSING_BEST, WHOLE_BEST, ONLINE = "full_moddrop", "full", "past_full"  # which experiment reads what
 PARTS = ("train", "validation")  # whose dialogues a model has seen
 
 
 Word = Annotated[str, AfterValidator(lambda value: plain_string(value, "a word of it"))]
+
+
+SEEN = {"sees": Literal["dialogue", "past"], "window": Annotated[int, Field(ge=0)]}  # of `DataConfig`
 
 
 def _object(**fields) -> type[BaseModel]:
@@ -50,12 +53,13 @@ CHECKED = _object(
     standardise=bool,
     encoders=dict[Literal[MODALITIES], _object(encoder=Word, version=Word, recipe=Word)],
     temperature=Annotated[float, Field(gt=0, allow_inf_nan=False)],
+    validation=dict[Word, list[Annotated[float, Field(ge=0, le=1)]]],
     trained=_object(
         **dict.fromkeys(("corpus", "place", "experiment", "fold"), Word),
         labels=Literal[(*PROTOCOLS, OWN)],
         seed=int,
         dialogues=dict[Word, list[str]],
-        config=_object(data=_object(text=Word | None), train=dict, loss=dict, model=dict),
+        config=_object(data=_object(text=Word | None, **SEEN), train=dict, loss=dict, model=dict),
     ),
 )
 
@@ -71,14 +75,19 @@ class Reader(nn.Module, PyTorchModelHubMixin, library_name="lpgnet", tags=["emot
         standardise: bool,
         encoders: dict,
         temperature: float,
+        validation: dict,
         trained: dict,
     ):
-        """model: of `RunConfig.as_dict`.  sizes, encoders: per modality.  trained: see `save`."""
+        """model: of `RunConfig.as_dict`.  sizes, encoders: per modality.  validation, trained: see `save`."""
         super().__init__()
         self.sizes = {m: sizes[m] for m in MODALITIES if m in sizes}  # a sorted JSON has audio first
         self.encoders = {m: encoders[m] for m in self.sizes}
         self.classes, self.standardise = tuple(classes), standardise
-        self.temperature, self.trained = temperature, trained
+        self.temperature, self.validation, self.trained = temperature, validation, trained
+        if validation.keys() != set(classes):
+            raise ValueError(f"validation is of {sorted(validation)}, the classes are {sorted(classes)}")
+        data = trained["config"]["data"]
+        self.reach = context_windows(DataConfig(sees=data["sees"], window=data["window"]))
         self.model = LPGNet(_shape(model), sizes, len(classes))
         for m, size in sizes.items():
             self.register_buffer(f"mean_{m}", torch.zeros(size))
@@ -96,7 +105,33 @@ class Reader(nn.Module, PyTorchModelHubMixin, library_name="lpgnet", tags=["emot
         turns = next(iter(got.values()), (0,))[0]
         if got != {m: (turns, size) for m, size in self.sizes.items()} or not turns:
             raise ValueError(f"rows are {got}: want (N, F) with F {self.sizes}, N the same and at least 1")
-        layout = Layout(torch.tensor(lengths or [turns]))
+        lengths = lengths or [turns]
+        return self._read(rows, lengths) if self.reach is None else self._each(rows, lengths)
+
+    def _each(self, rows: dict[str, Tensor], lengths: list[int]) -> tuple[Tensor, dict[str, Tensor]]:
+        """What `forward` gives where a turn reads a part of its conversation: a sequence per turn."""
+        sequences, asked = self.reach(list(torch.arange(sum(lengths)).split(lengths)))
+        starts = torch.tensor([0, *(len(s) for s in sequences[:-1])]).cumsum(0)
+        found = []
+        for sequence, at in zip(sequences, (asked - starts).tolist(), strict=True):
+            probability, weight = self._read({m: x[sequence] for m, x in rows.items()}, [len(sequence)])
+            found.append((probability[at], {m: w[at] for m, w in weight.items()}))
+        probabilities, weights = zip(*found, strict=True)
+        return torch.stack(probabilities), {m: torch.stack([w[m] for w in weights]) for m in weights[0]}
+
+    @torch.no_grad()
+    def latest(self, rows: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """What `forward` gives of the last turn of a conversation, (1, C), (1,), of a causal model alone.
+
+        The turns before it are read, but nothing is said of them again.
+        """
+        sequence = self.reach([torch.arange(len(next(iter(rows.values()))))])[0][-1]
+        probability, weight = self._read({m: x[sequence] for m, x in rows.items()}, [len(sequence)])
+        return probability[-1:], {m: w[-1:] for m, w in weight.items()}
+
+    def _read(self, rows: dict[str, Tensor], lengths: list[int]) -> tuple[Tensor, dict[str, Tensor]]:
+        """What the model gives of whole sequences."""
+        layout = Layout(torch.tensor(lengths))
         seen = {m: layout.pad(self._prepared(m, x)) for m, x in rows.items()}
         output = self.model(seen, dict.fromkeys(seen, layout.valid))
         weight = {m: x[layout.valid] for m, x in output.modality_weight.items()}
@@ -105,6 +140,11 @@ class Reader(nn.Module, PyTorchModelHubMixin, library_name="lpgnet", tags=["emot
     def _prepared(self, modality: str, rows: Tensor) -> Tensor:
         scaler = Scaler(self.get_buffer(f"mean_{modality}"), self.get_buffer(f"scale_{modality}"))
         return scaler(rows) if self.standardise else scaler.filled(rows)
+
+    @property
+    def causal(self) -> bool:
+        """Whether what a turn reads ends with itself."""
+        return self.trained["config"]["data"]["sees"] == "past"
 
     @property
     def origin(self) -> str:
@@ -148,10 +188,13 @@ class Reader(nn.Module, PyTorchModelHubMixin, library_name="lpgnet", tags=["emot
         return ModelCard(f"---\n{head}\n---\n\n{card(self)}")
 
 
-def save(folder: Path, job: Job, dataset: Dataset, weights: dict, temperature: float, data: dict) -> None:
+def save(
+    folder: Path, job: Job, dataset: Dataset, weights: dict, temperature: float, validation: dict, data: dict
+) -> None:
     """Write the checkpoint of a run, whole or not at all.
 
-    weights: the model's state at its best validation epoch.  data: as `records.describe` gives it.
+    weights: the model's state at its best validation epoch.  validation: as its record has it.  data: as
+    `plan.describe` gives it.
     """
     dialogues = dataset.table["dialogue"]
     seen = {p: sorted({dialogues.iat[int(unit[0])] for unit in dataset.units[p]}) for p in PARTS}
@@ -162,6 +205,7 @@ def save(folder: Path, job: Job, dataset: Dataset, weights: dict, temperature: f
         standardise=dataset.standardise,
         encoders={m: {k: e[k] for k in ("encoder", "version", "recipe")} for m, e in job.features.items()},
         temperature=float(temperature),
+        validation=validation,
         trained={name: data[name] for name in ("corpus", "place", "profile", "split")}
         | {name: getattr(job, name) for name in ("experiment", "labels", "fold", "seed", "key")}
         | {"config": job.run.as_dict(), "dialogues": seen, "version": __version__},
@@ -188,20 +232,23 @@ def load(folder: Path) -> Reader:
     return Reader.from_pretrained(folder, local_files_only=True)
 
 
-def choose_checkpoint(place: Place, dialogue: str | None = None, lacking: bool = False) -> Path:
+def choose_checkpoint(place: Place, dialogue: str | None = None, lacking: bool = False, online: bool = False) -> Path:
     """The folder of the checkpoint that a place has for a conversation.
 
     lacking: some turn has no text or no audio, so `full_moddrop` is wanted, else `full`; the other one where
-    there is none.  Among seeds and folds: one that hasn't seen the dialogue, then the fold that tests
-    Session 5, then the lowest seed.  Checkpoints of stale records don't count.
+    there is none.  online: `past_full`, whose turns read nothing that comes after them.  Among seeds and folds:
+    one that hasn't seen the dialogue, then the fold that tests Session 5, then the lowest seed.  Checkpoints of
+    stale records don't count.
     """
     order = (MISSING_BEST, WHOLE_BEST) if lacking else (WHOLE_BEST, MISSING_BEST)
+    order = (ONLINE,) if online else order
     for experiment in order:
         found = current_checkpoints(place, experiment)
         if found:
             return min(found, key=lambda folder: _preference(read_json(folder / CONFIG)["trained"], dialogue))
     raise FileNotFoundError(
         f"no checkpoint of {' or '.join(order)} in {place.checkpoints}: run notebook 08, or give --checkpoint"
+        + (f" (delete {place.runs / ONLINE} first, if notebook 07 made it without)" if online else "")
     )
 
 
@@ -235,6 +282,11 @@ def _built(path: Path, config: dict) -> Reader:
     """The reader that a config.json describes; a ValueError names the file where it describes none."""
     wanted = [name for name in Reader._hub_mixin_init_parameters if name != "self"]
     lacking = [name for name in wanted if name not in config]
+    if lacking == ["validation"]:
+        raise ValueError(
+            f"{path} was saved before checkpoints had validation, so it can't say how sure it is: delete its folder "
+            "and the record of its run, which has the same name below runs/, and run notebook 08"
+        )
     if lacking:
         raise ValueError(f"{path} is not of an LPGNet checkpoint: it lacks {', '.join(lacking)}")
     try:

@@ -11,6 +11,8 @@ TERMS = {
     "iemocap": "IEMOCAP is licensed by USC for research: ask there before handing on weights learnt from it.",
     "meld": "MELD is made from a television series and is GPL-3.0: its terms bear on weights learnt from it.",
 }
+WHOLE = "**Context.** A turn is read with its whole conversation, so its prediction moves as turns come."
+CAUSAL = "**Context.** A turn is read with those before it alone, so its prediction stands once it is there."
 CARD = """# LPGNet, experiment `{experiment}`
 
 Emotion of each turn of a conversation from text and audio: LPGNet (He & Xiao 2025,
@@ -40,6 +42,8 @@ the run has them.
 **Missing text or audio.** A turn without one has the mean of the training part in its place. {moddrop}
 The temperature was fitted with both there: with turns missing, probabilities are less well calibrated.
 
+{reads}
+
 **Not for** judging a person. Labels are raters' majorities on acted or scripted talk, or a simulator's.
 
 **Licence.** {terms}
@@ -68,6 +72,7 @@ def card(reader) -> str:
         training=_listed(train | about["config"]["loss"]),
         temperature=reader.temperature,
         moddrop=_moddrop(train["moddrop"]),
+        reads=CAUSAL if reader.causal else WHOLE,
         terms=TERMS.get(about["corpus"], "That of whoever made the features: see their source."),
     )
 

@@ -44,7 +44,7 @@ MODELS = {
 SLICES = ["id", "dialogue", "order", "speaker", "session", "scripted", "start", "end", "label"]
 BESIDE, ON_CARD = 10, 4  # seeds on stacked weights, and processes that share a GPU (docs/gpu.md)
 DECODED = ("linear", "full")  # experiments over whose outputs a CRF is fitted (`lpgnet.runs.decoder`)
-KEEP_WEIGHTS = ("full", "full_6", "full_moddrop")  # experiments whose best-validation weights are kept
+KEEP_WEIGHTS = ("full", "full_6", "full_moddrop", "past_full")  # experiments whose best-validation weights are kept
 
 
 def build(run: RunConfig, data: Dataset) -> nn.Module:
@@ -177,7 +177,8 @@ def keep(place: Place, job: Job, dataset: Dataset, fitted: TrainedSeed, data: di
     if job.experiment not in KEEP_WEIGHTS:
         return
     folder = place.checkpoints / job.experiment / job.path.stem
-    checkpoint.save(folder, job, dataset, fitted.best["weights"], fitted.temperature, data)
+    validation = _validation(dataset, fitted)
+    checkpoint.save(folder, job, dataset, fitted.best["weights"], fitted.temperature, validation, data)
     if job.experiment == "full" and job.seed == 0 and not dataset.at_frames:
         model = build(job.run, dataset).to(dataset.labels.device)
         model.load_state_dict(fitted.best["weights"])

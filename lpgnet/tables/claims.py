@@ -23,6 +23,7 @@ import pandas as pd
 
 from lpgnet.labels import is_simulated
 from lpgnet.machine.files import write_csv
+from lpgnet.tables import certainty
 from lpgnet.tables.build import reported
 from lpgnet.tables.comparisons import compare, decoder, pairs, scored
 from lpgnet.tables.raters import raters
@@ -99,6 +100,8 @@ def build_all(found: Evaluation, features: Path | None = None) -> dict[str, pd.D
         "selection_gap": selection_gap(found),
         "slices": slices(found, features),
         "raters": raters(found, features),
+        "coverage": certainty.coverage(found),
+        "calibration": certainty.calibration(found),
     }
 
 

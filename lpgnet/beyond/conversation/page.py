@@ -101,6 +101,7 @@ def _shown(line: dict, classes: list[str]) -> dict:
         "predicted": line["predicted"],
         "top": p[line["predicted"]],
         "unsure": bool(line["abstain"]),
+        "set": ", ".join(line["set"]),
         "p": p,
         "others": ", ".join(f"{name} {100 * value:.0f} %" for name, value in p.items() if name != line["predicted"]),
     }

@@ -2,11 +2,13 @@
 
 Letters: T turns, C classes, F features of a modality.
 A turn is abstained from where its calibrated top probability is below `SURE`: Chow's rule, for an abstention
-that costs half of an error; below one half the answer is more likely wrong than right.  A turn with neither
-text nor audio is always abstained from: what is said of it is said of its neighbours.
+that costs half of an error; below one half the answer is more likely wrong than right.  Its set holds every class
+that `calibration.threshold` lets in for the coverage that was asked for.  A turn with neither text nor audio is
+always abstained from, and its set holds all classes: what is said of it is said of its neighbours.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +27,9 @@ from lpgnet.labels import labelled
 from lpgnet.machine.files import below, listed, plain_name, whole, write_csv, write_json
 from lpgnet.machine.workers import Progress
 from lpgnet.places import CORPORA, OUTPUT, Place, features_of
+from lpgnet.runs.calibration import COVERAGE, SURE, sets, threshold
 from lpgnet.runs.checkpoint import Reader, choose_checkpoint, load
 
-SURE = 0.5
 SCHEMA = "lpgnet-conversation 1"  # of the JSON; docs/conversation.md says what it holds
 
 
@@ -38,22 +40,42 @@ def open_conversation(
     root: Path | None = None,
     checkpoint: Path | None = None,
     without: Iterable[str] = (),
+    online: bool = False,
     **told: Path | str | None,
 ) -> tuple[Reader, Conversation]:
-    """A conversation (see `sources.read`) and the checkpoint for it: the one given, or the place's."""
-    reader = load(checkpoint or choose_checkpoint(place, dialogue))
+    """A conversation (see `sources.read`) and the checkpoint for it: the one given, or the place's.
+
+    online: one whose turns read nothing that comes after them.
+    """
+    reader = load(checkpoint or choose_checkpoint(place, dialogue, online=online))
+    if online and not reader.causal:
+        raise ValueError(
+            f"{checkpoint} is of {reader.trained['experiment']}, which reads the whole conversation: "
+            "online wants a checkpoint of past_full, or none, which takes the corpus's own"
+        )
     talk = sources.read(place, reader.encoders, folder, dialogue, root, **told)
-    if not checkpoint and (without or not all(talk.has(m).all() for m in reader.sizes)):
+    if not (checkpoint or online) and (without or not all(talk.has(m).all() for m in reader.sizes)):
         reader = load(choose_checkpoint(place, dialogue, lacking=True))
         talk = talk if folder else sources.read(place, reader.encoders, folder, dialogue, root)
     return reader, talk
 
 
-def vectors(reader: Reader, talk: Conversation, folders: dict[str, str | None] | None = None) -> dict[str, Tensor]:
-    """Per modality what the reader wants of each turn, (T, F), NaN where a turn lacks it.
+def encoders(reader: Reader, talk: Conversation, folders: dict[str, str | None] | None = None) -> dict:
+    """Modality -> its encoder, where the vectors of a conversation are still to be made.
 
     folders: modality -> where its encoder lies, for one that neither ships with us nor is on a hub.
     """
+    wanted = [m for m in reader.sizes if m not in talk.vectors and talk.has(m).any()]
+    return {m: _encoder(reader, m, (folders or {}).get(m)) for m in wanted}
+
+
+def vectors(reader: Reader, talk: Conversation, folders: dict[str, str | None] | None = None) -> dict[str, Tensor]:
+    """Per modality what the reader wants of each turn, (T, F), NaN where a turn lacks it.  folders: of `encoders`."""
+    return encoded(reader, talk, encoders(reader, talk, folders))
+
+
+def encoded(reader: Reader, talk: Conversation, made: dict) -> dict[str, Tensor]:
+    """`vectors` by encoders that are open.  made: as `encoders` gives them."""
     rows = {}
     for modality, size in reader.sizes.items():
         rows[modality] = torch.full((len(talk.turns), size), torch.nan)
@@ -62,13 +84,12 @@ def vectors(reader: Reader, talk: Conversation, folders: dict[str, str | None] |
             continue
         here = talk.has(modality)
         if here.any():
-            made = _encoder(reader, modality, (folders or {}).get(modality))
             read = talk.turns[READS[modality]][here].tolist()
-            if modality == "text" and (cut := made.cut(read)):
-                turns = listed([str(i + 1) for i in np.flatnonzero(here)[cut]])
-                talk.said.append(f"Cut: the text encoder reads {made.longest} tokens of turn {turns}.")
+            if modality == "text" and (cut := made[modality].cut(read)):
+                turns = listed([str(i + 1) for i in talk.turns.index[here][cut]])
+                talk.said.append(f"Cut: the text encoder reads {made[modality].longest} tokens of turn {turns}.")
             inputs = read if modality == "text" else _waves(talk, here)
-            found = np.stack([vector for vector, _ in made(inputs)])
+            found = np.stack([vector for vector, _ in made[modality](inputs)])
             odd = talk.turns["id"][here][~np.isfinite(found).all(axis=1)].tolist()
             if odd:
                 raise ValueError(f"turn {odd[0]} of {talk.name} got {modality} features that are not finite")
@@ -78,10 +99,11 @@ def vectors(reader: Reader, talk: Conversation, folders: dict[str, str | None] |
 
 def _waves(talk: Conversation, here: np.ndarray) -> Iterator[np.ndarray]:
     """The sound of the turns that have some."""
-    progress = Progress("turns encoded", int(here.sum()))
+    progress = Progress("turns encoded", int(here.sum())) if len(here) > 1 else None
     for turn in np.flatnonzero(here):
         yield talk.wave(int(turn)) if talk.recording else read_clip(talk.root / talk.turns["wav"].iat[turn])
-        progress.step()
+        if progress:
+            progress.step()
 
 
 def _encoder(reader: Reader, modality: str, folder: str | None):
@@ -122,28 +144,47 @@ def masked(rows: dict[str, Tensor], without: Iterable[str]) -> dict[str, Tensor]
     return {m: torch.full_like(x, torch.nan) if m in without else x for m, x in rows.items()}
 
 
-def turn_predictions(reader: Reader, talk: Conversation, rows: dict[str, Tensor], sure: float = SURE) -> pd.DataFrame:
-    """One line per turn: what it is, p_<class>, predicted, entropy (0 to 1), abstain, and per modality
-    weight_<modality> and has_<modality>.
+def turn_predictions(
+    reader: Reader, talk: Conversation, rows: dict[str, Tensor], sure: float = SURE, coverage: float = COVERAGE
+) -> pd.DataFrame:
+    """One line per turn, as `tabled` has it; a conversation of which nothing is left is a ValueError."""
+    if all(x.isnan().any(dim=1).all() for x in rows.values()):
+        raise ValueError(f"{talk.name} has neither text nor audio left in any turn: nothing to predict from")
+    return tabled(reader, talk, rows, reader(rows), sure, coverage)
+
+
+def tabled(
+    reader: Reader,
+    talk: Conversation,
+    rows: dict[str, Tensor],
+    given: tuple[Tensor, dict[str, Tensor]],
+    sure: float = SURE,
+    coverage: float = COVERAGE,
+) -> pd.DataFrame:
+    """One line per turn: what it is, p_<class>, predicted, entropy (0 to 1), abstain, set, and per modality
+    weight_<modality> and has_<modality>.  given: what the reader gives of the turns.
+
+    set: the classes in it, the most probable first.
 
     weight_<modality>: the part of its branch in Eq. (14); by Reading R7 the other modality reaches a branch
     too.  label: the class that the corpus gives it, "" where it gives none.
     """
-    probability, weight = reader(rows)
+    probability, weight = given
     p, names = probability.numpy().astype(float), np.array(reader.classes)
     if not np.isfinite(p).all():
         raise ValueError(f"the checkpoint gives {talk.name} probabilities that are no numbers: train it again")
     known = talk.turns if not talk.corpus else talk.turns.assign(label=_classes(reader, talk.turns))
     has = {m: ~rows[m].isnan().any(dim=1).numpy() for m in reader.sizes}
     nothing = ~np.any(list(has.values()), axis=0)
-    if nothing.all():
-        raise ValueError(f"{talk.name} has neither text nor audio left in any turn: nothing to predict from")
+    order = (-p).argsort(1, kind="stable")
+    within = sets(p, threshold(reader.validation, coverage)) | nothing[:, None]
     return pd.DataFrame(
-        {"turn": np.arange(1, len(p) + 1)}
+        {"turn": talk.turns.index + 1}
         | {name: known[name].to_numpy() for name in known}
         | {f"p_{name}": p[:, i] for i, name in enumerate(names)}
         | {"predicted": names[p.argmax(1)], "entropy": entropy(p)}
         | {"abstain": (p.max(1) < sure) | nothing}
+        | {"set": [tuple(names[i[x[i]]].tolist()) for i, x in zip(order, within, strict=True)]}
         | {f"weight_{m}": w.numpy() for m, w in weight.items()}
         | {f"has_{m}": has.get(m, np.zeros(len(p), bool)) for m in MODALITIES}
         | {"trained_on": reader.trained["corpus"]}
@@ -159,6 +200,29 @@ def entropy(p: np.ndarray) -> np.ndarray:
     return np.abs(-(p * np.log(np.maximum(p, 1e-12))).sum(1) / np.log(p.shape[1]))
 
 
+def turns_as_they_come(
+    reader: Reader,
+    talk: Conversation,
+    made: dict,
+    without: Iterable[str] = (),
+    sure: float = SURE,
+    coverage: float = COVERAGE,
+) -> Iterator[pd.DataFrame]:
+    """`tabled` turn by turn: each is encoded, read with those before it, and never revised.
+
+    made: as `encoders` gives them.  LPGNet as printed can't: Eq. (6) averages over the whole dialogue.
+    """
+    if not reader.causal:
+        raise ValueError(f"{reader.trained['experiment']} reads the whole conversation: want past_full")
+    seen = {m: torch.zeros(0, size) for m, size in reader.sizes.items()}
+    for i in range(len(talk.turns)):
+        stored = {m: x[i : i + 1] for m, x in talk.vectors.items()}
+        turn = replace(talk, turns=talk.turns.iloc[i : i + 1], vectors=stored)
+        rows = masked(encoded(reader, turn, made), without)
+        seen = {m: torch.cat([x, rows[m]]) for m, x in seen.items()}
+        yield tabled(reader, turn, rows, reader.latest(seen), sure, coverage)
+
+
 def by_turns_known(reader: Reader, rows: dict[str, Tensor]) -> np.ndarray:
     """(T, T, C): what is predicted of turn j when turns 0 to i are known, at [i, j]; NaN where j > i."""
     turns = len(next(iter(rows.values())))
@@ -169,22 +233,38 @@ def by_turns_known(reader: Reader, rows: dict[str, Tensor]) -> np.ndarray:
     return probabilities
 
 
-def notes(reader: Reader, talk: Conversation, turns: pd.DataFrame, sure: float = SURE) -> list[str]:
-    """What a reader of a prediction has to know, a sentence each.  turns: as `predicted` gives them."""
+def notes(
+    reader: Reader, talk: Conversation, turns: pd.DataFrame, sure: float = SURE, coverage: float = COVERAGE
+) -> list[str]:
+    """What a reader of a prediction has to know, a sentence each.  turns: as `turn_predictions` gives them."""
     about = reader.trained
     said = [
         reader.origin,
         f"Model {about['experiment']}, seed {about['seed']}, fold {about['fold']}, temperature "
         f"{reader.temperature:.2f}; abstains below {sure:.2f}.",
+        _coverage(reader, coverage),
     ]
+    if reader.causal:
+        said.append("Each turn is read with those before it alone.")
     seen = reader.part(talk.corpus, talk.name)
     if seen:
         said.append(f"The model has seen this dialogue: it is of its {seen} part, so this is no test.")
     gone = {m: int((~turns[f"has_{m}"]).sum()) for m in reader.sizes}
     lost = [f"{m} of {n} of {len(turns)} turns" for m, n in gone.items() if n]
     if lost:
-        said.append(f"Missing: {', '.join(lost)}; the temperature is fitted where nothing is missing.")
+        said.append(f"Missing: {', '.join(lost)}; temperature and sets are fitted where nothing is missing.")
     return said + talk.said
+
+
+def _coverage(reader: Reader, coverage: float) -> str:
+    """What the sets promise."""
+    known = sum(map(len, reader.validation.values()))
+    if not threshold(reader.validation, coverage):
+        return f"Sets hold every class: {known} turns of validation are too few for {100 * coverage:g} %."
+    return (
+        f"Sets hold the true class in {100 * coverage:g} % of turns like the {known} of validation; of other talk "
+        "nobody knows."
+    )
 
 
 def write(turns: pd.DataFrame, name: str, said: list[str], out: Path, recording: Recording | None = None) -> list[Path]:
@@ -194,7 +274,7 @@ def write(turns: pd.DataFrame, name: str, said: list[str], out: Path, recording:
     """
     stem = out / plain_name(name, "the dialogue")
     paths = [stem.with_name(f"{stem.name}.{ending}") for ending in ("csv", "json", "png")]
-    write_csv(paths[0], turns)
+    write_csv(paths[0], turns.assign(set=turns["set"].map(", ".join)))
     plain = turns.astype(object).where(turns.notna(), None)
     about = {"schema": SCHEMA, "conversation": name, "notes": said, "turns": plain.to_dict("records")}
     if recording:
@@ -207,16 +287,25 @@ def write(turns: pd.DataFrame, name: str, said: list[str], out: Path, recording:
 
 def as_text(turns: pd.DataFrame) -> str:
     """The table as it stands on a terminal."""
+    return _shown(turns).to_string(index=False)
+
+
+def as_line(turn: pd.DataFrame) -> str:
+    """A turn as it stands on a terminal where it comes alone."""
+    return "  ".join(str(cell) for cell in _shown(turn).iloc[0] if cell != "")
+
+
+def _shown(turns: pd.DataFrame) -> pd.DataFrame:
     top = turns.filter(like="p_").max(axis=1)
-    shown = turns[["turn", "speaker", "predicted"]].assign(
+    return turns[["turn", "speaker", "predicted"]].assign(
         p=top.map("{:.2f}".format),
         entropy=turns["entropy"].map("{:.2f}".format),
         abstain=turns["abstain"].map({True: "abstain", False: ""}),
+        set=turns["set"].map(lambda names: f"{{{', '.join(names)}}}"),
         trusts=trusted_modality(turns),
         has=[" ".join(m for m in MODALITIES if line[f"has_{m}"]) for line in turns.to_dict("records")],
         text=turns["text"].str.slice(0, 48),
     )
-    return shown.to_string(index=False)
 
 
 def trusted_modality(turns: pd.DataFrame) -> pd.Series:
@@ -231,21 +320,32 @@ def predict_and_write(
     place: Place,
     asked: dict[str, Path | str | None],
     without: list[str],
-    encoders: dict[str, str | None],
+    folders: dict[str, str | None],
     sure: float,
+    coverage: float,
     out: Path | None,
-) -> str:
-    """Predict, write, and return what the command line says.  asked: as `open_conversation` has it."""
+    online: bool = False,
+) -> Iterator[str]:
+    """Predict and write; yields what the command line says.  asked: as `open_conversation` has it.
+
+    online: a line per turn, as soon as it has been read.
+    """
+    threshold({}, coverage)  # What would stop it in the end stops it before minutes of listening.
     if asked.get("folder") and Path(asked["folder"]).expanduser().is_file():
-        # What would stop it in the end stops it before minutes of listening.
-        first = load(asked.get("checkpoint") or choose_checkpoint(place))
+        first = load(asked.get("checkpoint") or choose_checkpoint(place, online=online))
         for modality in first.sizes:
-            _encoder(first, modality, encoders.get(modality))
-    reader, talk = open_conversation(place, **asked, without=without)
-    rows = masked(vectors(reader, talk, encoders), without)
-    turns = turn_predictions(reader, talk, rows, sure)
-    said = notes(reader, talk, turns, sure)
+            _encoder(first, modality, folders.get(modality))
+    reader, talk = open_conversation(place, **asked, without=without, online=online)
+    made, found = encoders(reader, talk, folders), []
+    if online:
+        for turn in turns_as_they_come(reader, talk, made, without, sure, coverage):
+            found.append(turn)
+            yield as_line(turn)
+        turns = pd.concat(found, ignore_index=True)
+    else:
+        turns = turn_predictions(reader, talk, masked(encoded(reader, talk, made), without), sure, coverage)
+        yield as_text(turns)
+    said = notes(reader, talk, turns, sure, coverage)
     own = below(OUTPUT / "results", reader.trained["place"], "the place that the checkpoint was trained at")
-    folder = out or own / "predictions"
-    paths = write(turns, talk.name, said, folder, talk.recording)
-    return "\n".join([as_text(turns), "", *said, *map(str, paths)])
+    paths = write(turns, talk.name, said, out or own / "predictions", talk.recording)
+    yield "\n".join(["", *said, *map(str, paths)])

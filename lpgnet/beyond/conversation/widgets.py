@@ -19,14 +19,14 @@ from lpgnet.runs.checkpoint import Reader
 def clips(talk: Conversation, turns: pd.DataFrame) -> HTML:
     """A line per turn: its sound where it has a clip, what was said, what is predicted."""
     shown = [_line(line, sound(talk.wave(i))) for i, line in enumerate(turns.to_dict("records"))]
-    head = "".join(f"<th>{name}</th>" for name in ("turn", "speaker", "sound", "text", "predicted", "p"))
+    head = "".join(f"<th>{name}</th>" for name in ("turn", "speaker", "sound", "text", "predicted", "p", "set"))
     return HTML(f"<table><tr>{head}</tr>{''.join(shown)}</table>")
 
 
 def _line(line: dict, heard: Audio | None) -> str:
     top = max(value for name, value in line.items() if name.startswith("p_"))
     said = line["predicted"] + " (abstains)" * line["abstain"]
-    cells = [line["turn"], line["speaker"], line["text"], said, f"{top:.2f}"]
+    cells = [line["turn"], line["speaker"], line["text"], said, f"{top:.2f}", ", ".join(line["set"])]
     cells = [escape(str(cell)) for cell in cells]
     cells.insert(2, heard._repr_html_() if heard else "")
     return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"

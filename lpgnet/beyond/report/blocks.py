@@ -31,6 +31,7 @@ SHRUNK = 0.57  # CSS pixels per dot of a figure: two of 6 inches stand side by s
 SAME = ("corpus", "profile", "split", "labels")  # left out where they are the same all through
 COUNTED = ("n_seeds", "n_dialogues")  # said once in the caption where they are
 NAMED = ("a", "b", "better", "worse", "experiment", "default", "model", "who")  # columns with names of experiments
+DIGITS = {"brier_mean": 3, "divergence_mean": 3, "size_mean": 2}  # of a column, where one says too little
 HEADS = {
     "a": "first",
     "b": "second",
@@ -216,7 +217,7 @@ def sheet(frame: pd.DataFrame, name: str, caption: str, source: str = "", heads:
 def _cell(line: dict, column: str) -> Cell:
     value, (stem, _, what) = line[column], column.rpartition("_")
     if what == "mean" and stem:
-        return spread(value, line.get(f"{stem}_std"))
+        return spread(value, line.get(f"{stem}_std"), digits=DIGITS.get(column, 1))
     if what == "low" and stem:
         return interval(value, line.get(f"{stem}_high"))
     if isinstance(value, str) and column in NAMED:

@@ -203,8 +203,32 @@ def model(found: Findings) -> Section:
     ]
     text = "The equations as printed. Where one leaves a choice open, what we took stands beside it."
     blocks = [*found.shown("architecture"), Text(text), Equations(lines)]
-    blocks += found.shown("gates", "attention", "embedding", "calibration")
+    blocks += found.shown("gates", "attention", "embedding", "calibration", "risk")
+    blocks += certainty(found)
     return Section("model", "Inside", "The model, and inside it", blocks)
+
+
+def certainty(found: Findings) -> list[Sheet]:
+    """How far probabilities are off, and what conformal sets hold."""
+    errors, held = (found.made.beside[name] for name in ("calibration", "coverage"))
+    sheets = []
+    if len(errors):
+        caption = (
+            "Calibration. ECE looks at the top class, the classwise error at the probability of every class, both in "
+            "points; the Brier score is the mean squared distance to the label, 0 at best and 2 at worst."
+        )
+        heads = {"ece_mean": "ECE", "classwise_mean": "classwise error", "brier_mean": "Brier score"}
+        sheets.append(sheet(errors, "calibration-errors", caption, "../calibration.csv", heads))
+    if len(held := held[held["experiment"] == "full"] if len(held) else held):
+        caption = (
+            "Sets. Split-conformal sets of LPGNet, of each run's validation part: how often they hold the true class, "
+            "wanted and found, in percent, and how many classes they hold. The promise is over all classes together, "
+            "and exact only where test and validation turns are exchangeable; other speakers and turns of one dialogue "
+            "are not quite. No set is empty, so more is found where the top class alone is right more often."
+        )
+        heads = {"coverage_mean": "found", "size_mean": "classes in a set", "n_utterances": "utterances"}
+        sheets.append(sheet(held.drop(columns="experiment"), "coverage", caption, "../coverage.csv", heads))
+    return sheets
 
 
 def cost(found: Findings) -> Section:

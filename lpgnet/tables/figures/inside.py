@@ -14,7 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lpgnet.config import MODALITIES
-from lpgnet.runs.calibration import ece, reliability, scaled
+from lpgnet.runs import calibration as certain
+from lpgnet.runs.calibration import SURE, ece, reliability, scaled
 from lpgnet.tables.figures.of_runs import runs_origin
 from lpgnet.tables.figures.theme import (
     OTHER,
@@ -34,6 +35,7 @@ from lpgnet.tables.statistics import summary
 SHOWN = "full"
 PATHS = {"tt": "text asks text", "aa": "audio asks audio", "at": "audio asks text", "ta": "text asks audio"}
 NOT_SCORED = "#D0D0D0"
+SHARES = np.arange(1, 21) / 20  # of the test utterances that are answered
 PERPLEXITY = 30.0  # of t-SNE; a third of a small test part
 
 
@@ -135,6 +137,47 @@ def _reliability(axis: Axes, scored: pd.DataFrame, classes: pd.Index, after: boo
     axis.scatter(100 * bins["confidence"], 100 * bins["accuracy"], s=sizes, color=OURS, alpha=0.8)
     spread = "" if np.isnan(found.std) else f" ± {found.std:.1f}"
     axis.text(98, 4, f"ECE {found.mean:.1f}{spread} points", fontsize=10, ha="right")
+
+
+@figure(
+    "risk",
+    "A line with its interval: errors among the utterances that LPGNet is surest of, by how many it answers.",
+    of=told,
+)
+@themed
+def risk(scored: pd.DataFrame, runs: pd.DataFrame, data: dict) -> Figure:
+    """Risk against coverage: errors among the surest utterances, as more are answered; seed by seed."""
+    classes = pd.Index(runs["classes"].iloc[0])
+    curves, points = zip(*(_risks(mine, classes) for _, mine in scored.groupby("seed")), strict=True)
+    figure, (axis,) = empty_figure(8, 4.6, 1)
+    mean, ends = _interval(np.array(curves))
+    axis.fill_between(100 * SHARES, mean - ends[0], mean + ends[1], color=OURS, alpha=0.2, linewidth=0)
+    axis.plot(100 * SHARES, mean, color=OURS, linewidth=1.8, label="the surest first")
+    axis.axhline(mean[-1], color=QUOTED, linewidth=1, linestyle="--", label="drawn at random")
+    (answered, wrong), ends = _interval(np.array(points))
+    style = {"fmt": "o", "color": OTHER, "label": f"top probability of {SURE:g} and more", "elinewidth": 1.6}
+    axis.errorbar(answered, wrong, xerr=ends[:, :1], yerr=ends[:, 1:], **style)
+    axis.set(xlabel="Answered (%)", ylabel="Wrong among these (%)", xlim=(0, 102))
+    axis.set_ylim(bottom=0)
+    axis.legend(loc="upper left")
+    text = f"{runs_origin(runs, data)} Calibrated probabilities. Band and lines: 95 % t interval over seeds."
+    return titled(figure, f"Risk and coverage of {SHOWN}", text)
+
+
+def _risks(mine: pd.DataFrame, classes: pd.Index) -> tuple[np.ndarray, tuple[float, float]]:
+    """Of one seed, in percent: the risk at each of `SHARES`; what is answered and what of it is wrong at `SURE`."""
+    sure = scaled(mine[[f"p_{name}" for name in classes]].to_numpy(dtype=float), mine[["t"]].to_numpy())
+    gold = classes.get_indexer(mine["label"])
+    answered = sure.max(1) >= SURE
+    wrong = (sure.argmax(1) != gold)[answered].mean() if answered.any() else np.nan
+    return 100 * certain.risk(sure, gold, SHARES), (100 * answered.mean(), 100 * wrong)
+
+
+def _interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(S, K) percentages -> their mean over seeds, (K,), and how far its interval goes down and up, (2, K)."""
+    found = [summary(column) for column in values.T]
+    mean = np.array([f.mean for f in found])
+    return mean, reach(mean, [f.std for f in found], [f.n for f in found])
 
 
 @figure(
