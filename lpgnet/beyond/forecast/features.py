@@ -44,9 +44,9 @@ def simulated_table(corpus: str, folder: Path) -> tuple[pd.DataFrame, Work, Path
     from lpgnet.corpora.simulated.corpus import generate
 
     spent, turns = [], []
-    for sessions in (1, 4):
+    for sessions in (1, 5):
         root = folder / str(sessions)
-        spent.append(core_seconds(lambda: generate(root, replace(KNOBS[corpus], dialogues=(1,) * sessions), 1)))  # noqa: B023
+        spent.append(core_seconds(lambda: generate(root, replace(KNOBS[corpus], dialogues=(3,) * sessions), 1)))  # noqa: B023
         some = scan(root).table
         turns.append(len(some))
     each = max(0.0, spent[1] - spent[0]) / (turns[1] - turns[0])

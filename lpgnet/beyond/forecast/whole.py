@@ -24,6 +24,7 @@ from lpgnet.runs.plan import describe, foreseen
 from lpgnet.runs.training import KEEP_WEIGHTS, ON_CARD
 
 STARTS = 14  # a notebook's start, workers, figures and pages, in starts of Python with torch (two cores, 2026-11-28)
+LOADS = 2  # starts of Python with torch until a worker has loaded transformers and librosa too
 MB = 1e6
 PAGES, REPORT = 3 * MB, 7 * MB  # of a notebook with its HTML; of figures and report
 RECORD, ROW = 6000, 90  # bytes of a record, and of each test utterance beside it
@@ -102,7 +103,7 @@ def lines(asked: Asked) -> list[str]:
     total = sum(runs * seconds[name] for name, runs in asked.runs.items())
     longest = max((seconds[name] for name, runs in asked.runs.items() if runs), default=0.0)
     spent = {
-        "Features": sum(work.seconds or 0 for work in before) / asked.workers,
+        "Features": sum(work.seconds or 0 for work in before) / asked.workers + LOADS * _start() * bool(before),
         "Training": max(total / asked.workers, longest),
         "Notebooks": asked.notebooks * STARTS * _start() if asked.notebooks else 0.0,
     }
