@@ -136,7 +136,9 @@ def reproduce(
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds per experiment.")] = 10,
     only: Annotated[str | None, typer.Option("--only", help="Notebooks by number, as 02,03.")] = None,
     jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Worker processes (one per core).")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List runs to do, hours, disk; run none.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Runs to do, time and disk on this machine; run none.")
+    ] = False,
 ) -> None:
     """Run the notebooks in sequence: features, all experiments, tables and figures.
 

@@ -579,7 +579,7 @@ def test_all_seeds_stand_beside_the_answer_of_one(place, reader):
         assert line["seeds_mean"] == pytest.approx(np.mean(own))
         assert [line["seeds_low"], line["seeds_high"]] == pytest.approx([min(own), max(own)])
         assert line["seeds_agree"] == sum(reader.classes[p[i].argmax()] == line["predicted"] for p in both)
-    assert "All 2 seeds" in " ".join(predict.notes(reader, talk, turns))
+    assert "what all 2 seeds give" in " ".join(predict.notes(reader, talk, turns))
     said = predict.as_text(turns)
     assert f"{turns['seeds_mean'][0]:.2f} ({turns['seeds_low'][0]:.2f} to {turns['seeds_high'][0]:.2f})" in said
 
@@ -715,8 +715,8 @@ def test_the_timeline_has_words_and_times_below_its_bars(own, hearer):
     turns = predict.turn_predictions(hearer, talk, predict.vectors(hearer, talk))
     turns = turns.assign(start=[0.0, 65.4, np.nan, 70.0], text=["it was $5 and $6", "早 yes", "", "a " * 60])
     said = [label.get_text() for label in timeline.timeline(turns, "talk", "").axes[2].get_xticklabels()]
-    assert said[:3] == ["it was $5 and $6  1 0:00", "· yes  2 1:05", "3"]
-    assert said[3].endswith(" …  4 1:10") and len(said[3]) < timeline.WORDS + 9
+    assert said[:3] == ["1 0:00  it was $5 and $6", "2 1:05  · yes", "3"]
+    assert said[3].startswith("4 1:10  a a ") and said[3].endswith(" …") and len(said[3]) < timeline.WORDS + 9
     timeline.timeline(turns, "talk", "")._repr_png_()  # no warning of a glyph, no formula
 
 

@@ -186,7 +186,7 @@ def notes(reader: Reader, talk: Conversation, turns: pd.DataFrame, sure: float =
         said.append(f"Missing: {', '.join(lost)}; the temperature is fitted where nothing is missing.")
     if "seeds" in turns:
         said.append(
-            f"All {turns['seeds'].iloc[0]} seeds: mean and range of their probability of the class that is named."
+            f"Beside it what all {turns['seeds'].iloc[0]} seeds give the predicted class: mean and range (pale)."
         )
     return said + talk.said
 

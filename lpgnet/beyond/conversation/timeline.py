@@ -49,7 +49,7 @@ def timeline(turns: pd.DataFrame, name: str, caption: str) -> Figure:
         axis.set_xlim(0.4, count + 0.6)
         axis.set_xticks(range(1, count + 1, step), range(1, count + 1, step) if axis is axes[2] else [])
         axis.grid(visible=False)  # a line through a bar would read as a value
-    axes[2].set_xticklabels([_said(line) for line in turns.iloc[::step].to_dict("records")], rotation=90, fontsize=8)
+    axes[2].set_xticklabels([_said(line) for line in turns.iloc[::step].to_dict("records")], rotation=270, fontsize=8)
     for label in axes[2].get_xticklabels():
         label.set_parse_math(False)  # a price is no formula
     axes[2].set_xlabel("turn, when it began, and its words")
@@ -62,7 +62,7 @@ def _said(line: dict) -> str:
     """A turn's number, when it began, and its first words."""
     clock = "" if line.get("start") is None or np.isnan(line["start"]) else f" {as_clock(int(line['start']))}"
     words = textwrap.shorten(drawable(line["text"]), WORDS, placeholder=" …")
-    return f"{words}  {line['turn']}{clock}".strip()
+    return f"{line['turn']}{clock}  {words}".strip()
 
 
 def drawable(text: str) -> str:
