@@ -136,7 +136,9 @@ def reproduce(
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds per experiment.")] = 10,
     only: Annotated[str | None, typer.Option("--only", help="Notebooks by number, as 02,03.")] = None,
     jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Worker processes (one per core).")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List runs to do, hours, disk; run none.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Runs to do, time and disk on this machine; run none.")
+    ] = False,
 ) -> None:
     """Run the notebooks in sequence: features, all experiments, tables and figures.
 
@@ -172,6 +174,25 @@ def tables(
     with _alone(_place(which)) as place:
         made = rebuild(place)
     typer.echo("\n".join([*map(str, made.paths), *made.remarks()]))
+
+
+@command(LOOK, "status --watch")
+@which_results()
+def status(
+    which: dict,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Seeds per experiment.")] = 10,
+    only: Annotated[str | None, typer.Option("--only", help="Notebooks by number, as 02,03.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again every few seconds until all is done.")] = False,
+) -> None:
+    """How far `reproduce` is: runs done and left, whether it is at work, when it will end.  From the records alone."""
+    from lpgnet import reproduce as runner
+    from lpgnet.beyond import status as looked
+
+    said = looked.repeated(_place(which), lambda data: runner.wanted_experiments(data, only)[0], seeds, watch)
+    for text in said:
+        if watch:
+            typer.clear()  # a terminal alone
+        typer.echo(text)
 
 
 @command(LOOK, "report --corpus iemocap")

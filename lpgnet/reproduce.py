@@ -9,22 +9,20 @@ import json
 import logging
 import re
 import sys
-import time
-from functools import lru_cache
+import tempfile
 from pathlib import Path
 
 from lpgnet.config import ROOT
 from lpgnet.experiments import EXPERIMENTS, TABLED, experiment
+from lpgnet.labels import meant
 from lpgnet.machine.clean_notebook import cleaned
 from lpgnet.machine.files import alone, sweep, whole
 from lpgnet.places import CORPORA, Parameters, Place, parameters
-from lpgnet.runs.plan import current_records, describe, done, foreseen, planned, possible, unfitted
+from lpgnet.runs.plan import current_records, describe, done, planned, possible, unfitted
 from lpgnet.tables.typeset import mathml
 
 SOURCE = ROOT / "notebooks"
 NOTEBOOKS = tuple(sorted(path.stem for path in SOURCE.glob("0*.ipynb") if '"lpgnet": {' in path.read_text()))
-TYPICAL = {"simulated": (820, 215), "iemocap": (4290, 1241), "meld": (9989, 2610)}  # training and test
-PER_STEP = 0.008  # seconds of overhead of one optimiser step
 
 
 def _source(name: str) -> dict:
@@ -136,8 +134,7 @@ def run(name: str, asked: Parameters, **more) -> bool:
     unknown = sorted(set(more) - set(known))
     if unknown:
         raise ValueError(f"{name} has no parameter {', '.join(unknown)}; it has {', '.join(known)}")
-    given = {key: value for key, value in asked.model_dump(exclude_unset=True).items() if key in known} | more
-    settings = parameters(known | given)
+    given, settings = _given(name, asked, **more)
     if fresh(name, settings):
         return False
     print(f"-- {name}", flush=True)
@@ -148,6 +145,13 @@ def run(name: str, asked: Parameters, **more) -> bool:
     with whole(copy.with_suffix(".html")) as part:
         part.write_text(page(copy), encoding="utf-8")
     return True
+
+
+def _given(name: str, asked: Parameters, **more) -> tuple[dict, Parameters]:
+    """What a notebook is told of what was asked, and with its own defaults."""
+    known = declared(name)
+    given = {key: value for key, value in asked.model_dump(exclude_unset=True).items() if key in known} | more
+    return given, parameters(known | given)
 
 
 class _Log:
@@ -265,17 +269,6 @@ def _check_root(asked: Parameters) -> None:
         refuse_other(asked.CORPUS, Path(asked.ROOT))
 
 
-def _root_data(asked: Parameters) -> dict | None:
-    """What the runs will be made from, as far as the release at --root tells; None where there is none."""
-    from lpgnet.corpora.load import refuse_problems, scan
-
-    if asked.ROOT is None or asked.CORPUS not in CORPORA:
-        return None
-    found = scan(Path(asked.ROOT), asked.CORPUS)
-    refuse_problems(found, Path(asked.ROOT))
-    return foreseen(asked.place, found.table)
-
-
 def allowed(name: str, place: Place) -> bool:
     """Whether the corpus allows what a notebook needs, or one of its experiments; says so where not."""
     needed = about(name)["needs"]
@@ -286,58 +279,35 @@ def allowed(name: str, place: Place) -> bool:
     return bool(names) or not wanted
 
 
-def forecast(asked: Parameters, only: str | None = None) -> str:
-    """What `reproduce` would still run: runs, hours and disk, without running anything."""
-    place = asked.place
+def wanted_experiments(data: dict, only: str | None = None) -> tuple[list[str], dict[str, str]]:
+    """The experiments of some notebooks that the corpus allows, and why not the others."""
     named = dict.fromkeys(e for name in selected(only) for e in parameters(declared(name)).experiments)
-    listed = [e for e in named if place.finetuned or EXPERIMENTS[e].data.text is None]
-    todo = dict.fromkeys(listed, asked.SEEDS * (5 if place.split == "loso" else 1))
-    measured: dict[str, float] = {}
+    return possible(data, list(named))
+
+
+def forecast(asked: Parameters, only: str | None = None) -> str:
+    """What `reproduce` would still do here: runs, time and disk, from a few seconds of measuring; nothing is run."""
+    from lpgnet.beyond.forecast import whole as told
+
+    place = asked.place
     _check_root(asked)
-    data, why = describe(place) if has_features(place) else _root_data(asked), {}
-    if data:
-        names, why = possible(data, list(todo))
-        todo = {name: todo[name] for name in names}
-    if data and has_features(place):
-        for name in [n for n in names if not unfitted(data, EXPERIMENTS[n])]:
-            todo[name] = sum(not done(job, place.keep_code) for job in planned(place, data, [name], asked.SEEDS))
-        measured = current_records(place, data).groupby("experiment")["seconds"].mean().to_dict()
-    seconds = {name: measured.get(name) or seconds_per_run(name, place) for name in todo}
-    lines = [f"{place.name}: what is left to run"]
-    for name, runs in todo.items():
-        source = "measured" if name in measured else "estimated"
-        lines.append(f"  {name:16} {runs:4} runs, about {seconds[name]:8.1f} s each ({source})")
-    lines += [f"  {name:16} left out, since {reason}" for name, reason in why.items()]
-    runs, total = sum(todo.values()), sum(todo[name] * seconds[name] for name in todo)
-    lines.append(f"{runs} runs, about {total / 3600:.2f} hours of one core (or the GPU) and {runs * 0.1:.0f} MB")
-    return "\n".join(lines)
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = told.corpus(place, asked.ROOT, Path(folder), has_features(place))
+        names, why = wanted_experiments(corpus.data, only)
+        runs = {name: _left(asked, corpus, name) for name in names}
+        known = current_records(place, corpus.data) if corpus.ready else None
+        left = [n for n in selected(only) if not (corpus.ready and fresh(n, _given(n, asked)[1]))]
+        lines = told.lines(
+            told.Asked(place, corpus, runs, told.mean_seconds(known), len(left), asked.JOBS, asked.DEVICE)
+        )
+    out = [f"  {name:16} left out, since {reason}" for name, reason in why.items()]
+    return "\n".join([f"{place.name}: what is left to run", *out, *lines])
 
 
-@lru_cache
-def rate() -> float:
-    """Floating-point operations a second of one large matrix product on one thread (or the GPU)."""
-    import torch
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    a = torch.randn(1024, 1024, device=device)
-    for _ in range(2):  # the first is a warm-up
-        start = time.perf_counter()
-        float((a @ a)[0, 0])
-        seconds = time.perf_counter() - start
-    torch.set_num_threads(threads)
-    return 2 * 1024**3 / seconds
-
-
-def seconds_per_run(name: str, place: Place) -> float:
-    """A forecast, good to a factor of a few: six operations per parameter and row, and the steps."""
-    from lpgnet.beyond import efficiency
-
+def _left(asked: Parameters, corpus, name: str) -> int:
+    """How many runs of an experiment have no record yet."""
+    place, data = asked.place, corpus.data
     run = experiment(name, place.profile)
-    frames = getattr(run.model, "pool", "none") != "none"
-    train, test = TYPICAL.get(place.corpus, TYPICAL["iemocap"])
-    weights = efficiency.parameters(run, {"text": 768, "audio": 768}, 4)
-    rows = (train + test / 3) * (min(run.data.frames, 200) if frames else 1)
-    steps = train / run.train.batch / (1 if frames else 30)
-    return run.train.epochs * (6 * weights * rows / rate() + PER_STEP * max(steps, 1))
+    if corpus.ready and not unfitted(data, run):
+        return sum(not done(job, place.keep_code) for job in planned(place, data, [name], asked.SEEDS))
+    return asked.SEEDS * len(data["protocols"][meant(run.data.labels, place.labels, data["protocols"])]["folds"])

@@ -389,6 +389,9 @@ def test_an_output_that_is_no_folder_is_one_clear_error(tmp_path, small_tree):
 def test_a_dry_run_lists_and_runs_nothing(small_tree, tmp_path):
     said = lpgnet(tmp_path, "reproduce", "--dry-run", "--seeds", "3").stdout
     assert "full " in said and "hours" in said and "75 runs" in said
+    assert {"Features", "Training", "Notebooks", "In all"} <= {
+        line.partition(": ")[0].partition(" about")[0] for line in said.splitlines()
+    }
     assert not list(tmp_path.rglob("*.json"))
 
 

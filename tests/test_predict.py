@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
 from lpgnet import labels, places
-from lpgnet.beyond.conversation import missing_turns, predict, sources, timeline, widgets
+from lpgnet.beyond.conversation import missing_turns, predict, sources, spread, timeline, widgets
 from lpgnet.corpora.sound import RATE
 from lpgnet.experiments import experiment
 from lpgnet.features.encoders import encoder
@@ -571,10 +571,67 @@ def test_the_switches_and_sliders_change_what_is_shown(own, hearer):
     known.value = 2
     assert bytes(picture.value[:4]) == b"\x89PNG" and bytes(picture.value) != whole
     text.value = audio.value = False
-    assert picture.value == b"" and "neither text nor audio left" in fault.value
+    assert picture.value == b"" and fault.value.startswith("Nothing is chosen: tick text or audio")
+    known.value, audio.value = 2, True
+    assert picture.value and not fault.value
+    known.value, text.value, audio.value = 2, True, False
+    known.value = 1
     assert sound.value.startswith("I am so happy") and "<audio" in sound.value
     heard.value = 2
     assert sound.value == "The house is old (no clip)"
+
+
+def test_no_axis_moves_as_turns_come(own, hearer):
+    talk = sources.from_folder(own)
+    rows, seen = predict.vectors(hearer, talk), []
+    for known in (1, 3, 4):
+        part = dataclasses.replace(talk, turns=talk.turns[:known])
+        turns = predict.turn_predictions(hearer, part, {m: x[:known] for m, x in rows.items()})
+        figure = timeline.timeline(widgets._with_turns_to_come(turns, talk), "talk", "caption")
+        figure._repr_png_()
+        seen.append([(axis.get_position().bounds, axis.get_xlim(), axis.get_ylim()) for axis in figure.axes])
+        bars = [bar.get_height() for bar in figure.axes[0].patches[:4]]
+        assert np.isfinite(bars).tolist() == [i < known for i in range(4)]
+    assert seen[0] == seen[1] == seen[2]
+
+
+def test_the_gate_is_said_of_what_a_turn_has_alone(own, hearer):
+    """Four turns: both, text alone, audio alone, nothing."""
+    talk = sources.from_folder(own)
+    turns = predict.turn_predictions(hearer, talk, predict.vectors(hearer, talk))
+    has = turns[["has_text", "has_audio"]].to_numpy()
+    said = np.array([predict.gate_weight(turns, m) for m in ("text", "audio")]).T
+    assert ((said != "") == has).all() and has.sum() == 4
+    assert float(said[0, 0]) + float(said[0, 1]) == pytest.approx(1, abs=0.011)
+    table = predict.as_text(turns)
+    assert "gate_text" in table and "trusts" not in table
+    assert (predict.gate_weight(turns.drop(columns=["weight_text"]), "text") == "").all()
+
+
+def test_all_seeds_stand_beside_the_answer_of_one(place, reader):
+    talk = sources.from_store(place, TEST, reader.encoders)
+    rows = predict.vectors(reader, talk)
+    alone = predict.turn_predictions(reader, talk, rows)
+    turns = spread.add_seeds(place, reader, rows, alone)
+    both = [checkpoint.load(folder)(rows)[0] for folder in checkpoint.current_checkpoints(place, "full")]
+    assert len(both) == 2 and set(turns["seeds"]) == {2}
+    for i, line in enumerate(turns.to_dict("records")):
+        own = [float(p[i, reader.classes.index(line["predicted"])]) for p in both]
+        assert line["seeds_mean"] == pytest.approx(np.mean(own))
+        assert [line["seeds_low"], line["seeds_high"]] == pytest.approx([min(own), max(own)])
+        assert line["seeds_agree"] == sum(reader.classes[p[i].argmax()] == line["predicted"] for p in both)
+    assert "what all 2 seeds give" in " ".join(predict.notes(reader, talk, turns))
+    said = predict.as_text(turns)
+    assert f"{turns['seeds_mean'][0]:.2f} ({turns['seeds_low'][0]:.2f} to {turns['seeds_high'][0]:.2f})" in said
+
+
+def test_a_checkpoint_from_elsewhere_has_no_seeds_beside_it(place, reader):
+    talk = sources.from_store(place, TEST, reader.encoders)
+    rows = predict.vectors(reader, talk)
+    turns = predict.turn_predictions(reader, talk, rows)
+    for changes in ({"experiment": "../../full"}, {"key": "0"}, {"fold": "other"}):
+        known = checkpoint.Reader(**reader._hub_mixin_config | {"trained": reader.trained | changes})
+        assert "seeds" not in spread.add_seeds(place, known, rows, turns)
 
 
 def test_without_ipywidgets_the_controls_are_one_line(own, hearer, monkeypatch):
@@ -663,6 +720,17 @@ def test_the_table_has_every_rate_and_its_first_line_is_the_tables_score(place, 
     assert "Simulated corpus" in paths[1].read_text()
 
 
+def test_what_missing_turns_cost_is_measured_once(place, tmp_path, monkeypatch, capsys):
+    data, other = records.read_data(place.runs), dataclasses.replace(place, output=tmp_path)
+    shutil.copytree(place.results, other.results)
+    first = missing_turns.costs(other, data, 1)
+    assert "checkpoints of full tried: 1 of 1" in capsys.readouterr().out
+    monkeypatch.setattr(missing_turns, "table", lambda *_: pytest.fail("measured again"))
+    pd.testing.assert_frame_equal(missing_turns.costs(other, data, 1), first)
+    with pytest.raises(pytest.fail.Exception, match="measured again"):
+        missing_turns.costs(other, data, 2)  # of more seeds
+
+
 def test_a_run_without_a_checkpoint_is_named(place, tmp_path):
     bare = dataclasses.replace(place, output=tmp_path)
     shutil.copytree(place.results, bare.results)
@@ -684,6 +752,16 @@ def test_the_timeline_marks_what_is_missing_and_what_is_not_sure(own, hearer):
     first = figure.axes[0].patches
     assert len(first) == 16
     assert first[3].get_height() == pytest.approx(turns["p_happy"].iloc[3])
+
+
+def test_the_timeline_has_words_and_times_below_its_bars(own, hearer):
+    talk = sources.from_folder(own)
+    turns = predict.turn_predictions(hearer, talk, predict.vectors(hearer, talk))
+    turns = turns.assign(start=[0.0, 65.4, np.nan, 70.0], text=["it was $5 and $6", "早 yes", "", "a " * 60])
+    said = [label.get_text() for label in timeline.timeline(turns, "talk", "").axes[2].get_xticklabels()]
+    assert said[:3] == ["1 0:00  it was $5 and $6", "2 1:05  · yes", "3"]
+    assert said[3].startswith("4 1:10  a a ") and said[3].endswith(" …") and len(said[3]) < timeline.WORDS + 9
+    timeline.timeline(turns, "talk", "")._repr_png_()  # no warning of a glyph, no formula
 
 
 def test_the_growing_picture_is_white_where_a_turn_was_not_yet_said():

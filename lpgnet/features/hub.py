@@ -53,6 +53,20 @@ def resolve(name: str) -> tuple[Path, str]:
     return _hugging_face(model, revision)
 
 
+def at_hand(name: str) -> bool:
+    """Whether `resolve` has a folder for a name without asking a hub."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    match = NAME.fullmatch(name)
+    if Path(name).expanduser().is_dir() or not match:
+        return Path(name).expanduser().is_dir()
+    with suppress(LocalEntryNotFoundError):
+        revision = match[2] or PINNED.get(match[1])
+        return _whole(Path(snapshot_download(match[1], revision=revision, local_files_only=True)))
+    return False
+
+
 def full_name(name: str, folder: Path, revision: str) -> str:
     """What stands in records: model@revision, or a local folder's last name, the same on every machine."""
     if not revision:

@@ -158,6 +158,21 @@ def alone(folder: Path) -> Iterator[None]:
         lock.release()
 
 
+def at_work(folder: Path) -> bool | None:
+    """Whether a command is at work on a folder of results, from any process or node; None: it can't be told."""
+    from filelock import FileLock, Timeout
+
+    if not (folder / ".lock").exists():
+        return False
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # a folder that may only be read
+        return None
+
+
 def json_sha256(value: Any) -> str:
     """SHA-256 of a value as JSON, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -12,7 +12,9 @@ import pandas as pd
 import torch
 
 from lpgnet.beyond.conversation import timeline
-from lpgnet.machine.files import write_forms
+from lpgnet.machine.code import deciding, summary
+from lpgnet.machine.files import json_sha256, write_forms
+from lpgnet.machine.workers import Progress
 from lpgnet.places import Place
 from lpgnet.runs import checkpoint, metrics, training
 from lpgnet.runs.dataset import Dataset
@@ -47,15 +49,35 @@ def confusion(reader: checkpoint.Reader, data: Dataset, modality: str, rate: flo
     return metrics.confusion(gold[scored], probability.argmax(-1).numpy()[scored], len(data.classes))
 
 
+def costs(place: Place, data: dict, seeds: int) -> pd.DataFrame:
+    """`table`, read from the place's missing.csv where that is of the same runs and code, else measured and written."""
+    path, runs = place.results / "missing.csv", _runs(place, data, seeds)
+    if path.exists():
+        frame = pd.read_csv(path, dtype={"runs": str})
+        if set(frame.get("runs", ())) == {runs}:
+            return frame
+    frame = table(place, data, seeds)
+    write(frame, place)
+    return frame
+
+
+def _runs(place: Place, data: dict, seeds: int) -> str:
+    """Digest of the runs and of the code that a table is of."""
+    keys = [job.key for job in planned(place, data, list(EXPERIMENTS), seeds)]
+    code = summary(deciding([("beyond.conversation.missing_turns", "table")]))["digest"]
+    return json_sha256([code, keys])[:12]
+
+
 def table(place: Place, data: dict, seeds: int) -> pd.DataFrame:
     """One line per experiment, modality and rate: mean and std over seeds of each score, in fractions.
 
     Folds are pooled within a seed before it is scored.  data: as `records.read_data` gives it.
     """
-    lines = []
+    lines, runs = [], _runs(place, data, seeds)
     for experiment in EXPERIMENTS:
         jobs = planned(place, data, [experiment], seeds)
         identity = {name: data[name] for name in ("corpus", "profile", "split")} | {"labels": jobs[0].labels}
+        identity["runs"] = runs
         for (modality, rate), counts in _pooled(place, jobs).items():
             what = {"experiment": experiment, "modality": modality, "rate": rate}
             lines.append(identity | what | _summary(list(counts.values())))
@@ -73,6 +95,7 @@ def _pooled(place: Place, jobs: list[Job]) -> dict[tuple[str, float], dict[int, 
     """(modality, rate) -> seed -> confusion matrix over all folds."""
     datasets: dict[str, Dataset] = {}
     pooled: dict = {}
+    progress = Progress(f"checkpoints of {jobs[0].experiment} tried", len(jobs))
     for job in jobs:
         reader = checkpoint.load(_folder(place, job))
         if job.fold not in datasets:
@@ -82,6 +105,7 @@ def _pooled(place: Place, jobs: list[Job]) -> dict[tuple[str, float], dict[int, 
                 counts = pooled.setdefault((modality, rate), {})
                 found = confusion(reader, datasets[job.fold], modality, rate)
                 counts[job.seed] = counts.get(job.seed, 0) + found
+        progress.step()
     return pooled
 
 

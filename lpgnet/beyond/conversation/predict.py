@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lpgnet.beyond.conversation import page, sources, timeline
+from lpgnet.beyond.conversation import page, sources, spread, timeline
 from lpgnet.beyond.conversation.recording import Recording
 from lpgnet.beyond.conversation.sources import READS, Conversation
 from lpgnet.config import MODALITIES
@@ -253,6 +253,10 @@ def notes(
     lost = [f"{m} of {n} of {len(turns)} turns" for m, n in gone.items() if n]
     if lost:
         said.append(f"Missing: {', '.join(lost)}; temperature and sets are fitted where nothing is missing.")
+    if "seeds" in turns:
+        said.append(
+            f"Beside it what all {turns['seeds'].iloc[0]} seeds give the predicted class: mean and range (pale)."
+        )
     return said + talk.said
 
 
@@ -302,18 +306,22 @@ def _shown(turns: pd.DataFrame) -> pd.DataFrame:
         entropy=turns["entropy"].map("{:.2f}".format),
         abstain=turns["abstain"].map({True: "abstain", False: ""}),
         set=turns["set"].map(lambda names: f"{{{', '.join(names)}}}"),
-        trusts=trusted_modality(turns),
+        seeds=turns["seeds_mean"].map("{:.2f}".format) + _range(turns) if "seeds" in turns else "",
+        **{f"gate_{m}": gate_weight(turns, m) for m in MODALITIES},
         has=[" ".join(m for m in MODALITIES if line[f"has_{m}"]) for line in turns.to_dict("records")],
         text=turns["text"].str.slice(0, 48),
     )
 
 
-def trusted_modality(turns: pd.DataFrame) -> pd.Series:
-    """The modality that the gate took more of, with its weight; "" where a model has no gate."""
-    weights = turns.filter(like="weight_").rename(columns=lambda name: name.removeprefix("weight_"))
-    if weights.empty:
+def gate_weight(turns: pd.DataFrame, modality: str) -> pd.Series:
+    """What Eq. (14) took of a modality's branch; "" where a turn lacks it, or a model has no gate."""
+    if f"weight_{modality}" not in turns:
         return pd.Series("", index=turns.index)
-    return weights.idxmax(axis=1) + weights.max(axis=1).map(" {:.2f}".format)
+    return turns[f"weight_{modality}"].map("{:.2f}".format).where(turns[f"has_{modality}"], "")
+
+
+def _range(turns: pd.DataFrame) -> pd.Series:
+    return turns["seeds_low"].map(" ({:.2f}".format) + turns["seeds_high"].map(" to {:.2f})".format)
 
 
 def predict_and_write(
@@ -343,7 +351,8 @@ def predict_and_write(
             yield as_line(turn)
         turns = pd.concat(found, ignore_index=True)
     else:
-        turns = turn_predictions(reader, talk, masked(encoded(reader, talk, made), without), sure, coverage)
+        rows = masked(encoded(reader, talk, made), without)
+        turns = spread.add_seeds(place, reader, rows, turn_predictions(reader, talk, rows, sure, coverage))
         yield as_text(turns)
     said = notes(reader, talk, turns, sure, coverage)
     own = below(OUTPUT / "results", reader.trained["place"], "the place that the checkpoint was trained at")

@@ -1,12 +1,16 @@
 """Figures of a conversation turn by turn, and of what missing text or audio costs.  No torch."""
 
+import textwrap
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import MaxNLocator
 
+from lpgnet.machine.workers import as_clock
 from lpgnet.tables.figures.theme import (
     OTHER,
     OURS,
@@ -23,6 +27,8 @@ from lpgnet.tables.typeset import origin
 
 MODALITY = {"text": "#8C564B", "audio": "#CC78BC"}  # no colour of a class
 EXPERIMENT = {"full": (OURS, "o"), "full_moddrop": (OTHER, "s")}
+SEEDS = "#BBD3EE"  # a pale tone of OURS
+WORDS = 34  # characters of a turn that stand below it
 NUMBERED = 40  # turns whose ticks still find room
 
 
@@ -33,7 +39,7 @@ def timeline(turns: pd.DataFrame, name: str, caption: str) -> Figure:
     turns: as `lpgnet.beyond.conversation.predict.predicted` gives them.
     """
     count = len(turns)
-    figure, axes = empty_figure(min(max(8.0, 3 + 0.28 * count), 26.0), 7.2, 1, 3)
+    figure, axes = empty_figure(min(max(8.0, 3 + 0.28 * count), 26.0), 9.0, 1, 3)
     classes = [column.removeprefix("p_") for column in turns if column.startswith("p_")]
     _probabilities(axes[0], turns, classes)
     _certainty(axes[1], turns)
@@ -43,10 +49,26 @@ def timeline(turns: pd.DataFrame, name: str, caption: str) -> Figure:
         axis.set_xlim(0.4, count + 0.6)
         axis.set_xticks(range(1, count + 1, step), range(1, count + 1, step) if axis is axes[2] else [])
         axis.grid(visible=False)  # a line through a bar would read as a value
-    axes[2].set_xlabel("turn")
+    axes[2].set_xticklabels([_said(line) for line in turns.iloc[::step].to_dict("records")], rotation=270, fontsize=8)
+    for label in axes[2].get_xticklabels():
+        label.set_parse_math(False)  # a price is no formula
+    axes[2].set_xlabel("turn, when it began, and its words")
     for axis in axes:
         axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9)
     return titled(figure, f"Conversation {name}", caption)
+
+
+def _said(line: dict) -> str:
+    """A turn's number, when it began, and its first words."""
+    clock = "" if line.get("start") is None or np.isnan(line["start"]) else f" {as_clock(int(line['start']))}"
+    words = textwrap.shorten(drawable(line["text"]), WORDS, placeholder=" …")
+    return f"{line['turn']}{clock}  {words}".strip()
+
+
+def drawable(text: str) -> str:
+    """A text without the characters that the figures' font lacks."""
+    font = get_font(findfont(FontProperties()))
+    return "".join(c if font.get_char_index(ord(c)) else "·" for c in text)
 
 
 def _probabilities(axis: Axes, turns: pd.DataFrame, classes: list[str]) -> None:
@@ -73,6 +95,9 @@ def _certainty(axis: Axes, turns: pd.DataFrame) -> None:
     top = turns.filter(like="p_").max(axis=1)
     axis.plot(turns["turn"], top, "o-", color=OURS, markersize=4, linewidth=1, label="top probability")
     axis.plot(turns["turn"], turns["entropy"], "--", color=QUOTED, linewidth=1.4, label="entropy (0 to 1)")
+    if "seeds" in turns:
+        between = turns["seeds_low"], turns["seeds_high"]
+        axis.vlines(turns["turn"], *between, color=SEEDS, linewidth=5, zorder=1, label="all seeds")
     unsure = turns["abstain"]
     axis.plot(turns["turn"][unsure], top[unsure], "x", color="black", markersize=9, label="abstains")
     axis.set(ylim=(-0.03, 1.05), ylabel="certainty")

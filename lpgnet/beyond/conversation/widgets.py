@@ -51,6 +51,9 @@ def live(reader: Reader, talk: Conversation, rows: dict[str, Tensor]):
     def draw(_) -> None:
         off = [m for m, switch in switches.items() if not switch.value]
         picture.value, fault.value = b"", ""
+        if len(off) == len(rows):
+            fault.value = f"Nothing is chosen: tick {' or '.join(rows)}, since the model reads at least one of them."
+            return
         try:
             picture.value = _picture(reader, talk, predict.masked(rows, off), known.value)
         except ValueError as error:  # nothing is left
@@ -68,8 +71,17 @@ def live(reader: Reader, talk: Conversation, rows: dict[str, Tensor]):
 
 
 def _picture(reader: Reader, talk: Conversation, rows: dict[str, Tensor], known: int) -> bytes:
-    """The timeline of the first turns alone, as PNG."""
+    """The timeline of the first turns, as PNG; those to come keep their place, so no axis moves."""
     part = replace(talk, turns=talk.turns[:known])
     turns = predict.turn_predictions(reader, part, {m: x[:known] for m, x in rows.items()})
-    said = " ".join(predict.notes(reader, part, turns))
-    return timeline.timeline(turns, f"{talk.name}, turns 1 to {known}", said)._repr_png_()
+    said = " ".join(predict.notes(reader, part, turns)[:2])  # as many lines whatever is known
+    return timeline.timeline(_with_turns_to_come(turns, talk), f"{talk.name}, turns 1 to {known}", said)._repr_png_()
+
+
+def _with_turns_to_come(turns: pd.DataFrame, talk: Conversation) -> pd.DataFrame:
+    """Turns that aren't known yet, without a prediction."""
+    every = turns.reindex(range(len(talk.turns)))
+    whole = {"turn": range(1, len(every) + 1)} | {name: talk.turns[name].to_numpy() for name in ("text", "start")}
+    flags = {name: every[name].eq(True) for name in every if name == "abstain"}
+    flags |= {name: every[name].ne(False) for name in every if name.startswith("has_")}
+    return every.assign(**whole, **flags, label=every["label"].fillna(""))
