@@ -32,9 +32,13 @@ def test_brier_and_classwise_error_by_hand():
     [(0.5, 0.5), (0.6, 0.4), (0.7, 0.3), (0.75, 0.2), (0.9, 0.1), (0.91, 0.0), (0.05, 0.9)],
 )
 def test_the_threshold_is_an_order_statistic(coverage, want):
-    """n = 9: the ceil(10 coverage)-th surest of 0.9, 0.8, ..., 0.1; 0.7 x 10 is 7 and a rounding error."""
+    """n = 9: the ceil(10 coverage)-th surest of 0.9, 0.8, ..., 0.1."""
     kept = {"a": [0.1, 0.4, 0.9], "b": [0.2, 0.3, 0.5, 0.6, 0.7, 0.8], "c": []}
     assert calibration.threshold(kept, coverage) == want
+
+
+def test_a_rounding_error_is_no_place_more():
+    assert 100 * 0.55 > 55 and calibration.threshold({"a": [i / 100 for i in range(1, 100)]}, 0.55) == 0.45
 
 
 def test_without_validation_every_class_is_in_and_no_coverage_is_refused():

@@ -463,7 +463,8 @@ def test_risk_is_drawn_over_what_is_answered_and_both_tables_stand_below(place):
     axis = inside.risk(scored, mine, data).axes[0]
     line = dict(zip(axis.lines[0].get_xdata().round(6), axis.lines[0].get_ydata(), strict=True))
     np.testing.assert_allclose([line[50], line[100]], np.mean(curves, axis=0))
-    np.testing.assert_allclose(np.array(axis.containers[0].lines[0].get_xdata(), dtype=float), np.mean(answered))
+    point = np.array(axis.containers[0].lines[0].get_xdata(), dtype=float)
+    np.testing.assert_allclose(point, np.mean(answered))
     shown = {block.name: block for block in sections.certainty(sections.gather(place)) if block.kind == "sheet"}
     assert list(shown) == ["calibration-errors", "coverage"]
     first = [cell.text for cell in shown["coverage"].rows[0]]

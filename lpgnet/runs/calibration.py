@@ -90,7 +90,7 @@ def threshold(validation: Mapping[str, Sequence[float]], coverage: float) -> flo
     if not 0 < coverage < 1:
         raise ValueError(f"coverage is {coverage}: want a number between 0 and 1, as 0.9")
     sure = sorted((p for of_class in validation.values() for p in of_class), reverse=True)
-    place = math.ceil(round((len(sure) + 1) * coverage, 9))  # rounded, since 0.7 * 10 is a little more than 7
+    place = math.ceil(round((len(sure) + 1) * coverage, 9))  # rounded, since 0.55 * 100 is a little more than 55
     return sure[place - 1] if place <= len(sure) else 0.0
 
 
