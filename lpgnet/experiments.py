@@ -209,7 +209,7 @@ GROUPS: dict[str, tuple[str, ...]] = {  # what a notebook runs, by the name it c
     "sdt": ("full", "sdt", "sdt_no_speaker", "full_speaker"),
     "six_classes": ("full_6", "sdt_6"),
     "readings": _compared(),
-    "conversation": ("full", "full_moddrop", "past_full"),
+    "conversation": ("full", "full_moddrop"),
 }
 
 
