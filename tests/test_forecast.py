@@ -114,6 +114,7 @@ def test_status_counts_what_is_recorded_and_left(place):
     assert found.left == 3.0 * len(NAMES)  # each made-up record says 3 s
     assert found.working is False and not found.finished
     assert status.look(place, list(NAMES), 2).finished
+    assert set(status.look(place, list(NAMES), 1).counts.values()) == {(1, 1)}  # not the seeds nobody asked for
     with FileLock(place.results / ".lock"):
         assert at_work(place.results) and not status.look(place, list(NAMES), 2).finished
 

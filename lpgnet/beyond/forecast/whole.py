@@ -23,7 +23,9 @@ from lpgnet.places import Place
 from lpgnet.runs.plan import describe, foreseen
 from lpgnet.runs.training import KEEP_WEIGHTS, ON_CARD
 
-STARTS = 14  # a notebook's start, workers, figures and pages, in starts of Python with torch (two cores, 2026-11-28)
+# In starts of Python with torch (two cores, 1 to 10 seeds, 2026-11-28): a notebook with its figures and page, and
+# what a run costs beside its training (saved, then read by notebooks and report).
+STARTS, PER_RUN = 5, 0.2
 LOADS = 2  # starts of Python with torch until a worker has loaded transformers and librosa too
 MB = 1e6
 PAGES, REPORT = 3 * MB, 7 * MB  # of a notebook with its HTML; of figures and report
@@ -105,7 +107,9 @@ def lines(asked: Asked) -> list[str]:
     spent = {
         "Features": sum(work.seconds or 0 for work in before) / asked.workers + LOADS * _start() * bool(before),
         "Training": max(total / asked.workers, longest),
-        "Notebooks": asked.notebooks * STARTS * _start() if asked.notebooks else 0.0,
+        "Notebooks": (asked.notebooks * STARTS + sum(asked.runs.values()) * PER_RUN) * _start()
+        if asked.notebooks
+        else 0.0,
     }
     unknown = [work.what for work in before if work.seconds is None]
     said.append(f"{sum(asked.runs.values())} runs, {total / 3600:.2f} hours of one {_one(asked)}")
