@@ -246,9 +246,9 @@ def choose_checkpoint(place: Place, dialogue: str | None = None, lacking: bool =
         found = current_checkpoints(place, experiment)
         if found:
             return min(found, key=lambda folder: _preference(read_json(folder / CONFIG)["trained"], dialogue))
+    made_by = "07" if online else "08"
     raise FileNotFoundError(
-        f"no checkpoint of {' or '.join(order)} in {place.checkpoints}: run notebook 08, or give --checkpoint"
-        + (f" (delete {place.runs / ONLINE} first, if notebook 07 made it without)" if online else "")
+        f"no checkpoint of {' or '.join(order)} in {place.checkpoints}: run notebook {made_by}, or give --checkpoint"
     )
 
 
