@@ -23,6 +23,7 @@ from lpgnet.tables.figures.theme import (
     themed,
     titled,
 )
+from lpgnet.tables.names import plain_name
 from lpgnet.tables.typeset import origin
 
 MODALITY = {"text": "#8C564B", "audio": "#CC78BC"}  # no colour of a class
@@ -167,7 +168,9 @@ def missing_rates(frame: pd.DataFrame) -> Figure:
             colour, mark = EXPERIMENT[experiment]
             rate, mean = 100 * line["rate"] + shift, 100 * line["weighted_f1_mean"]  # side by side, none hides another
             ends = reach(mean, 100 * line["weighted_f1_std"], line["n_seeds"])
-            axis.errorbar(rate, mean, yerr=ends, fmt=f"{mark}-", color=colour, elinewidth=1.4, label=experiment)
+            axis.errorbar(
+                rate, mean, yerr=ends, fmt=f"{mark}-", color=colour, elinewidth=1.4, label=plain_name(experiment)
+            )
         axis.set(title=f"{modality} lost", xlabel="turns without it (%)", ylabel="Weighted F1 (%)")
     low, high = (end([axis.get_ylim() for axis in axes]) for end in (np.min, np.max))
     for axis in axes:

@@ -161,7 +161,7 @@ def risk(scored: pd.DataFrame, runs: pd.DataFrame, data: dict) -> Figure:
     axis.set_ylim(bottom=0)
     axis.legend(loc="upper left")
     text = f"{runs_origin(runs, data)} Calibrated probabilities. Band and lines: 95 % t interval over seeds."
-    return titled(figure, f"Risk and coverage of {SHOWN}", text)
+    return titled(figure, f"Risk and coverage of {plain_name(SHOWN)}", text)
 
 
 def _risks(mine: pd.DataFrame, classes: pd.Index) -> tuple[np.ndarray, tuple[float, float]]:
