@@ -67,6 +67,7 @@ def rewrite(place, name: str, seed: int, edit=None, **values) -> None:
     if edit:
         frame = pd.read_parquet(parquet)
         edit(frame)
+        frame["predicted_last"] = frame["predicted"]  # the made-up runs have one epoch
         frame.to_parquet(parquet, index=False)
         values["predictions"] = sha256(parquet)
     record = dataclasses.replace(record, **values)

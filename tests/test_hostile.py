@@ -18,6 +18,7 @@ import soundfile
 from test_imported import IDS, emotion2vec, fields, folder_of, iemocap, merbench, npy, rewritten, write
 from test_predict import hearer, own  # noqa: F401 - fixtures
 
+from lpgnet import places
 from lpgnet.beyond.conversation import predict, sources
 from lpgnet.beyond.exchange import commands, unpickle
 from lpgnet.beyond.exchange.assemble import framed
@@ -127,7 +128,11 @@ def test_a_checkpoint_can_t_say_where_to_write(hearer, own, tmp_path, monkeypatc
     monkeypatch.setattr(predict, "OUTPUT", tmp_path / "output")
     monkeypatch.setattr(predict, "open_conversation", lambda *_, **__: (hearer, sources.from_folder(own)))
     try:
-        refused(list, predict.predict_and_write(None, {}, [], {}, 0.5, 0.9, None), says="the place .* lies outside")
+        refused(
+            list,
+            predict.predict_and_write(places.place(), {}, [], {}, 0.5, 0.9, None),
+            says="the place .* lies outside",
+        )
     finally:
         hearer.trained["place"] = kept
     assert {p.name for p in tmp_path.iterdir()} == {"talk"}

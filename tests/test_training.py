@@ -208,7 +208,7 @@ def test_dealing_turns_into_random_dialogues_takes_the_gain_of_context(here):
         order = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))]
         dealt.units[part] = list(order.split([len(u) for u in units]))
     run = dataclasses.replace(tiny("full", lr=1e-2), model=experiment("full", "quick").model)
-    run = dataclasses.replace(run, train=dataclasses.replace(run.train, epochs=15))
+    run = dataclasses.replace(run, train=dataclasses.replace(run.train, batch=8, epochs=15))
 
     def accuracy(data):
         fits = [fit(run, data, seed) for seed in range(3)]
@@ -489,7 +489,7 @@ import pkgutil
 from importlib import import_module
 import lpgnet
 for module in pkgutil.walk_packages(lpgnet.__path__, "lpgnet."):
-    if not module.name.endswith(("__main__", "conversation.widgets")):  # which is of IPython
+    if not module.name.endswith(("__main__", "widgets", "hearing", "controls")):  # which are of IPython
         import_module(module.name)
 from lpgnet import places
 from lpgnet.beyond.report import page

@@ -27,7 +27,8 @@ def against_default(place: Place, names: list[str], settings: dict[str, Any]) ->
     changed = changed.assign(experiment=changed["experiment"] + EXPLORED)
     runs = pd.concat([default, changed], ignore_index=True)
     runs = runs[runs["experiment"].str.removesuffix(EXPLORED).isin(names)]
-    sets = {name: part for part in map(scored, Evaluation(runs, data).predictions) for name in part.seeds}
+    parts = [scored(part, part.predicted) for part in Evaluation(runs, data).predictions]
+    sets = {name: part for part in parts for name in part.seeds}
     lines = [_line(sets, data, name, metric) for name, metric in product(names, SHOWN)]
     return judged(lines)[SHOWN_COLUMNS].rename(columns={"alternative_mean": "explored_mean"})
 
