@@ -301,7 +301,7 @@ def test_beyond_the_paper_on_what_was_asked_for(finetune, uninterrupted, small_t
 
 # Nothing is lost
 
-LIVES = 8  # how often the power goes
+LIVES = 4  # how often the power goes
 
 
 def cut_power(process: subprocess.Popen) -> None:
