@@ -12,7 +12,7 @@ from lpgnet.places import Place
 from lpgnet.runs.plan import describe
 from lpgnet.tables.claims import stand, verdict
 from lpgnet.tables.classes import BOTH_HAPPY, FRUSTRATED, OLD, by_kind
-from lpgnet.tables.comparisons import PAIRS, compare
+from lpgnet.tables.comparisons import PAIRS, pairs, scored
 from lpgnet.tables.names import plain_name
 from lpgnet.tables.scores import Evaluation
 from lpgnet.tables.typeset import SIMULATED
@@ -39,14 +39,14 @@ def _seen(lines: Iterable[str], corpus: str) -> Seen:
     return Seen(lines + [SIMULATED] * is_simulated(corpus))
 
 
-def pairs(found: Evaluation, table: int) -> list[dict]:
-    """The comparisons of a table in accuracy, whole seeds alone; each a line of `comparisons.compare`."""
+def compared(found: Evaluation, table: int) -> list[dict]:
+    """The pairs of a table in accuracy, whole seeds alone; each a line of `comparisons.pairs`."""
     names = {name for pair in PAIRS[table] for name in pair}
     mine = Evaluation(found.runs[found.runs["experiment"].isin(names)], found.data)
-    compared = compare(mine.predictions, mine.data)[1]
-    if compared.empty:
-        return []
-    return compared[(compared["table"] == table) & (compared["metric"] == METRIC)].to_dict("records")
+    sets = [scored(part, part.predicted) for part in mine.predictions]
+    return [
+        line for line in pairs(sets, mine.data, {table: PAIRS[table]}).to_dict("records") if line["metric"] == METRIC
+    ]
 
 
 def sentence(line: dict) -> str:
@@ -81,12 +81,12 @@ def features(place: Place) -> Seen:
 
 def trained(found: Evaluation, table: int) -> Seen:
     """02: every pair of a table."""
-    return _seen(map(sentence, pairs(found, table)), found.data["place"])
+    return _seen(map(sentence, compared(found, table)), found.data["place"])
 
 
 def ablated(found: Evaluation, table: int) -> Seen:
     """03: what taking parts away costs, the most costly first, and how many of the differences are decided."""
-    lines = sorted((p for p in pairs(found, table) if p["a"] == "full"), key=lambda p: -p["difference"])
+    lines = sorted((p for p in compared(found, table) if p["a"] == "full"), key=lambda p: -p["difference"])
     if not lines:
         return _seen([], found.data["place"])
     count = pd.Series([stand(verdict(line)) for line in lines]).value_counts()
@@ -101,7 +101,7 @@ def ablated(found: Evaluation, table: int) -> Seen:
 
 def compared_with_sdt(found: Evaluation) -> Seen:
     """04: the answer, class by class, and the sizes."""
-    lines = [p for p in pairs(found, 7) if p["a"] != "full_6"]
+    lines = [p for p in compared(found, 7) if p["a"] != "full_6"]
     words = [sentence(line) for line in lines]
     mine, other = (found.seeds[found.seeds["experiment"] == name] for name in ("full", "sdt"))
     if len(mine) and len(other):
@@ -118,7 +118,7 @@ def compared_with_sdt(found: Evaluation) -> Seen:
 
 def of_six_classes(found: Evaluation) -> Seen:
     """05: the comparison on six classes, and how much of the errors is new."""
-    words = [sentence(p) for p in pairs(found, 7) if p["a"] == "full_6"]
+    words = [sentence(p) for p in compared(found, 7) if p["a"] == "full_6"]
     for name in ("full_6", "sdt_6"):
         if len(pool := found.whole(name)):
             share = by_kind(pool).set_index("errors")["share"]

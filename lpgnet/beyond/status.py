@@ -46,10 +46,7 @@ class Status:
 
     def lines(self, name: str, now: float) -> list[str]:
         done, wanted = (sum(pair[i] for pair in self.counts.values()) for i in (0, 1))
-        said = {True: "a command is at work there", False: "nobody is at work there"}
-        out = [
-            f"{name}: {done} of {wanted} runs recorded; {said.get(self.working, 'whether one is at work is not known')}"
-        ]
+        out = [f"{name}: {done} of {wanted} runs recorded; {WORKING[self.working]}"]
         left = {e: pair for e, pair in self.counts.items() if pair[0] < pair[1]}
         out += [f"  {e:16} {d:4} of {w} done, {w - d} left" for e, (d, w) in left.items()]
         if self.last:

@@ -83,11 +83,15 @@ def write(frames: dict[str, pd.DataFrame], folder: Path) -> list[Path]:
     return [write_csv(Path(folder) / f"{name}.csv", frame) for name, frame in frames.items()]
 
 
-def _sets(runs: pd.DataFrame, data: dict) -> dict[str, Scored]:
+def sets_of(runs: pd.DataFrame, data: dict) -> dict[str, Scored]:
     """Experiment -> the models of its label set, whole seeds alone."""
-    mine = runs[runs["experiment"].isin(GROUPS["readings"])]
-    parts = [scored(part, part.predicted) for part in Evaluation(mine, data).predictions]
+    parts = [scored(part, part.predicted) for part in Evaluation(runs, data).predictions]
     return {name: part for part in parts for name in part.seeds}
+
+
+def _sets(runs: pd.DataFrame, data: dict) -> dict[str, Scored]:
+    """The same of what notebook 07 runs."""
+    return sets_of(runs[runs["experiment"].isin(GROUPS["readings"])], data)
 
 
 def _named(data: dict, reading: str, says: str, default: str, experiment: str, metric: str) -> dict:

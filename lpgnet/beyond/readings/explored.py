@@ -5,12 +5,12 @@ from typing import Any
 
 import pandas as pd
 
-from lpgnet.beyond.readings.alternatives import PAIRED, against, judged
+from lpgnet.beyond.readings.alternatives import PAIRED, against, judged, sets_of
 from lpgnet.places import Place
 from lpgnet.runs.plan import current_records, possible
 from lpgnet.runs.records import read_data
-from lpgnet.tables.comparisons import Scored, scored
-from lpgnet.tables.scores import SHOWN, Evaluation
+from lpgnet.tables.comparisons import Scored
+from lpgnet.tables.scores import SHOWN
 
 EXPLORED = " with SETTINGS"
 SHOWN_COLUMNS = ["experiment", "metric", "default_mean", "alternative_mean", *PAIRED, "verdict", "note"]
@@ -27,8 +27,7 @@ def against_default(place: Place, names: list[str], settings: dict[str, Any]) ->
     changed = changed.assign(experiment=changed["experiment"] + EXPLORED)
     runs = pd.concat([default, changed], ignore_index=True)
     runs = runs[runs["experiment"].str.removesuffix(EXPLORED).isin(names)]
-    parts = [scored(part, part.predicted) for part in Evaluation(runs, data).predictions]
-    sets = {name: part for part in parts for name in part.seeds}
+    sets = sets_of(runs, data)
     lines = [_line(sets, data, name, metric) for name, metric in product(names, SHOWN)]
     return judged(lines)[SHOWN_COLUMNS].rename(columns={"alternative_mean": "explored_mean"})
 

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lpgnet.beyond.readings.alternatives import COUNTED
+from lpgnet.tables.figures import theme
 from lpgnet.tables.figures.theme import (
     AXIS,
     OTHER,
@@ -52,7 +53,7 @@ def differences(table: pd.DataFrame) -> Figure:
         lines = shown[shown["metric"] == metric]
         for place, line in enumerate(lines.to_dict("records")):
             difference(axis, place, line)
-        _limit(axis, lines)
+        theme.limit(axis, lines)
         unit = AXIS["accuracy" if metric == "accuracy" else "f1"].replace(" (%)", "")
         axis.set_xlabel(f"{unit}: difference, points")
     _names(axes, [_called(line) for line in rows.to_dict("records")])
@@ -72,7 +73,7 @@ def turns(table: pd.DataFrame) -> Figure:
             (down,), (up,) = reach([mean], [line["accuracy_std"]], [line["n_seeds"]])
             axes[0].plot([mean - down, mean + up], [place, place], color=OURS, linewidth=2, alpha=0.6)
             axes[0].plot(line["accuracy_mean"], place, "o", color=OURS, markersize=6)
-            _written(axes[0], place, f"{line['accuracy_mean']:.1f}", OURS)
+            theme.beside(axes[0], place, f"{line['accuracy_mean']:.1f}", OURS)
         elif line["note"]:
             _absent(axes[0], place, line["note"])
         if not pd.isna(line["difference"]):
@@ -82,7 +83,7 @@ def turns(table: pd.DataFrame) -> Figure:
     axes[0].set_xlabel(AXIS["accuracy"])
     axes[1].set_xlabel("Accuracy: difference to the turns as spoken, points")
     axes[1].axvline(0, color="black", linewidth=0.8)
-    _limit(axes[1], table)
+    theme.limit(axes[1], table)
     names = [f"{MODELS[line.model]}: {line.turns}" for line in table.itertuples()]
     _names(axes, names)
     caption = f"{_origin(table)} Left: {SPREAD[0].lower()}{SPREAD[1:]} Right: {LINES[0].lower()}{LINES[1:]}"
@@ -95,24 +96,8 @@ def difference(axis: Axes, place: int, line: dict) -> None:
     if pd.isna(line["difference"]):
         _absent(axis, place, line["note"])
         return
-    mark, colour, name = next(v for key, v in VERDICTS.items() if key in line["verdict"])
-    axis.plot([line["dialogues_low"], line["dialogues_high"]], [place] * 2, color=QUOTED, linewidth=1)
-    axis.plot([line["ci_low"], line["ci_high"]], [place] * 2, color=colour, linewidth=3, alpha=0.5)
-    axis.plot(line["difference"], place, mark, color=colour, markersize=6, label=name, linestyle="none")
-    _written(axis, place, f"{line['difference']:+.1f}", colour)
-
-
-def _limit(axis: Axes, lines: pd.DataFrame) -> None:
-    """Few seeds give intervals that would hide all else: they are cut well beyond every point."""
-    ends = lines[["difference", "dialogues_low", "dialogues_high"]].abs().max().max()
-    low, high = axis.get_xlim()
-    if ends > 0:
-        axis.set_xlim(max(low, -1.6 * ends), min(high, 1.6 * ends))
-
-
-def _written(axis: Axes, place: int, text: str, colour: str) -> None:
-    side = axis.get_yaxis_transform()
-    axis.text(1.02, place, text, transform=side, va="center", fontsize=9, color=colour)
+    *look, name = next(v for key, v in VERDICTS.items() if key in line["verdict"])
+    theme.difference(axis, place, line, look, "ci", name)
 
 
 def _absent(axis: Axes, place: int, note: str) -> None:

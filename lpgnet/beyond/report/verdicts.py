@@ -115,6 +115,13 @@ def _size(runs: pd.DataFrame) -> list[Card]:
     return [Card("LPGNet has fewer parameters than SDT*", short, says, style, "cost")]
 
 
+def _difference(line: dict) -> Cell:
+    """In points, both intervals below."""
+    ends = {kind: interval(line[f"{kind}_low"], line[f"{kind}_high"]).text for kind in ("seeds", "dialogues")}
+    within = "\n".join(f"{kind} {text or 'none'}" for kind, text in ends.items())
+    return replace(number(line["difference"], signed=True), small=within)
+
+
 def claims_sheet(claims: pd.DataFrame, source: str) -> Sheet:
     """Every claim of the paper in a line: verdict, words, printed and found, both tests, the last epoch."""
     heads = ["The paper claims", "Verdict", "Here", "Printed", "p, seeds", "p, dialogues", "At the last epoch", "Where"]
@@ -122,13 +129,11 @@ def claims_sheet(claims: pd.DataFrame, source: str) -> Sheet:
     for line in claims.to_dict("records"):
         metric = {"accuracy": "accuracy", "weighted_f1": "weighted F1"}[line["metric"]]
         models = " against ".join(plain_name(line[x]) for x in ("better", "worse"))
-        ends = {kind: interval(line[f"{kind}_low"], line[f"{kind}_high"]).text for kind in ("seeds", "dialogues")}
-        within = "\n".join(f"{kind} {text or 'none'}" for kind, text in ends.items())
         last = verdict(line["verdict_last"])
         rows.append([
             Cell(line["claim"], f"{models}, {metric}"),
             verdict(line["verdict"]),
-            replace(number(line["difference"], signed=True), small=within),
+            _difference(line),
             number(line["difference_reported"], 2, signed=True),
             p_value(line["p_seeds_holm"]),
             p_value(line["p_dialogues_holm"]),
@@ -152,9 +157,7 @@ def pairs_sheet(frame: pd.DataFrame, name: str, caption: str, source: str) -> Sh
     for line in frame.to_dict("records"):
         first = [Cell(f"Table {line['table']}", sort=line["table"]), *(Cell(plain_name(line[x])) for x in "ab")]
         cells = lines.setdefault((line["labels"], line["table"], line["a"], line["b"]), first)
-        ends = {kind: interval(line[f"{kind}_low"], line[f"{kind}_high"]).text for kind in ("seeds", "dialogues")}
-        within = "\n".join(f"{kind} {text or 'none'}" for kind, text in ends.items())
-        cells.append(replace(number(line["difference"], signed=True), small=within))
+        cells.append(_difference(line))
         both = [p_value(line[f"p_{kind}_holm"]) for kind in ("seeds", "dialogues")]
         cells.append(replace(both[0], text=f"seeds {both[0].text}", small=f"dialogues {both[1].text}"))
     over = {kind: sorted(set(frame[f"n_{kind}"])) for kind in ("seeds", "dialogues")}

@@ -7,7 +7,18 @@ from matplotlib.figure import Figure
 
 from lpgnet.labels import is_simulated
 from lpgnet.tables.claims import EQUAL_TO, HERE_ONLY, STANDS, UNDECIDED, stand
-from lpgnet.tables.figures.theme import OURS, QUOTED, empty_figure, figure, themed, tick, titled
+from lpgnet.tables.figures.theme import (
+    OURS,
+    QUOTED,
+    beside,
+    difference,
+    empty_figure,
+    figure,
+    limit,
+    themed,
+    tick,
+    titled,
+)
 from lpgnet.tables.statistics import EQUAL
 from lpgnet.tables.typeset import origin
 
@@ -20,7 +31,6 @@ MARKS = {  # what a verdict says -> mark, colour
     f"not supported{HERE_ONLY}": ("v", AGAINST),
     UNDECIDED: ("o", QUOTED),
 }
-WIDEST = 1.6  # times the farthest point or interval over dialogues: few seeds have intervals that would hide all else
 
 
 @figure(
@@ -40,9 +50,7 @@ def claims(lines: pd.DataFrame) -> Figure:
     for name in (name for name in STANDS if (lines["verdict"].map(stand) == name).any()):
         mark, colour = MARKS[name]
         axis.plot([], [], mark, color=colour, label=name)
-    ends = lines[["difference", "dialogues_low", "dialogues_high"]].abs().max().max()
-    low, high = axis.get_xlim()
-    axis.set_xlim(max(low, -WIDEST * ends), min(high, WIDEST * ends))
+    limit(axis, lines)
     names = [f"{line.claim}{' (F1)' if line.metric == 'weighted_f1' else ''}" for line in lines.itertuples()]
     axis.set_yticks(range(len(lines)), names)
     axis.set(ylim=(len(lines) - 0.4, -0.9), xlabel="Points by which the claim's first model is ahead")
@@ -59,13 +67,9 @@ def claims(lines: pd.DataFrame) -> Figure:
 
 
 def _claim(axis: Axes, place: int, line: dict) -> None:
-    mark, colour = MARKS[stand(line["verdict"])]
-    axis.plot([line["dialogues_low"], line["dialogues_high"]], [place] * 2, color=QUOTED, linewidth=1)
-    axis.plot([line["seeds_low"], line["seeds_high"]], [place] * 2, color=colour, linewidth=3, alpha=0.5)
-    axis.plot(line["difference"], place, mark, color=colour, markersize=7)
-    side, printed = axis.get_yaxis_transform(), line["difference_reported"]
-    axis.text(1.02, place, f"{line['difference']:+.1f}", transform=side, va="center", fontsize=9, color=colour)
+    difference(axis, place, line, MARKS[stand(line["verdict"])])
+    printed = line["difference_reported"]
     if not np.isnan(printed):
-        axis.text(1.12, place, f"{printed:+.2f}", transform=side, va="center", fontsize=9, color=QUOTED)
+        beside(axis, place, f"{printed:+.2f}", QUOTED, at=1.12)
         if not is_simulated(line["corpus"]):
             tick(axis, printed, place, "|", line["corpus"])

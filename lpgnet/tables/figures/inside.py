@@ -121,14 +121,8 @@ def calibration(scored: pd.DataFrame, runs: pd.DataFrame, data: dict) -> Figure:
 
 def _reliability(axis: Axes, scored: pd.DataFrame, classes: pd.Index, after: bool) -> None:
     """One panel; ECE is worked out seed by seed."""
-    columns, parts, errors = [f"p_{name}" for name in classes], [], []
-    for _, mine in scored.groupby("seed"):
-        sure = mine[columns].to_numpy(dtype=float)
-        if after:  # each fold has its own temperature
-            sure = scaled(sure, mine[["t"]].to_numpy())
-        gold = classes.get_indexer(mine["label"])
-        parts.append((sure, gold))
-        errors.append(100 * ece(sure, gold))
+    parts = [_sure(mine, classes, after) for _, mine in scored.groupby("seed")]
+    errors = [100 * ece(*part) for part in parts]
     sure, gold = (np.concatenate(part) for part in zip(*parts, strict=True))
     bins, found = reliability(sure, gold), summary(errors)
     axis.plot([0, 100], [0, 100], color=QUOTED, linewidth=1, linestyle="--")
@@ -137,6 +131,12 @@ def _reliability(axis: Axes, scored: pd.DataFrame, classes: pd.Index, after: boo
     axis.scatter(100 * bins["confidence"], 100 * bins["accuracy"], s=sizes, color=OURS, alpha=0.8)
     spread = "" if np.isnan(found.std) else f" ± {found.std:.1f}"
     axis.text(98, 4, f"ECE {found.mean:.1f}{spread} points", fontsize=10, ha="right")
+
+
+def _sure(mine: pd.DataFrame, classes: pd.Index, calibrated: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """(N, C) probabilities of one seed, each fold by its own temperature, and (N,) class numbers."""
+    sure = mine[[f"p_{name}" for name in classes]].to_numpy(dtype=float)
+    return scaled(sure, mine[["t"]].to_numpy()) if calibrated else sure, classes.get_indexer(mine["label"])
 
 
 @figure(
@@ -166,8 +166,7 @@ def risk(scored: pd.DataFrame, runs: pd.DataFrame, data: dict) -> Figure:
 
 def _risks(mine: pd.DataFrame, classes: pd.Index) -> tuple[np.ndarray, tuple[float, float]]:
     """Of one seed, in percent: the risk at each of `SHARES`; what is answered and what of it is wrong at `SURE`."""
-    sure = scaled(mine[[f"p_{name}" for name in classes]].to_numpy(dtype=float), mine[["t"]].to_numpy())
-    gold = classes.get_indexer(mine["label"])
+    sure, gold = _sure(mine, classes)
     answered = sure.max(1) >= SURE
     wrong = (sure.argmax(1) != gold)[answered].mean() if answered.any() else np.nan
     return 100 * certain.risk(sure, gold, SHARES), (100 * answered.mean(), 100 * wrong)

@@ -44,6 +44,7 @@ AXIS = {"accuracy": "Accuracy (%)", "f1": "Weighted F1 (%)"}
 SPREAD = "Line: 95 % t interval over seeds."
 MARKERS = {"run": "o", "reported": "o", "simulator": "D"}
 STAMP = "lpgnet-stamp"
+WIDEST = 1.6  # times the farthest difference or interval over dialogues
 
 
 def class_colours(names: Sequence[str]) -> list[str]:
@@ -177,9 +178,30 @@ def point(axis: Axes, place: int, line: dict, metric: str) -> None:
         return
     colour = COLOURS[source]
     axis.plot(value, place, MARKERS[source], color=colour, markersize=7, label=LABELS[source])
-    right = axis.get_yaxis_transform()
     digits = 2 if source == "reported" else 1  # as the paper prints it
-    axis.text(1.02, place, f"{value:.{digits}f}", transform=right, va="center", fontsize=9, color=colour)
+    beside(axis, place, f"{value:.{digits}f}", colour)
+
+
+def beside(axis: Axes, place: int, text: str, colour: str, at: float = 1.02) -> None:
+    """A number at the right edge of a row."""
+    axis.text(at, place, text, transform=axis.get_yaxis_transform(), va="center", fontsize=9, color=colour)
+
+
+def difference(axis: Axes, place: int, line: dict, look: tuple[str, str], seeds: str = "seeds", label=None) -> None:
+    """A row's difference, both of its intervals and the number.  look: mark, colour; seeds: whose `_low`, `_high`."""
+    mark, colour = look
+    axis.plot([line["dialogues_low"], line["dialogues_high"]], [place] * 2, color=QUOTED, linewidth=1)
+    axis.plot([line[f"{seeds}_low"], line[f"{seeds}_high"]], [place] * 2, color=colour, linewidth=3, alpha=0.5)
+    axis.plot(line["difference"], place, mark, color=colour, markersize=6, label=label, linestyle="none")
+    beside(axis, place, f"{line['difference']:+.1f}", colour)
+
+
+def limit(axis: Axes, lines: pd.DataFrame) -> None:
+    """Few seeds give intervals that would hide all else: they are cut well beyond every point."""
+    ends = lines[["difference", "dialogues_low", "dialogues_high"]].abs().max().max()
+    low, high = axis.get_xlim()
+    if ends > 0:
+        axis.set_xlim(max(low, -WIDEST * ends), min(high, WIDEST * ends))
 
 
 def not_run(axis: Axes, place: int, source: str) -> None:
