@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lpgnet.config import LossConfig
+from lpgnet.labels import is_simulated
 from lpgnet.losses import UNSCORED
 from lpgnet.model import LPGNet, Output
 from lpgnet.places import Place
@@ -101,7 +102,7 @@ def _dialogue(place: Place, dataset: Dataset, name: str | None) -> Dialogue:
     unit = units[name]
     turns = table.iloc[unit.numpy()][["id", "speaker", "text", "wav", "label"]].reset_index(drop=True)
     turns["label"] = turns["label"].fillna("")
-    if place.corpus != "simulated":  # words and voices of a licensed corpus don't belong in a copy
+    if not is_simulated(place.corpus):  # words and voices of a licensed corpus don't belong in a copy
         turns[["text", "wav"]] = ""
     turns.insert(0, "turn", range(1, len(turns) + 1))
     rows = {m: x[unit][None] for m, x in dataset.rows.items()}
