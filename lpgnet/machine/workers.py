@@ -1,6 +1,8 @@
 """Work spread over processes, and one progress line: in a terminal, in JupyterLab and in a batch log."""
 
+import ctypes
 import os
+import platform
 import threading
 import time
 import warnings
@@ -10,6 +12,7 @@ from contextlib import contextmanager
 import joblib
 
 PATIENCE = 20  # seconds until a dask scheduler must have answered
+TRIM_THRESHOLD, MMAP_MAX = -1, -4  # of mallopt(3)
 
 
 def as_clock(seconds: float) -> str:
@@ -90,6 +93,18 @@ def _cluster(scheduler: str) -> Iterator[None]:
             raise ValueError(f"workers of {scheduler} have several threads each: start them with --nthreads 1")
         with joblib.parallel_config("dask", n_jobs=-1):
             yield
+
+
+def keep_freed_memory() -> None:
+    """What this process frees stays with it, where the C library is glibc.
+
+    A training step asks for the same megabytes as the one before; given back in between, their pages cost
+    more than a gradient's product.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(TRIM_THRESHOLD, -1)  # never
+        libc.mallopt(MMAP_MAX, 0)  # however large
 
 
 def device_named(name: str) -> str:

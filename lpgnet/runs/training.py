@@ -24,7 +24,7 @@ from lpgnet.config import (
 from lpgnet.corpora.table import utterances
 from lpgnet.labels import folds, manifest
 from lpgnet.machine.files import whole
-from lpgnet.machine.workers import device_named, run_parallel
+from lpgnet.machine.workers import device_named, keep_freed_memory, run_parallel
 from lpgnet.model import Output
 from lpgnet.places import Place
 from lpgnet.runs import baselines, checkpoint, decoder, metrics, records
@@ -155,6 +155,7 @@ def work(place: Place, jobs: list[Job], data: dict, device: str) -> float:
     Returns the seconds it took.
     """
     torch.set_num_threads(1)
+    keep_freed_memory()
     start = time.perf_counter()
     first = jobs[0]
     read = dataset(place, first, device)

@@ -19,6 +19,7 @@ import torch
 from lpgnet.config import LossConfig, RunConfig
 from lpgnet.features.store import Modality, write
 from lpgnet.labels import Fold, folds, manifest
+from lpgnet.machine.workers import keep_freed_memory
 from lpgnet.places import Place
 from lpgnet.runs.dataset import Dataset
 from lpgnet.runs.seeds import EAGER, Alone, Stacked, stackable
@@ -67,6 +68,7 @@ class Measure(AbstractContextManager):
         self.timed: dict[str, tuple[Timed, Timed]] = {}
         self.threads = torch.get_num_threads()
         torch.set_num_threads(1)  # as a worker has
+        keep_freed_memory()
 
     def __exit__(self, *_) -> None:
         torch.set_num_threads(self.threads)
