@@ -11,6 +11,7 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"  # one thread per worker process
 
 import argparse
+import heapq
 import itertools
 import subprocess
 import sys
@@ -37,6 +38,7 @@ from lpgnet.runs.plan import describe, planned
 from lpgnet.runs.seeds import Alone, Stacked, stackable
 
 EPOCHS = 150
+CARDS = (1, 4, 16, 64)
 CODES = np.array(["ang", "exc", "fru", "hap", "neu", "sad"])
 SHARES = np.array([1103, 1041, 0, 595, 1708, 1084]) / 5531  # IEMOCAP's four classes; fru stands beside them
 SIZES = {"paper": (120, 4290, 110, 31, 1241, 83, 768), "small": (12, 150, 20, 5, 50, 14, 16)}
@@ -204,8 +206,19 @@ def speed(check: Check, rate: float) -> None:
     check.say(f"{EPOCHS} epochs, {len(check.seeds)} seeds\n" + pd.DataFrame(rows).T.to_string())
     kinds = {"LPGNetConfig": "full", "SDTConfig": "sdt", "BiGRUConfig": "bigru", "LinearConfig": "linear"}
     like = [name if name in rows else kinds[type(run.model).__name__] for name, run in TABLED.items()]
-    total = sum(rows[name]["s"] for name in like)
-    check.say(f"all {len(like)} experiments, one after the other: {total:.0f} s (forecast)")
+    parts = {name: len(check.seeds) // row["seeds beside"] for name, row in rows.items()}  # seeds apart, or one
+    pieces = [rows[name]["s"] / parts[name] for name in like for _ in range(parts[name])]
+    check.say(f"all {len(like)} experiments, one after the other: {sum(pieces):.0f} s (forecast)")
+    cards = ", ".join(f"{n} cards {makespan(pieces, n):.0f} s" for n in CARDS)
+    check.say(f"simulated, a piece (an experiment's seeds that train beside each other) on one card: {cards}")
+
+
+def makespan(pieces: list[float], cards: int) -> float:
+    """Seconds until all pieces are done, the longest first, each on the card that is free first."""
+    free = [0.0] * cards
+    for piece in sorted(pieces, reverse=True):
+        heapq.heapreplace(free, free[0] + piece)
+    return max(free)
 
 
 def equality(check: Check, _) -> None:

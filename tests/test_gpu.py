@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from gpu import makespan
+
 SCRIPT = Path(__file__).parent / "gpu.py"
 
 
@@ -20,9 +22,15 @@ def test_the_script_says_seconds_of_every_model_and_how_far_numbers_are():
     for name in ("full", "sdt", "bigru", "frame", "linear"):
         assert re.search(rf"^{name}: s [\d.]+, s an epoch [\d.]+, seeds beside [12]", done.stdout, re.M)
     assert "all 26 experiments, one after the other" in done.stdout
+    assert re.search(r"simulated.*: 1 cards \d+ s, 4 cards \d+ s, 16 cards \d+ s, 64 cards \d+ s", done.stdout)
     far = dict(re.findall(r"^(\w+ in \w+): losses (\S+) from the CPU's", done.stdout, re.M))
     assert far.keys() == {f"{n} in {p}" for n in ("full", "sdt") for p in ("float32", "bfloat16")}
     assert all(float(loss) < (1e-5 if "float32" in name else 1e-2) for name, loss in far.items())
+
+
+def test_pieces_on_several_cards_end_when_the_last_card_does():
+    """By hand: 5 | 4 + 2 | 3 + 3, then the longest alone."""
+    assert [makespan([2, 3, 4, 5, 3], cards) for cards in (1, 3, 64)] == [17, 6, 5]
 
 
 def test_without_a_gpu_it_says_so_and_how_to_try_it():
