@@ -53,7 +53,7 @@ def readings(runs: pd.DataFrame, data: dict) -> pd.DataFrame:
         for a in READINGS
         for metric in SHOWN
     ]
-    lines += _of_the_same_runs(runs, data)
+    lines += [*_at_the_last_epoch(runs, data), *_of_the_same_runs(runs, data)]
     lines.sort(key=lambda line: int(re.search(r"\d+", line["reading"])[0]))
     return judged(lines)[COLUMNS]
 
@@ -134,14 +134,22 @@ def over_seeds(a: Mapping[int, float], b: Mapping[int, float]) -> dict:
     }
 
 
+def _at_the_last_epoch(runs: pd.DataFrame, data: dict) -> Iterator[dict]:
+    """R14, from the records of `full`, which hold what it predicts there too."""
+    parts = [part for part in Evaluation(runs, data).predictions if "full" in part.predicted]
+    both = [scored(part, {"last": part.last["full"], "full": part.predicted["full"]}) for part in parts]
+    for metric in SHOWN:
+        line = _named(data, "R14", "the last epoch", "full", "full", metric)
+        yield line | (
+            compared(both[0], "last", "full", metric) | {"note": ""} if both else {"note": _why_not(data, "full")}
+        )
+
+
 def _of_the_same_runs(runs: pd.DataFrame, data: dict) -> Iterator[dict]:
-    """The alternatives that need no run of their own: R14, R15, R17 and R26, from the records of `full`."""
+    """The other alternatives that need no run of their own: R14, R15, R17 and R26, from the records of `full`."""
     full = runs[runs["experiment"] == "full"]
-    best, last, test = (_by_seed(full, data, rule) for rule in (HEADLINE, "last", "best_test"))
-    pairs = [
-        ("R14", "the last epoch", "full", last, best),
-        ("R14", "the best test epoch", "full", test, best),
-    ]
+    best, test = (_by_seed(full, data, rule) for rule in (HEADLINE, "best_test"))
+    pairs = [("R14", "the best test epoch", "full", test, best)]
     for m in MODALITIES:
         alone = _by_seed(runs[runs["experiment"] == f"{m}_only"], data)
         pairs.append(("R17", f"the {m} student head of full", f"{m}_only", _students(full, data, m), alone))
