@@ -164,12 +164,13 @@ def tables(
     ] = None,
 ) -> None:
     """Rebuild Tables 1-7, statistics and figures from the records alone, without torch."""
-    from lpgnet.beyond.archive.unpack import rebuild_from
-    from lpgnet.tables.rebuild import rebuild
-
     if bundle:
+        from lpgnet.beyond.archive.unpack import rebuild_from
+
         typer.echo("\n".join(rebuild_from(bundle.expanduser())))
         return
+    from lpgnet.tables.rebuild import rebuild
+
     typer.echo("Reading the records, building tables, drawing what changed ...", err=True)
     with _alone(_place(which)) as place:
         made = rebuild(place)

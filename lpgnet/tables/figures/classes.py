@@ -2,13 +2,12 @@
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from lpgnet.tables.classes import is_new
-from lpgnet.tables.figures.theme import OTHER, OURS, QUOTED, empty_figure, themed, titled
+from lpgnet.tables.figures.theme import OTHER, OURS, QUOTED, empty_figure, heat_map, themed, titled
 from lpgnet.tables.scores import identity
 from lpgnet.tables.typeset import origin
 
@@ -36,7 +35,7 @@ def side_by_side(pools: list[pd.DataFrame], data: dict, names: list[str]) -> Fig
 def _matrix(axis: Axes, counts: np.ndarray, classes: list[str]) -> None:
     share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
     words = [[f"{value:.1f}" for value in row] for row in share]
-    sns.heatmap(share, annot=np.array(words), fmt="", cmap="Blues", vmin=0, vmax=100, ax=axis, cbar=False)
+    heat_map(axis, share, 100, annot=np.array(words), fmt="")
     for y, meant in enumerate(classes):
         for x, said in enumerate(classes):
             if len(classes) > 4 and is_new(meant, said):
