@@ -9,6 +9,7 @@ import sys
 import warnings
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -161,6 +162,19 @@ def test_every_link_leads_somewhere(html, place):
     files = [to for to in seen.links if not to.startswith(("#", "https://doi.org/"))]
     assert len(files) > 20
     assert [to for to in files if not (page.path_of(place).parent / to).exists()] == []
+
+
+def test_a_claim_leads_to_its_table_a_table_to_its_figure_and_its_notebook(html, place, tmp_path):
+    claims = html[html.index('<table id="claims"') :].partition("</table>")[0]
+    assert claims.count("<tr") - 1 == len(re.findall(r'<td><a href="#table[2-7]">', claims)) > 5
+    for number in range(1, 8):
+        about = html[html.index(f'id="about-table{number}"') :].partition("</p>")[0]
+        assert re.search(rf'<a href="#figure-table{number}_\w+">Figure</a>', about)
+    other = dataclasses.replace(place, output=tmp_path)
+    other.notebooks.mkdir(parents=True)
+    (other.notebooks / "05_six_class.html").touch()
+    found = sections.Findings(SimpleNamespace(place=other), None, None)
+    assert found.notebooks(*sections.MAKES[7]) == (("Notebook 05", "../notebooks/05_six_class.html"),)
 
 
 def test_nothing_is_asked_of_the_network_and_no_formula_is_left_raw(html, place):
