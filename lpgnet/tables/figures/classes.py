@@ -23,7 +23,7 @@ def side_by_side(pools: list[pd.DataFrame], data: dict, names: list[str]) -> Fig
     for axis, pool, name in zip(axes, pools, names, strict=False):
         classes = pool["classes"].iloc[0]
         _matrix(axis, np.sum(list(pool["confusion"]), axis=0), list(classes))
-        axis.set_title(f"{name}, {len(classes)} classes")
+        axis.set_title(f"{name.removesuffix(', six classes')}, {len(classes)} classes")
     for axis in axes[len(pools) :]:
         axis.remove()
     seeds = [pool["seed"].nunique() for pool in pools]
@@ -53,7 +53,7 @@ def class_differences(frame: pd.DataFrame, names: tuple[str, str], caption: str)
     """
     figure, (axis,) = empty_figure(8.5, 1.7 + 0.4 * len(frame), 1)
     for place, line in enumerate(frame.to_dict("records")):
-        axis.plot([line["low"], line["high"]], [place, place], color=OURS, linewidth=2, alpha=0.6)
+        axis.plot([line["ci_low"], line["ci_high"]], [place, place], color=OURS, linewidth=2, alpha=0.6)
         axis.plot(line["difference"], place, "o", color=OURS, markersize=7)
     axis.axvline(0, color=QUOTED, linewidth=1.2)
     axis.set_yticks(range(len(frame)), frame["class"].str.capitalize())
