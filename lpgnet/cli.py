@@ -232,7 +232,7 @@ def compare(
     b: Annotated[str, typer.Argument(help="Another run of the same kind.")] = "reference",
     out: Annotated[Path | None, typer.Option("--out", help="The page to write; else below results/.")] = None,
 ) -> None:
-    """Two runs, per record and table cell: same bytes, to rounding, within the seed interval, or different.
+    """Two runs, per record and table cell: equal to the byte, to rounding, within the seed interval, or different.
 
     Exit code 0: reproduced; 1: different; 2: a run that can't be read, or nothing to compare.  No torch.
     """

@@ -20,7 +20,7 @@ from lpgnet.tables.figures import theme
 from lpgnet.tables.names import plain_name
 
 VERDICTS = {  # first word of a verdict -> its colour on the page
-    **dict.fromkeys(("supported", "holds", "ok", "unchanged", "same"), "good"),
+    **dict.fromkeys(("supported", "holds", "ok", "unchanged", "to"), "good"),
     **dict.fromkeys(("not", "does", "fault", "different"), "bad"),
     **dict.fromkeys(("warning", "changed", "within", "equal"), "warn"),
 }
