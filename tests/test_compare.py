@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -213,8 +214,17 @@ def test_what_one_side_lacks_or_was_asked_otherwise_is_listed_and_not_compared(o
         "only in A: session5, seed 2: sdt",
         f"other settings: linear (1 records: train.epochs {epochs} and 99)",
     ]
-    assert found.verdict().endswith("; B lacks 1 records of A; 1 records have other settings (simulated corpus)")
+    assert found.verdict().endswith("; B lacks 1 of A's records; 1 records have other settings (simulated corpus)")
     assert set(found.cells["verdict"]) == {BYTES}  # of the seeds that both have
+
+
+def test_what_feeds_no_table_is_not_lacking():
+    keys = [(name, "session5", 0) for name in ("full", "full_moddrop")]
+    a, b = (SimpleNamespace(by_key=dict.fromkeys(some), unused=[]) for some in (keys, ()))
+    assert {why.format(A="X", B="Y"): lines for why, lines in comparing._apart(a, b, {}).items() if lines} == {
+        "Y lacks 1 of X's records": ["only in A: session5, seed 0: full"],
+        "1 of X's records feed no table and aren't in Y": ["only in A: session5, seed 0: full_moddrop"],
+    }
 
 
 def test_tampered_records_are_refused_by_name(one, other):
@@ -425,7 +435,7 @@ def test_the_verdict_against_the_reference(one, other, reference, monkeypatch):
     worse(other, "linear", 0, 80)
     assert comparing.against_reference(other).startswith("!! Against the reference run: not reproduced: ")
     shutil.rmtree(other.runs / "full")
-    assert "; this run lacks 3 records of the reference" in comparing.against_reference(other)
+    assert "; this run lacks 3 of the reference's records" in comparing.against_reference(other)
     (path,) = (other.runs / "sdt").glob("0-*.json")
     path.write_text("{")
     assert comparing.against_reference(other).startswith("Against the reference run: not compared: record ")

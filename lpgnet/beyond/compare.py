@@ -57,7 +57,7 @@ LISTED = 12  # lines of a kind that the terminal shows; the page has all
 @dataclass(frozen=True)
 class Comparison:
     """records, cells: one line each, `verdict` of `DEGREES`.  apart: how many records aren't compared and why,
-    with {a} and {b} for the two -> a line for each group.  facts: name, A, B of everything that made the two."""
+    with {A} and {B} for the two -> a line for each group.  facts: name, A, B of everything that made the two."""
 
     a: Side
     b: Side
@@ -75,7 +75,7 @@ class Comparison:
         """One line.  a, b: what the two are called in it."""
         lead = "not reproduced" if self.degree == DIFFERENT else f"reproduced {self.degree}"
         said = [f"{lead}: {_counted(self.records, 'records')}, {_counted(self.cells, 'table cells')}"]
-        said += [why.format(a=a, b=b) for why, lines in self.apart.items() if lines]
+        said += [why.format(A=a, B=b) for why, lines in self.apart.items() if lines]
         return "; ".join(said) + " (simulated corpus)" * is_simulated(self.a.data["corpus"])
 
     def differing(self) -> list[str]:
@@ -239,13 +239,13 @@ def _otherwise(a, b) -> list[str]:
 def _apart(a: Side, b: Side, otherwise: dict[tuple, list[str]]) -> dict[str, list[str]]:
     """How many records aren't compared and why -> a line for those of each experiment."""
     found = {}
-    for name, one, less, other in (("a", a, "b", b), ("b", b, "a", a)):
+    for name, one, less, other in (("A", a, "B", b), ("B", b, "A", a)):
         alone = one.by_key.keys() - other.by_key.keys()
-        beside = {key for key in alone if key[0] not in TABLED}
-        found[f"{{{less}}} lacks {len(alone - beside)} records of {{{name}}}"] = _alone(name.upper(), alone - beside)
-        found[f"{{{name}}} has {len(beside)} more records, which feed no table"] = _alone(name.upper(), beside)
-        unused = [f"not used in {name.upper()}: {x}" for x in one.unused]
-        found[f"{len(unused)} records of {{{name}}} aren't in use"] = unused
+        tabled = {key for key in alone if key[0] in TABLED}
+        beside, unused = alone - tabled, [f"not used in {name}: {x}" for x in one.unused]
+        found[f"{{{less}}} lacks {len(tabled)} of {{{name}}}'s records"] = _alone(name, tabled)
+        found[f"{len(beside)} of {{{name}}}'s records feed no table and aren't in {{{less}}}"] = _alone(name, beside)
+        found[f"{len(unused)} of {{{name}}}'s records aren't in use"] = unused
     count = Counter((key[0], ", ".join(why)) for key, why in otherwise.items())
     asked = [f"other settings: {name} ({runs} records: {why})" for (name, why), runs in count.items()]
     return found | {f"{len(otherwise)} records have other settings": asked}
