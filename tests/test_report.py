@@ -319,6 +319,21 @@ def test_a_claim_shows_both_numbers_and_both_intervals():
     )
 
 
+def test_a_reading_s_two_metrics_stand_side_by_side_and_one_not_run_says_why():
+    ends = {"ci_low": -2.0, "ci_high": 0.5, "dialogues_low": -3.0, "dialogues_high": 1.0, "difference": -1.0}
+    one = {"reading": "R1", "alternative": "x", "default": "full", "verdict": "matters: worse", "note": np.nan} | ends
+    lines = [one | {"metric": metric} for metric in ("accuracy", "weighted_f1")]
+    absent = dict.fromkeys(ends, np.nan) | {"verdict": np.nan, "note": "not run: no fits"}
+    lines += [line | {"reading": "R2"} | absent for line in lines]
+    lines += [one | {"reading": "R3", "metric": "mean over classes"}]
+    first, second, third = verdicts.alternatives_sheet(pd.DataFrame(lines), "readings", "", "").rows
+    m = blocks.MINUS
+    assert [cell.text for cell in first] == ["R1", "x", "LPGNet", *[f"{m}1.0", "matters: worse"] * 2]
+    assert first[3].small == f"seeds [{m}2.0, 0.5]\ndialogues [{m}3.0, 1.0]"
+    assert [cell.text for cell in second[3:]] == ["", "not run: no fits"] * 2
+    assert third[3].small.startswith("mean over classes\n")
+
+
 def test_claims_are_counted_by_their_first_words():
     claims = pd.DataFrame(
         {"verdict": ["supported", "not supported", "undecided: could have shown 2.1 points at least"] * 2}

@@ -261,9 +261,9 @@ def cost(found: Findings) -> Section:
 def beyond(found: Findings) -> Section:
     """Readings that were run the other way, how much context matters, a missing modality."""
     captions = {
-        "readings": "Each reading run the other way: points, 95 % intervals over seeds and test dialogues. "
+        "readings": "Each reading run the other way. That minus ours, in points, with both 95 % intervals. "
         "It matters where both tests say so after correction; undecided is not equal.",
-        "context": "What a dialogue's turns are worth: as spoken, shuffled, dealt anew, past or near alone.",
+        "context": "What a dialogue's turns are worth. Shuffled, dealt anew, past or near alone, minus as spoken.",
         "validation": "Which dialogues validate: accuracy over the same seeds, five draws of a tenth, then each "
         "training session; the last lines are the spread over those, beside the spread over seeds.",
         "missing": "What missing text or audio costs (notebook 08).",
@@ -272,8 +272,9 @@ def beyond(found: Findings) -> Section:
     for name, caption in captions.items():
         blocks += found.shown(name)
         if (frame := found.csv(name)) is not None:
-            links = found.notebooks("08" if name == "missing" else "07")
-            blocks.append(replace(sheet(frame, f"beyond-{name}", caption, f"../{name}.csv"), links=links))
+            about = f"beyond-{name}", caption, f"../{name}.csv"
+            made = verdicts.alternatives_sheet if "difference" in frame else sheet
+            blocks.append(replace(made(frame, *about), links=found.notebooks("08" if name == "missing" else "07")))
     return Section("beyond", "Beyond", "Beyond the paper", blocks or [Text(BEYOND)])
 
 

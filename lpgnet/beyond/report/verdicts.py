@@ -195,3 +195,23 @@ def gap_sheet(frame: pd.DataFrame, source: str, links: tuple) -> Sheet:
         "validation, in points, its 95 % interval below."
     )
     return Sheet("gap", caption, heads, list(lines.values()), source, links=links)
+
+
+def alternatives_sheet(frame: pd.DataFrame, name: str, caption: str, source: str) -> Sheet:
+    """readings.csv and context.csv: alternative minus default in points with both intervals, and what that says."""
+    frame = frame.rename(columns={"ci_low": "seeds_low", "ci_high": "seeds_high"})
+    keys = [c for c in ("reading", "alternative", "default", "model", "turns") if c in frame]
+    heads = [*(key.capitalize() for key in keys), *["Accuracy"] * ("accuracy_mean" in frame)]
+    titles = [title for metric, title in METRICS.items() if metric in set(frame.get("metric", ["accuracy"]))]
+    heads += [head for title in titles for head in (f"{title}, points", "Verdict")]
+    lines: dict[tuple, list[Cell]] = {}
+    for line in frame.to_dict("records"):
+        own = [Cell(plain_name(line[c]) if c in ("default", "model") else line[c]) for c in keys]
+        if "accuracy_mean" in line:
+            own.append(spread(line["accuracy_mean"], line["accuracy_std"]))
+        said = next((line[c] for c in ("verdict", "note") if not pd.isna(line[c])), "")
+        points = Cell("") if pd.isna(line["difference"]) else _difference(line)
+        if line.get("metric", "accuracy") not in METRICS:
+            points = replace(points, small=f"{line['metric']}\n{points.small}")
+        lines.setdefault(tuple(line[c] for c in keys), own).extend([points, Cell(said)])
+    return Sheet(name, caption, heads, list(lines.values()), source)
