@@ -41,7 +41,7 @@ env: $(READY)  ## Only the virtual environment, from the lock; and outputs of no
 
 $(READY): requirements.lock pyproject.toml
 	@$(FOUND)
-	@echo "Setting up $(VENV) from requirements.lock: about 2 GB, some minutes"
+	@echo "Setting up $(VENV) from requirements.lock: about 3 GB, two to three minutes"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "python3-venv is missing (Debian: apt install python3-venv)"; exit 1; }
 	$(BIN)/python -m pip install --quiet -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .

@@ -164,12 +164,13 @@ def tables(
     ] = None,
 ) -> None:
     """Rebuild Tables 1-7, statistics and figures from the records alone, without torch."""
-    from lpgnet.beyond.archive.unpack import rebuild_from
-    from lpgnet.tables.rebuild import rebuild
-
     if bundle:
+        from lpgnet.beyond.archive.unpack import rebuild_from
+
         typer.echo("\n".join(rebuild_from(bundle.expanduser())))
         return
+    from lpgnet.tables.rebuild import rebuild
+
     typer.echo("Reading the records, building tables, drawing what changed ...", err=True)
     with _alone(_place(which)) as place:
         made = rebuild(place)
@@ -231,7 +232,7 @@ def compare(
     b: Annotated[str, typer.Argument(help="Another run of the same kind.")] = "reference",
     out: Annotated[Path | None, typer.Option("--out", help="The page to write; else below results/.")] = None,
 ) -> None:
-    """Two runs, per record and table cell: same bytes, to rounding, within the seed interval, or different.
+    """Two runs, per record and table cell: equal to the byte, to rounding, within the seed interval, or different.
 
     Exit code 0: reproduced; 1: different; 2: a run that can't be read, or nothing to compare.  No torch.
     """

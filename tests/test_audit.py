@@ -19,7 +19,8 @@ from test_tables import WITHOUT_TORCH
 
 from lpgnet import labels, places
 from lpgnet.beyond.audit import data_audit, paper_audit, split_checks
-from lpgnet.beyond.audit.encoder_checks import check_fits, check_pasts
+from lpgnet.beyond.audit.encoder_checks import check_pasts
+from lpgnet.beyond.audit.fit_checks import check_fits
 from lpgnet.beyond.audit.paper_kinds import FAILS, HOLDS, OPEN, Cell, agrees, attainable, half_unit, minus
 from lpgnet.beyond.readings import crossfit
 from lpgnet.config import ROOT, FineTuneConfig

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -148,8 +149,8 @@ def test_within_the_interval_is_what_two_seeds_differ_by(one, other):
     worse(other, "full", 1, 1)
     found = sides(one, other)
     limit = 4.302653 * np.sqrt(2) * min(deviation(p, "full") for p in (one, other))
-    limits = comparing._limits(*(unpack.in_place(p, "").runs for p in (one, other)))
-    assert limits["full", "session5"]["accuracy"] == pytest.approx(limit, rel=1e-6)
+    limits = comparing._limits(*(comparing._scored(unpack.in_place(p, "").runs) for p in (one, other)))
+    assert limits.at[("full", "session5"), "accuracy"] == pytest.approx(limit, rel=1e-6)
     assert found.records["verdict"].value_counts().to_dict() == {BYTES: 20, INTERVAL: 1}
     cells = found.cells[found.cells["row"].eq("full")]
     assert set(cells["verdict"]) <= {BYTES, ROUNDING, INTERVAL} and INTERVAL in set(cells["verdict"])
@@ -157,9 +158,9 @@ def test_within_the_interval_is_what_two_seeds_differ_by(one, other):
 
 
 def test_more_than_seeds_differ_by_is_different_and_said(one, other):
-    limits = comparing._limits(*(unpack.in_place(one, "").runs for _ in range(2)))
+    limits = comparing._limits(*(comparing._scored(unpack.in_place(one, "").runs) for _ in range(2)))
     total = np.sum(unpack.in_place(one, "").by_key["linear", "session5", 0].confusion["best_validation"])
-    worse(other, "linear", 0, int(limits["linear", "session5"]["accuracy"] * total) + 2)
+    worse(other, "linear", 0, int(limits.at[("linear", "session5"), "accuracy"] * total) + 2)
     found = sides(one, other)
     line = found.records.set_index(["experiment", "seed"])["verdict"]
     assert line["linear", 0] == DIFFERENT and found.degree == DIFFERENT
@@ -211,10 +212,19 @@ def test_what_one_side_lacks_or_was_asked_otherwise_is_listed_and_not_compared(o
     epochs = config["train"]["epochs"]
     assert found.lines()[2:-1] == [
         "only in A: session5, seed 2: sdt",
-        f"asked otherwise: linear (1 records: train.epochs {epochs} and 99)",
+        f"other settings: linear (1 records: train.epochs {epochs} and 99)",
     ]
-    assert found.verdict().endswith("; 1 in A only; 1 asked otherwise (simulated corpus)")
+    assert found.verdict().endswith("; B lacks 1 of A's records; 1 records have other settings (simulated corpus)")
     assert set(found.cells["verdict"]) == {BYTES}  # of the seeds that both have
+
+
+def test_what_feeds_no_table_is_not_lacking():
+    keys = [(name, "session5", 0) for name in ("full", "full_moddrop")]
+    a, b = (SimpleNamespace(by_key=dict.fromkeys(some), unused=[]) for some in (keys, ()))
+    assert {why.format(A="X", B="Y"): lines for why, lines in comparing._apart(a, b, {}).items() if lines} == {
+        "Y lacks 1 of X's records": ["only in A: session5, seed 0: full"],
+        "1 of X's records feed no table and aren't in Y": ["only in A: session5, seed 0: full_moddrop"],
+    }
 
 
 def test_tampered_records_are_refused_by_name(one, other):
@@ -425,7 +435,7 @@ def test_the_verdict_against_the_reference(one, other, reference, monkeypatch):
     worse(other, "linear", 0, 80)
     assert comparing.against_reference(other).startswith("!! Against the reference run: not reproduced: ")
     shutil.rmtree(other.runs / "full")
-    assert "; 3 in B only" in comparing.against_reference(other)
+    assert "; this run lacks 3 of the reference's records" in comparing.against_reference(other)
     (path,) = (other.runs / "sdt").glob("0-*.json")
     path.write_text("{")
     assert comparing.against_reference(other).startswith("Against the reference run: not compared: record ")

@@ -9,6 +9,7 @@ import sys
 import warnings
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -163,6 +164,19 @@ def test_every_link_leads_somewhere(html, place):
     assert [to for to in files if not (page.path_of(place).parent / to).exists()] == []
 
 
+def test_a_claim_leads_to_its_table_a_table_to_its_figure_and_its_notebook(html, place, tmp_path):
+    claims = html[html.index('<table id="claims"') :].partition("</table>")[0]
+    assert claims.count("<tr") - 1 == len(re.findall(r'<td><a href="#table[2-7]">', claims)) > 5
+    for number in range(1, 8):
+        about = html[html.index(f'id="about-table{number}"') :].partition("</p>")[0]
+        assert re.search(rf'<a href="#figure-table{number}_\w+">Figure</a>', about)
+    other = dataclasses.replace(place, output=tmp_path)
+    other.notebooks.mkdir(parents=True)
+    (other.notebooks / "05_six_class.html").touch()
+    found = sections.Findings(SimpleNamespace(place=other), None, None)
+    assert found.notebooks(*sections.MAKES[7]) == (("Notebook 05", "../notebooks/05_six_class.html"),)
+
+
 def test_nothing_is_asked_of_the_network_and_no_formula_is_left_raw(html, place):
     seen = Seen(html)
     assert all(address.startswith("data:") for address in seen.loaded)
@@ -303,6 +317,21 @@ def test_a_claim_shows_both_numbers_and_both_intervals():
         f"Printed: +1.21 points. Here: {m}3.2 points, 95 % intervals [{m}4.0, {m}2.0] over 5 seeds and "
         "(none) over 7 dialogues."
     )
+
+
+def test_a_reading_s_two_metrics_stand_side_by_side_and_one_not_run_says_why():
+    ends = {"ci_low": -2.0, "ci_high": 0.5, "dialogues_low": -3.0, "dialogues_high": 1.0, "difference": -1.0}
+    one = {"reading": "R1", "alternative": "x", "default": "full", "verdict": "matters: worse", "note": np.nan} | ends
+    lines = [one | {"metric": metric} for metric in ("accuracy", "weighted_f1")]
+    absent = dict.fromkeys(ends, np.nan) | {"verdict": np.nan, "note": "not run: no fits"}
+    lines += [line | {"reading": "R2"} | absent for line in lines]
+    lines += [one | {"reading": "R3", "metric": "mean over classes"}]
+    first, second, third = verdicts.alternatives_sheet(pd.DataFrame(lines), "readings", "", "").rows
+    m = blocks.MINUS
+    assert [cell.text for cell in first] == ["R1", "x", "LPGNet", *[f"{m}1.0", "matters: worse"] * 2]
+    assert first[3].small == f"seeds [{m}2.0, 0.5]\ndialogues [{m}3.0, 1.0]"
+    assert [cell.text for cell in second[3:]] == ["", "not run: no fits"] * 2
+    assert third[3].small.startswith("mean over classes\n")
 
 
 def test_claims_are_counted_by_their_first_words():

@@ -61,6 +61,14 @@ def test_each_notebook_s_sentences_are_of_its_table(found):
         assert said[-1] == SIMULATED
 
 
+def test_scores_are_shown_in_percent_by_plain_names(found):
+    (sheet,) = seen.scored_runs(found, ["no_ffn", "nobody", "full"]).blocks
+    mean, std = (100 * getattr(found.seeds.query("experiment == 'full'")["accuracy"], f)() for f in ("mean", "std"))
+    assert len(sheet.rows) == 2 and sheet.rows[0][0].text == "LPGNet without position-wise FFN"
+    assert [cell.text for cell in sheet.rows[1]][:2] == ["LPGNet", f"{mean:.1f} ± {std:.1f}"]
+    assert not seen.scored_runs(found, ["nobody"]).blocks
+
+
 def test_where_nothing_has_been_run_a_sentence_says_so():
     nothing = Evaluation(EMPTY, DATA)
     for said in (seen.trained(nothing, 2), seen.ablated(nothing, 6), seen.compared_with_sdt(nothing)):
@@ -90,7 +98,7 @@ def test_differences_by_class_by_scipy(found):
     want = stats.ttest_rel(a, b)
     assert table.loc["sad", "difference"] == pytest.approx((a - b).mean(), abs=0.06)
     low, high = np.clip(want.confidence_interval(), -100, 100)
-    assert table.loc["sad", ["low", "high"]].tolist() == pytest.approx([low, high], abs=0.06)
+    assert table.loc["sad", ["ci_low", "ci_high"]].tolist() == pytest.approx([low, high], abs=0.06)
     figure = drawn.class_differences(table.reset_index(), ("LPGNet", "Linear"), "Words.")
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [n.capitalize() for n in table.index]
 

@@ -5,9 +5,9 @@ compared, and like everything that one side lacks they are listed.  Tables are b
 both have.  What else differs (code, libraries, device, features) is said beside.  Four degrees, the first
 that holds:
 
-Same bytes: the predictions by SHA-256, and each number of the record; every number of the cell.
+To the byte: the predictions by SHA-256, and each number of the record; every number of the cell.
 
-Same to rounding: the same epochs, confusion matrices and predicted classes, and probabilities, curves and
+To rounding: the same epochs, confusion matrices and predicted classes, and probabilities, curves and
 temperature within 0.001; a cell's numbers within one unit of their last digit.
 
 Within the seed interval: accuracy and weighted F1 differ by no more than two runs with other seeds do at
@@ -35,6 +35,7 @@ import pandas as pd
 from lpgnet import places
 from lpgnet.beyond.archive.unpack import KEY, REFERENCE, Side, in_place, read
 from lpgnet.beyond.report.blocks import Section, Sheet, Text, sheet, style, template
+from lpgnet.experiments import TABLED
 from lpgnet.labels import is_simulated
 from lpgnet.machine.files import whole
 from lpgnet.places import Place
@@ -45,13 +46,7 @@ from lpgnet.tables.scores import HEADLINE, SHOWN, Evaluation
 from lpgnet.tables.statistics import LEVEL, half_interval, percent
 from lpgnet.tables.typeset import SIMULATED
 
-DEGREES = BYTES, ROUNDING, INTERVAL, DIFFERENT = (
-    "same bytes",
-    "same to rounding",
-    "within the seed interval",
-    "different",
-)
-SAYS = dict(zip(DEGREES, ("to the byte", "to rounding", INTERVAL, DIFFERENT), strict=True))  # of several
+DEGREES = BYTES, ROUNDING, INTERVAL, DIFFERENT = "to the byte", "to rounding", "within the seed interval", "different"
 TOLERANCE = 1e-3  # absolute and relative; other instruction sets move a probability by 1e-5 to 1e-3
 NUMBERS = ("predictions", "confusion", "students", "epoch", "curves", "parameters", "temperature")
 SAME = ("corpus", "profile", "split", "labels")  # what two runs must share to be compared at all
@@ -61,8 +56,8 @@ LISTED = 12  # lines of a kind that the terminal shows; the page has all
 
 @dataclass(frozen=True)
 class Comparison:
-    """records, cells: one line each, `verdict` of `DEGREES`.  apart: how many records aren't compared and why
-    -> a line for each group.  facts: name, A, B of everything that made the two."""
+    """records, cells: one line each, `verdict` of `DEGREES`.  apart: how many records aren't compared and why,
+    with {A} and {B} for the two -> a line for each group.  facts: name, A, B of everything that made the two."""
 
     a: Side
     b: Side
@@ -76,11 +71,11 @@ class Comparison:
         """The worst that occurs oftener than chance has it."""
         return max((_overall(frame["verdict"]) for frame in (self.records, self.cells)), key=DEGREES.index)
 
-    def verdict(self) -> str:
-        """One line."""
-        lead = "not reproduced" if self.degree == DIFFERENT else f"reproduced {SAYS[self.degree]}"
+    def verdict(self, a: str = "A", b: str = "B") -> str:
+        """One line.  a, b: what the two are called in it."""
+        lead = "not reproduced" if self.degree == DIFFERENT else f"reproduced {self.degree}"
         said = [f"{lead}: {_counted(self.records, 'records')}, {_counted(self.cells, 'table cells')}"]
-        said += [why for why, lines in self.apart.items() if lines]
+        said += [why.format(A=a, B=b) for why, lines in self.apart.items() if lines]
         return "; ".join(said) + " (simulated corpus)" * is_simulated(self.a.data["corpus"])
 
     def differing(self) -> list[str]:
@@ -90,15 +85,12 @@ class Comparison:
 
     def lines(self) -> list[str]:
         """For a terminal, the verdict last."""
-        bad = [
-            f"different: {line.experiment}, {line.fold}, seed {line.seed}"
-            for line in self.records[self.records["verdict"] == DIFFERENT].itertuples()
-        ]
-        cells = self.cells[self.cells["verdict"] == DIFFERENT].itertuples()
-        cells = [f"different: table {c.table}, {c.row}, {c.metric}: {c.A} | {c.B}" for c in cells]
-        head = [f"A: {self.a.label}", f"B: {self.b.label}"]
-        parts = (self.differing(), *self.apart.values(), bad, cells)
-        return [*head, *(line for part in parts for line in _first(part)), self.verdict()]
+        far = (frame[frame["verdict"] == DIFFERENT].itertuples() for frame in (self.records, self.cells))
+        says = ("{0.experiment}, {0.fold}, seed {0.seed}", "table {0.table}, {0.row}, {0.metric}: {0.A} | {0.B}")
+        bad = ([f"different: {text.format(line)}" for line in part] for text, part in zip(says, far, strict=True))
+        parts = (self.differing(), *self.apart.values(), *bad)
+        said = (line for part in parts for line in _first(part))
+        return [f"A: {self.a.label}", f"B: {self.b.label}", *said, self.verdict()]
 
 
 def compare(a: Side, b: Side) -> Comparison:
@@ -124,22 +116,35 @@ def compare(a: Side, b: Side) -> Comparison:
             "want the same experiments, settings and seeds"
         )
     of_a, of_b = a.where(common), b.where(common)
-    cells = compared_cells(*(_cells(build_all(Evaluation(runs, side.data))) for side, runs in ((a, of_a), (b, of_b))))
+    cells = compared_cells(_given(of_a, a.data), _given(of_b, b.data))
     return Comparison(a, b, compared_records(a, b, common), cells, apart, _facts(a, b, of_a, of_b))
 
 
 def compared_records(a: Side, b: Side, keys: list[tuple]) -> pd.DataFrame:
     """One line per record that both have."""
-    limits, lines = _limits(a.where(keys), b.where(keys)), []
+    mine, theirs = (_scored(side.where(keys)) for side in (a, b))
+    limits, lines = _limits(mine, theirs), []
     for key in keys:
-        one, other = a.by_key[key], b.by_key[key]
         line = dict(zip(KEY, key, strict=True))
-        mine, theirs = (scores(run.confusion[HEADLINE]) for run in (one, other))
         for name in SHOWN:
-            line |= {f"{name} A": percent(mine[name]), f"{name} B": percent(theirs[name])}
-        near = all(abs(mine[name] - theirs[name]) <= limits[key[:2]][name] for name in SHOWN)
-        lines.append({"verdict": _degree(one, other, near)} | line)
+            line |= {f"{name} A": percent(mine.at[key, name]), f"{name} B": percent(theirs.at[key, name])}
+        near = ((mine.loc[key] - theirs.loc[key]).abs() <= limits.loc[key[:2]]).all()
+        lines.append({"verdict": _degree(a.by_key[key], b.by_key[key], near)} | line)
     return pd.DataFrame(lines)
+
+
+def _scored(runs: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy and weighted F1 of records, a line each."""
+    index = pd.MultiIndex.from_frame(runs[KEY])
+    return pd.DataFrame([scores(c[HEADLINE]) for c in runs["confusion"]], index)[list(SHOWN)].sort_index()
+
+
+def _limits(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
+    """Of `_scored`: by how much two seeds of an experiment and fold differ at 95 %; NaN with one seed."""
+    one, other = (frame.groupby(level=KEY[:2]) for frame in (a, b))
+    return np.minimum(one.std(), other.std()).mul(
+        one.size().map(lambda n: np.sqrt(2 * n) * half_interval(1, n)), axis=0
+    )
 
 
 def _degree(a, b, near: bool) -> str:
@@ -167,17 +172,6 @@ def _near(a, b) -> bool:
     return a.shape == b.shape and np.allclose(a, b, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
 
 
-def _limits(a: pd.DataFrame, b: pd.DataFrame) -> dict[tuple, dict[str, float]]:
-    """(experiment, fold) -> score -> by how much two seeds of it differ at 95 %; NaN with one seed."""
-    each = [{key: _two_seeds(mine) for key, mine in runs.groupby(KEY[:2])} for runs in (a, b)]
-    return {key: {n: min(limits[n], each[1][key][n]) for n in SHOWN} for key, limits in each[0].items()}
-
-
-def _two_seeds(runs: pd.DataFrame) -> dict[str, float]:
-    scored = pd.DataFrame([scores(confusion[HEADLINE]) for confusion in runs["confusion"]])
-    return {name: np.sqrt(2 * len(scored)) * half_interval(scored[name].std(), len(scored)) for name in SHOWN}
-
-
 def compared_cells(a: dict[tuple, tuple], b: dict[tuple, tuple]) -> pd.DataFrame:
     """One line per cell of `_cells`; one that a side lacks is different."""
     lines = []
@@ -190,7 +184,7 @@ def compared_cells(a: dict[tuple, tuple], b: dict[tuple, tuple]) -> pd.DataFrame
 
 def _cell_degree(a: np.ndarray, b: np.ndarray) -> str:
     """a, b: mean and standard deviation in percent, number of seeds."""
-    if np.array_equal(a, b, equal_nan=True):
+    if _same(a, b):
         return BYTES
     if np.allclose(a, b, rtol=0, atol=1.01 * UNIT, equal_nan=True):
         return ROUNDING
@@ -200,13 +194,22 @@ def _cell_degree(a: np.ndarray, b: np.ndarray) -> str:
 
 def _contradicted(side: Side) -> list[str]:
     """Cells of a side's own tables that its records, as many, don't give."""
-    given, printed = _cells(build_all(Evaluation(side.runs, side.data))), _cells(side.tables)
-    both = {key: (printed[key], given[key]) for key in printed if key in given}
+    given = _given(side.runs, side.data)
+    both = {key: (says, given[key]) for key, says in _cells(side.tables).items() if key in given}
     return [
         f"table{number}.csv, {row}, {metric}: {says[0]:g} for {is_[0]:g}"
         for (number, row, metric), (says, is_) in both.items()
-        if np.array_equal(says[2:], is_[2:], equal_nan=True) and not np.array_equal(says, is_, equal_nan=True)
+        if _same(says[2:], is_[2:]) and not _same(says, is_)
     ]
+
+
+def _same(a, b) -> bool:
+    return np.array_equal(a, b, equal_nan=True)
+
+
+def _given(runs: pd.DataFrame, data: dict) -> dict[tuple, tuple]:
+    """The cells that records give."""
+    return _cells(build_all(Evaluation(runs, data)))
 
 
 def _cells(tables: dict[int, pd.DataFrame]) -> dict[tuple, tuple]:
@@ -226,41 +229,34 @@ def _cells(tables: dict[int, pd.DataFrame]) -> dict[tuple, tuple]:
 
 def _otherwise(a, b) -> list[str]:
     """The settings that two records of one experiment, fold and seed don't share."""
-    mine, theirs = (_flat(r.config) | {"labels": r.labels, "label set": r.manifest[:12]} for r in (a, b))
+    mine, theirs = (r.config | {"labels": r.labels, "label set": r.manifest[:12]} for r in (a, b))
+    if mine == theirs:
+        return []
+    mine, theirs = (pd.json_normalize(values).iloc[0].to_dict() for values in (mine, theirs))
     return [f"{n} {mine.get(n)} and {theirs.get(n)}" for n in sorted(mine | theirs) if mine.get(n) != theirs.get(n)]
-
-
-def _flat(values: dict, start: str = "") -> dict:
-    found = {}
-    for name, value in values.items():
-        found |= _flat(value, f"{start}{name}.") if isinstance(value, dict) else {start + name: value}
-    return found
 
 
 def _apart(a: Side, b: Side, otherwise: dict[tuple, list[str]]) -> dict[str, list[str]]:
     """How many records aren't compared and why -> a line for those of each experiment."""
     found = {}
-    for name, one, other in (("A", a, b), ("B", b, a)):
+    for name, one, less, other in (("A", a, "B", b), ("B", b, "A", a)):
         alone = one.by_key.keys() - other.by_key.keys()
-        found[f"{len(alone)} in {name} only"] = _alone(name, alone)
-        found[f"{len(one.unused)} in {name} not used"] = [f"not used in {name}: {x}" for x in one.unused]
+        tabled = {key for key in alone if key[0] in TABLED}
+        beside, unused = alone - tabled, [f"not used in {name}: {x}" for x in one.unused]
+        found[f"{{{less}}} lacks {len(tabled)} of {{{name}}}'s records"] = _alone(name, tabled)
+        found[f"{len(beside)} of {{{name}}}'s records feed no table and aren't in {{{less}}}"] = _alone(name, beside)
+        found[f"{len(unused)} of {{{name}}}'s records aren't in use"] = unused
     count = Counter((key[0], ", ".join(why)) for key, why in otherwise.items())
-    asked = [f"asked otherwise: {name} ({runs} records: {why})" for (name, why), runs in count.items()]
-    return found | {f"{len(otherwise)} asked otherwise": asked}
+    asked = [f"other settings: {name} ({runs} records: {why})" for (name, why), runs in count.items()]
+    return found | {f"{len(otherwise)} records have other settings": asked}
 
 
 def _alone(side: str, keys: Iterable[tuple]) -> list[str]:
     """What one side has alone: a line for the experiments that share fold and seeds."""
-    by: dict[tuple, list[int]] = {}
-    for experiment, fold, seed in sorted(keys):
-        by.setdefault((experiment, fold), []).append(seed)
-    shared: dict[tuple, list[str]] = {}
-    for (experiment, fold), seeds in by.items():
-        shared.setdefault((fold, *seeds), []).append(experiment)
-    return [
-        f"only in {side}: {fold}, seed {', '.join(map(str, seeds))}: {', '.join(names)}"
-        for (fold, *seeds), names in shared.items()
-    ]
+    frame = pd.DataFrame(sorted(keys), columns=KEY).astype(str)
+    seeds = frame.groupby(KEY[:2], as_index=False)["seed"].agg(", ".join)
+    names = seeds.groupby(["fold", "seed"], sort=False)["experiment"].agg(", ".join)
+    return [f"only in {side}: {fold}, seed {seed}: {some}" for (fold, seed), some in names.items()]
 
 
 def _facts(a: Side, b: Side, of_a: pd.DataFrame, of_b: pd.DataFrame) -> pd.DataFrame:
@@ -301,7 +297,7 @@ def _overall(verdicts: pd.Series) -> str:
 def _counted(frame: pd.DataFrame, what: str) -> str:
     """ "240 of 240 records", or how many have which degree where they don't share one."""
     count = frame["verdict"].value_counts()
-    said = [f"{count[degree]} {SAYS[degree]}" for degree in DEGREES if degree in count]
+    said = [f"{count[degree]} {degree}" for degree in DEGREES if degree in count]
     if len(said) > 1:
         return f"of {len(frame)} {what} {', '.join(said)}"
     return f"{len(frame)} of {len(frame)} {what}"
@@ -336,7 +332,7 @@ def against_reference(place: Place) -> str:
             return f"Against the reference run: not compared: {error}"
     loud = "!! " if found.degree == DIFFERENT else ""
     more = f"; python -m lpgnet compare {place.name} reference" if loud else ""
-    return f"{loud}Against the reference run: {found.verdict()}{more}"
+    return f"{loud}Against the reference run: {found.verdict('this run', 'the reference')}{more}"
 
 
 def page(found: Comparison) -> str:

@@ -1,4 +1,4 @@
-"""What a notebook ends with: sentences made from the records."""
+"""What a notebook shows of its runs, and the sentences that it ends with; all of it made from the records."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 from markupsafe import escape
 
+from lpgnet.beyond.report.blocks import Section, sheet
 from lpgnet.corpora.table import utterances
 from lpgnet.labels import is_simulated, labelled
 from lpgnet.places import Place
@@ -14,7 +15,8 @@ from lpgnet.tables.claims import stand, verdict
 from lpgnet.tables.classes import BOTH_HAPPY, FRUSTRATED, OLD, by_kind
 from lpgnet.tables.comparisons import PAIRS, pairs, scored
 from lpgnet.tables.names import plain_name
-from lpgnet.tables.scores import Evaluation
+from lpgnet.tables.scores import SHOWN, Evaluation
+from lpgnet.tables.statistics import columns, summary
 from lpgnet.tables.typeset import SIMULATED
 
 METRIC = "accuracy"
@@ -37,6 +39,24 @@ def _seen(lines: Iterable[str], corpus: str) -> Seen:
     """The same, with what simulated data can't say."""
     lines = list(lines) or ["Nothing that was asked for here has been run yet."]
     return Seen(lines + [SIMULATED] * is_simulated(corpus))
+
+
+def table(frame: pd.DataFrame, caption: str, **heads: str) -> Section:
+    """Any frame as the report shows it: plain names, intervals in brackets.  heads: what a column is called."""
+    name = caption.partition(" ")[0].lower()
+    return Section(name, "", "", [sheet(frame, name, caption, heads=heads)] if len(frame) else [])
+
+
+def scored_runs(found: Evaluation, experiments: list[str]) -> Section:
+    """Accuracy and weighted F1 of some experiments, in percent, in the order asked."""
+    by = found.seeds.groupby("experiment")
+    lines = [
+        {"experiment": name, "n_seeds": len(mine)}
+        | {key: x for metric in SHOWN for key, x in columns(metric, summary(mine[metric])).items()}
+        for name in experiments
+        if name in by.groups and len(mine := by.get_group(name))
+    ]
+    return table(pd.DataFrame(lines), "Scores in percent, mean ± standard deviation over seeds.", experiment="model")
 
 
 def compared(found: Evaluation, table: int) -> list[dict]:

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib import metadata
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -145,13 +145,15 @@ def changed(old: dict, new: dict) -> str:
 
 def versions(names: Iterable[str]) -> dict[str, str]:
     """The installed versions of some libraries, without a build's own ending; what isn't here is left out."""
-    found = {}
-    for name in names:
-        try:
-            found[name] = version(name).partition("+")[0]
-        except PackageNotFoundError:
-            continue
-    return found
+    return {name: found for name in names if (found := _version(name))}
+
+
+@cache
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name).partition("+")[0]
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def swhids(root: Path = PACKAGE.parent) -> tuple[str, ...]:

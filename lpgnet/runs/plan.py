@@ -7,7 +7,7 @@ deleted, listed with the reason.
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -275,7 +275,7 @@ def current_records(place: Place, data: dict | None = None, settings: dict[str, 
         else:
             chosen[where] = path, kept
     rows = [
-        asdict(records[path]) | {"seconds": records[path].made["seconds"], "path": str(path), "kept": kept}
+        vars(records[path]) | {"seconds": records[path].made["seconds"], "path": str(path), "kept": kept}
         for path, kept in chosen.values()
     ]
     frame = pd.DataFrame(rows, columns=[*Record.__dataclass_fields__, "seconds", "path", "kept"])

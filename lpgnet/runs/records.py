@@ -139,11 +139,13 @@ def read(path: Path) -> Record | None:
     return record
 
 
-def contradiction(record: Record, path: Path) -> str:
-    """What a record says that its predictions don't; "" where its scores are theirs."""
+def contradiction(record: Record, path: Path, ids: list[str] | None = None) -> str:
+    """What a record says that its predictions don't; "" where its scores are theirs.  ids: the test part, sorted."""
     names, classes = [f"p_{name}" for name in record.classes], pd.Index(record.classes)
     try:
-        rows = pd.read_parquet(path.with_suffix(".parquet"), columns=["label", "predicted", "predicted_last", *names])
+        rows = pd.read_parquet(
+            path.with_suffix(".parquet"), columns=["id", "label", "predicted", "predicted_last", *names]
+        )
         gold, predicted = (classes.get_indexer(rows[name]) for name in ("label", "predicted"))
         last = classes.get_indexer(rows["predicted_last"])
         counted = {
@@ -152,6 +154,8 @@ def contradiction(record: Record, path: Path) -> str:
         }
     except (KeyError, ValueError, OSError) as error:
         return f"its predictions can't be counted ({error})"
+    if ids is not None and sorted(rows["id"]) != ids:
+        return "predictions of other utterances"
     if (rows[names].to_numpy().argmax(1) != predicted).any():
         return "a predicted class isn't the most probable one"
     if any(record.confusion.get(rule) != found for rule, found in counted.items()):
@@ -161,4 +165,4 @@ def contradiction(record: Record, path: Path) -> str:
 
 def fingerprint(record: Record) -> str:
     """SHA-256 of all of a record but itself and `made`."""
-    return json_sha256(asdict(replace(record, sha256="", made={})))
+    return json_sha256(vars(record) | {"sha256": "", "made": {}})

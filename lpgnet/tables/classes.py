@@ -55,5 +55,5 @@ def class_differences(seeds: pd.DataFrame, a: str, b: str) -> pd.DataFrame:
         found = paired_seeds(mine, other)
         low, high = np.clip([found.ci_low, found.ci_high], -100, 100)
         line = {"class": name, a: mine.mean(), b: other.mean(), "difference": found.difference}
-        lines.append(line | {"low": low, "high": high})
+        lines.append(line | {"ci_low": low, "ci_high": high})
     return pd.DataFrame(lines).round(1)

@@ -93,7 +93,7 @@ class Predictions:
     decoded: dict[str, dict[int, np.ndarray]]
     probabilities: dict[str, dict[int, np.ndarray]]
 
-    @property
+    @cached_property
     def gold(self) -> np.ndarray:
         """(N,) class numbers."""
         return pd.Index(self.classes).get_indexer(self.rows["label"])

@@ -20,7 +20,7 @@ from lpgnet.tables.figures import theme
 from lpgnet.tables.names import plain_name
 
 VERDICTS = {  # first word of a verdict -> its colour on the page
-    **dict.fromkeys(("supported", "holds", "ok", "unchanged", "same"), "good"),
+    **dict.fromkeys(("supported", "holds", "ok", "unchanged", "to"), "good"),
     **dict.fromkeys(("not", "does", "fault", "different"), "bad"),
     **dict.fromkeys(("warning", "changed", "within", "equal"), "warn"),
 }
@@ -63,7 +63,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table.  name: its anchor.  source: the CSV that holds all of it, as a link."""
+    """A table.  name: its anchor.  source: the CSV that holds all of it, as a link.  links: (words, to), beside it."""
 
     kind: ClassVar[str] = "sheet"
     name: str
@@ -72,6 +72,7 @@ class Sheet:
     rows: list[list[Cell]]
     source: str = ""
     styles: tuple[str, ...] = ()  # one per row, or none at all
+    links: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -227,18 +228,3 @@ def _cell(line: dict, column: str) -> Cell:
     if re.search("(^|_)p_", column):
         return p_value(value)
     return number(value, signed=column.endswith("difference"))
-
-
-def by_metric(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Accuracy and weighted F1 side by side, a line per `keys`: columns `<metric>_<column>`."""
-    if frame.empty:
-        return frame
-    frame, parts = frame.drop(columns=[c for c in SAME if c in frame and c not in keys]), []
-    for metric, mine in frame.groupby("metric", sort=False):
-        names = {c: f"{metric}_{c}" for c in mine if c not in (*keys, *COUNTED)}
-        mine = mine.drop(columns="metric").rename(columns=names)
-        parts.append(mine if not parts else mine.drop(columns=[c for c in COUNTED if c in mine]))
-    first, *others = parts
-    for other in others:
-        first = first.merge(other, on=keys, how="left")
-    return first

@@ -5,7 +5,7 @@ A section without anything to show is left out of the page.
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import pandas as pd
@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 
 from lpgnet.beyond.audit import data_audit, paper_audit, paper_kinds
 from lpgnet.beyond.report import provenance, summary, verdicts
-from lpgnet.beyond.report.blocks import Cards, Cell, Equations, Section, Sheet, Text, by_metric, pictures, sheet
+from lpgnet.beyond.report.blocks import Cards, Cell, Equations, Section, Sheet, Text, pictures, sheet
 from lpgnet.beyond.report.equations import EQUATIONS, Reading, readings
 from lpgnet.beyond.report.tables import cost_sheet, paper_sheet
 from lpgnet.experiments import TABLED
@@ -25,6 +25,7 @@ from lpgnet.tables.raters import HUMAN
 from lpgnet.tables.rebuild import Rebuilt, rebuild
 from lpgnet.tables.statistics import ALPHA, EQUAL
 
+MAKES = {1: ("01",), 2: ("02",), **dict.fromkeys((3, 4, 5, 6), ("03",)), 7: ("04", "05")}  # table -> its notebooks
 BEYOND = Markup("Not run here. <code>make beyond</code> makes it.")
 
 
@@ -43,6 +44,11 @@ class Findings:
     def shown(self, *patterns: str) -> list:
         """Figures of these names (`table2_*`), as far as they are there."""
         return pictures(self.made.place.figures, *patterns)
+
+    def notebooks(self, *numbers: str) -> tuple[tuple[str, str], ...]:
+        """Links to notebooks as they ran, as far as they are there."""
+        paths = [path for number in numbers for path in sorted(self.made.place.notebooks.glob(f"{number}_*.html"))]
+        return tuple((f"Notebook {path.name[:2]}", f"../notebooks/{path.name}") for path in paths)
 
     def csv(self, name: str) -> pd.DataFrame | None:
         """What another notebook left beside the tables, where it ran."""
@@ -133,7 +139,10 @@ def tables(found: Findings) -> Section:
     ]
     for number, frame in made.tables.items():
         source = f"../../../paper_tables/{made.place.name}/table{number}.csv"
-        blocks += [paper_sheet(frame, number, source), *found.shown(f"table{number}_*")]
+        drawn = found.shown(f"table{number}_*")
+        links = [("Figure", f"#figure-{picture.name}") for picture in drawn]
+        links += found.notebooks(*MAKES[number])
+        blocks += [replace(paper_sheet(frame, number, source), links=tuple(links)), *drawn]
     if made.folds["fold"].nunique() > 2:  # one fold and "all"
         source = f"../../../paper_tables/{made.place.name}/folds.csv"
         blocks.append(sheet(made.folds, "folds", "Fold by fold; percent.", source))
@@ -155,10 +164,10 @@ def comparisons(found: Findings) -> Section:
         blocks.append(verdicts.pairs_sheet(decoded, "decoder", caption, "../decoder.csv"))
     speakers = found.made.beside["speakers"]
     if len(speakers):
-        caption = "Who speaks. With and without speaker embeddings, under each split that has been run."
-        named = speakers.assign(what=[" minus ".join(map(plain_name, name.split(" - "))) for name in speakers["what"]])
-        named = named.drop(columns=["effect", "p_seeds_holm", "p_dialogues_holm"])
-        blocks.append(sheet(by_metric(named, ["split", "what"]), "speakers", caption, "../speakers.csv"))
+        caption = (
+            "Who speaks. With and without speaker embeddings, under each split that has been run; percent, points."
+        )
+        blocks.append(verdicts.speakers_sheet(speakers, caption, "../speakers.csv"))
     blocks += found.shown("classes", "confusion_*")
     return Section("comparisons", "Models", "Model against model", blocks)
 
@@ -168,9 +177,7 @@ def epochs(found: Findings) -> Section:
     blocks = found.shown("curves_*", "selection_gap")
     gap = found.made.beside["selection_gap"]
     if len(gap):
-        keep = [c for c in gap if not c.startswith("gap_last")]
-        caption = "Scores at three epochs. Gap validation: best on test minus best on validation, in points."
-        blocks.append(sheet(by_metric(gap[keep], ["labels", "experiment"]), "gap", caption, "../selection_gap.csv"))
+        blocks.append(verdicts.gap_sheet(gap, "../selection_gap.csv", found.notebooks("02")))
     return Section("selection", "Epoch", "The epoch, and the selection gap", blocks)
 
 
@@ -202,6 +209,8 @@ def model(found: Findings) -> Section:
         for n, (latex, taken) in EQUATIONS.items()
     ]
     text = "The equations as printed. Where one leaves a choice open, what we took stands beside it."
+    for words, to in found.notebooks("02"):
+        text += Markup(' <a href="{}">{}</a> takes one dialogue through them.').format(to, words)
     blocks = [*found.shown("architecture"), Text(text), Equations(lines)]
     blocks += found.shown("gates", "attention", "embedding", "calibration", "risk")
     blocks += certainty(found)
@@ -242,7 +251,7 @@ def cost(found: Findings) -> Section:
     }).reset_index()  # fmt: skip
     blocks, efficiency = found.shown("cost"), found.csv("efficiency")
     if efficiency is not None:
-        blocks.append(cost_sheet(efficiency, "../efficiency.csv"))
+        blocks.append(replace(cost_sheet(efficiency, "../efficiency.csv"), links=found.notebooks("04")))
     else:
         blocks.append(Text("Latency, multiply-adds, memory. " + BEYOND))
     blocks.append(sheet(frame, "training-cost", "Training, by the records."))
@@ -252,9 +261,9 @@ def cost(found: Findings) -> Section:
 def beyond(found: Findings) -> Section:
     """Readings that were run the other way, how much context matters, a missing modality."""
     captions = {
-        "readings": "Each reading run the other way: points, 95 % intervals over seeds and test dialogues. "
+        "readings": "Each reading run the other way. That minus ours, in points, with both 95 % intervals. "
         "It matters where both tests say so after correction; undecided is not equal.",
-        "context": "What a dialogue's turns are worth: as spoken, shuffled, dealt anew, past or near alone.",
+        "context": "What a dialogue's turns are worth. Shuffled, dealt anew, past or near alone, minus as spoken.",
         "validation": "Which dialogues validate: accuracy over the same seeds, five draws of a tenth, then each "
         "training session; the last lines are the spread over those, beside the spread over seeds.",
         "missing": "What missing text or audio costs (notebook 08).",
@@ -263,7 +272,9 @@ def beyond(found: Findings) -> Section:
     for name, caption in captions.items():
         blocks += found.shown(name)
         if (frame := found.csv(name)) is not None:
-            blocks.append(sheet(frame, f"beyond-{name}", caption, f"../{name}.csv"))
+            about = f"beyond-{name}", caption, f"../{name}.csv"
+            made = verdicts.alternatives_sheet if "difference" in frame else sheet
+            blocks.append(replace(made(frame, *about), links=found.notebooks("08" if name == "missing" else "07")))
     return Section("beyond", "Beyond", "Beyond the paper", blocks or [Text(BEYOND)])
 
 

@@ -16,6 +16,7 @@ ENCODERS = {  # the paper's column -> the encoder of our run, shown below what t
     "upstream_text": "encoder_text",
 }
 ALONE = {4: "audio", 5: "text"}  # table -> the one modality of its upstream
+PARTS = {"train_val": "training and validation"}
 CROWDED = 3  # more metrics than this share a column each with the printed number
 
 
@@ -24,7 +25,8 @@ def paper_sheet(frame: pd.DataFrame, table: int, source: str) -> Sheet:
     said = f"Table {table}. {caption(frame, table)}"
     if "part" in frame:
         plain = readable(frame)
-        rows = [[Cell(str(value)) for value in line] for line in plain.itertuples(index=False)]
+        rows = [[Cell(PARTS.get(value, str(value))) for value in line] for line in plain.itertuples(index=False)]
+        said = said.replace("train_val", PARTS["train_val"])
         return Sheet("table1", f"{said} In brackets: printed.", list(plain.columns), rows, source)
     frame = frame.rename(columns={"upstream": f"upstream_{ALONE[table]}"} if table in ALONE else {})
     metrics = headline(frame)

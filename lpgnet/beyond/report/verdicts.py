@@ -7,7 +7,7 @@ import pandas as pd
 from lpgnet.beyond.audit import paper_audit
 from lpgnet.beyond.audit.findings import FAULT, SEVERITIES, WARNING
 from lpgnet.beyond.audit.paper_kinds import FAILS
-from lpgnet.beyond.report.blocks import Card, Cell, Sheet, interval, number, p_value, verdict
+from lpgnet.beyond.report.blocks import Card, Cell, Sheet, interval, number, p_value, spread, verdict
 from lpgnet.labels import is_simulated
 from lpgnet.runs.plan import possible
 from lpgnet.tables.build import reported
@@ -16,6 +16,7 @@ from lpgnet.tables.names import plain_name
 from lpgnet.tables.typeset import IEMOCAPS
 
 SPEAKERS = ("full_speaker", "sdt_no_speaker")  # whose claims are about speaker identity
+METRICS = {"accuracy": "Accuracy", "weighted_f1": "Weighted F1"}
 STYLE = dict(zip(STANDS, ("good", "warn", "warn", "bad", "warn", "open"), strict=True))
 
 
@@ -115,11 +116,11 @@ def _size(runs: pd.DataFrame) -> list[Card]:
     return [Card("LPGNet has fewer parameters than SDT*", short, says, style, "cost")]
 
 
-def _difference(line: dict) -> Cell:
+def _difference(line: dict, column: str = "difference", signed: bool = True) -> Cell:
     """In points, both intervals below."""
     ends = {kind: interval(line[f"{kind}_low"], line[f"{kind}_high"]).text for kind in ("seeds", "dialogues")}
     within = "\n".join(f"{kind} {text or 'none'}" for kind, text in ends.items())
-    return replace(number(line["difference"], signed=True), small=within)
+    return replace(number(line[column], signed=signed), small=within)
 
 
 def claims_sheet(claims: pd.DataFrame, source: str) -> Sheet:
@@ -127,18 +128,17 @@ def claims_sheet(claims: pd.DataFrame, source: str) -> Sheet:
     heads = ["The paper claims", "Verdict", "Here", "Printed", "p, seeds", "p, dialogues", "At the last epoch", "Where"]
     rows = []
     for line in claims.to_dict("records"):
-        metric = {"accuracy": "accuracy", "weighted_f1": "weighted F1"}[line["metric"]]
         models = " against ".join(plain_name(line[x]) for x in ("better", "worse"))
         last = verdict(line["verdict_last"])
         rows.append([
-            Cell(line["claim"], f"{models}, {metric}"),
+            Cell(line["claim"], f"{METRICS[line['metric']]}: {models}", to=f"#table{line['table']}"),
             verdict(line["verdict"]),
             _difference(line),
             number(line["difference_reported"], 2, signed=True),
             p_value(line["p_seeds_holm"]),
             p_value(line["p_dialogues_holm"]),
             replace(last, small=f"{_points(line['difference_last'])}\n{last.small}".strip()),
-            Cell(f"Table {line['table']}", f"§ {line['section']}", line["table"], to=f"#table{line['table']}"),
+            Cell(f"Table {line['table']}", f"§ {line['section']}", line["table"]),
         ])  # fmt: skip
     count = claims.iloc[0]
     caption = (
@@ -150,9 +150,8 @@ def claims_sheet(claims: pd.DataFrame, source: str) -> Sheet:
 
 def pairs_sheet(frame: pd.DataFrame, name: str, caption: str, source: str) -> Sheet:
     """Pairs of `comparisons`, a line each: the difference by both metrics with both intervals, and p by both tests."""
-    metrics = {"accuracy": "Accuracy", "weighted_f1": "Weighted F1"}
     heads = ["Table", "First", "Second"]
-    heads += [head for title in metrics.values() for head in (f"{title}, points", "p")]
+    heads += [head for title in METRICS.values() for head in (f"{title}, points", "p")]
     lines: dict[tuple, list[Cell]] = {}
     for line in frame.to_dict("records"):
         first = [Cell(f"Table {line['table']}", sort=line["table"]), *(Cell(plain_name(line[x])) for x in "ab")]
@@ -163,3 +162,56 @@ def pairs_sheet(frame: pd.DataFrame, name: str, caption: str, source: str) -> Sh
     over = {kind: sorted(set(frame[f"n_{kind}"])) for kind in ("seeds", "dialogues")}
     counted = " and ".join(f"{' or '.join(map(str, n))} {kind}" for kind, n in over.items())
     return Sheet(name, f"{caption} Over {counted}.", heads, list(lines.values()), source)
+
+
+def speakers_sheet(frame: pd.DataFrame, caption: str, source: str) -> Sheet:
+    """Models with and without speakers, then their differences: by both metrics with both intervals, and who leads."""
+    heads = ["Split", "Model", *(head for title in METRICS.values() for head in (title, "Ahead"))]
+    lines: dict[tuple, list[Cell]] = {}
+    for line in frame.to_dict("records"):
+        first, _, second = line["what"].partition(" - ")
+        name = " minus ".join(map(plain_name, filter(None, (first, second))))
+        cells = lines.setdefault((line["split"], name), [Cell(line["split"]), Cell(name)])
+        ahead, _, _ = line["verdict"].partition(" is ahead")
+        cells += [
+            _difference(line, "value", bool(second)),
+            Cell(plain_name(ahead) if ahead in (first, second) else ahead),
+        ]
+    return Sheet("speakers", caption, heads, list(lines.values()), source)
+
+
+def gap_sheet(frame: pd.DataFrame, source: str, links: tuple) -> Sheet:
+    """Scores at three epochs, a line per model; what the best on the test set adds to the best on validation."""
+    whens = {"last": "last", "best_validation": "validation", "best_test": "test"}
+    heads = ["Model", *(f"{title}, {when}" for title in METRICS.values() for when in (*whens.values(), "gap"))]
+    lines: dict[str, list[Cell]] = {}
+    for line in frame.to_dict("records"):
+        name = plain_name(line["experiment"])
+        cells = lines.setdefault(name, [Cell(name)])
+        cells += [spread(line[f"{rule}_mean"], line[f"{rule}_std"]) for rule in whens]
+        cells.append(spread(*(line[f"gap_validation_{what}"] for what in ("mean", "std", "ci_low", "ci_high"))))
+    caption = (
+        "Scores at three epochs. The last, the best on validation (the tables'), the best on test; gap: test minus "
+        "validation, in points, its 95 % interval below."
+    )
+    return Sheet("gap", caption, heads, list(lines.values()), source, links=links)
+
+
+def alternatives_sheet(frame: pd.DataFrame, name: str, caption: str, source: str) -> Sheet:
+    """readings.csv and context.csv: alternative minus default in points with both intervals, and what that says."""
+    frame = frame.rename(columns={"ci_low": "seeds_low", "ci_high": "seeds_high"})
+    keys = [c for c in ("reading", "alternative", "default", "model", "turns") if c in frame]
+    heads = [*(key.capitalize() for key in keys), *["Accuracy"] * ("accuracy_mean" in frame)]
+    titles = [title for metric, title in METRICS.items() if metric in set(frame.get("metric", ["accuracy"]))]
+    heads += [head for title in titles for head in (f"{title}, points", "Verdict")]
+    lines: dict[tuple, list[Cell]] = {}
+    for line in frame.to_dict("records"):
+        own = [Cell(plain_name(line[c]) if c in ("default", "model") else line[c]) for c in keys]
+        if "accuracy_mean" in line:
+            own.append(spread(line["accuracy_mean"], line["accuracy_std"]))
+        said = next((line[c] for c in ("verdict", "note") if not pd.isna(line[c])), "")
+        points = Cell("") if pd.isna(line["difference"]) else _difference(line)
+        if line.get("metric", "accuracy") not in METRICS:
+            points = replace(points, small=f"{line['metric']}\n{points.small}")
+        lines.setdefault(tuple(line[c] for c in keys), own).extend([points, Cell(said)])
+    return Sheet(name, caption, heads, list(lines.values()), source)

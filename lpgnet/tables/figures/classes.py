@@ -2,13 +2,12 @@
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from lpgnet.tables.classes import is_new
-from lpgnet.tables.figures.theme import OTHER, OURS, QUOTED, empty_figure, themed, titled
+from lpgnet.tables.figures.theme import OTHER, OURS, QUOTED, empty_figure, heat_map, themed, titled
 from lpgnet.tables.scores import identity
 from lpgnet.tables.typeset import origin
 
@@ -24,7 +23,7 @@ def side_by_side(pools: list[pd.DataFrame], data: dict, names: list[str]) -> Fig
     for axis, pool, name in zip(axes, pools, names, strict=False):
         classes = pool["classes"].iloc[0]
         _matrix(axis, np.sum(list(pool["confusion"]), axis=0), list(classes))
-        axis.set_title(f"{name}, {len(classes)} classes")
+        axis.set_title(f"{name.removesuffix(', six classes')}, {len(classes)} classes")
     for axis in axes[len(pools) :]:
         axis.remove()
     seeds = [pool["seed"].nunique() for pool in pools]
@@ -36,7 +35,7 @@ def side_by_side(pools: list[pd.DataFrame], data: dict, names: list[str]) -> Fig
 def _matrix(axis: Axes, counts: np.ndarray, classes: list[str]) -> None:
     share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
     words = [[f"{value:.1f}" for value in row] for row in share]
-    sns.heatmap(share, annot=np.array(words), fmt="", cmap="Blues", vmin=0, vmax=100, ax=axis, cbar=False)
+    heat_map(axis, share, 100, annot=np.array(words), fmt="")
     for y, meant in enumerate(classes):
         for x, said in enumerate(classes):
             if len(classes) > 4 and is_new(meant, said):
@@ -54,7 +53,7 @@ def class_differences(frame: pd.DataFrame, names: tuple[str, str], caption: str)
     """
     figure, (axis,) = empty_figure(8.5, 1.7 + 0.4 * len(frame), 1)
     for place, line in enumerate(frame.to_dict("records")):
-        axis.plot([line["low"], line["high"]], [place, place], color=OURS, linewidth=2, alpha=0.6)
+        axis.plot([line["ci_low"], line["ci_high"]], [place, place], color=OURS, linewidth=2, alpha=0.6)
         axis.plot(line["difference"], place, "o", color=OURS, markersize=7)
     axis.axvline(0, color=QUOTED, linewidth=1.2)
     axis.set_yticks(range(len(frame)), frame["class"].str.capitalize())

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -25,6 +24,7 @@ from lpgnet.tables.figures.theme import (
     class_colours,
     empty_figure,
     figure,
+    heat_map,
     reach,
     themed,
     titled,
@@ -200,7 +200,7 @@ def attention_maps(maps: dict[str, np.ndarray], turns: list[str], words: str) ->
     highest, step = max(float(weights.max()) for weights in maps.values()), max(1, len(turns) // 24)
     named = [f"{number} {label}" for number, label in enumerate(turns, start=1)]
     for axis, (path, weights) in zip(axes, maps.items(), strict=False):
-        sns.heatmap(weights, ax=axis, cmap="Blues", vmin=0, vmax=highest, cbar=False, square=True)
+        heat_map(axis, weights, highest, square=True)
         places = np.arange(0, len(turns), step)
         axis.set_xticks(places + 0.5, [named[p] for p in places], rotation=90, fontsize=7)
         axis.set_yticks(places + 0.5, [named[p] for p in places], rotation=0, fontsize=7)

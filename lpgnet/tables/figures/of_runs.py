@@ -7,7 +7,6 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -23,6 +22,7 @@ from lpgnet.tables.figures.theme import (
     band,
     empty_figure,
     figure,
+    heat_map,
     reach,
     themed,
     titled,
@@ -85,7 +85,7 @@ def confusion_matrix(pool: pd.DataFrame, data: dict) -> Figure:
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     words = [[f"{100 * p:.1f} %\n{n}" for p, n in zip(*row, strict=True)] for row in zip(share, counts, strict=True)]
     figure, (axis,) = empty_figure(1.6 + 1.15 * len(names), 2.2 + 0.9 * len(names), 1)
-    sns.heatmap(share, annot=np.array(words), fmt="", cmap="Blues", vmin=0, vmax=1, ax=axis, cbar=False)
+    heat_map(axis, share, 1, annot=np.array(words), fmt="")
     axis.set(xlabel="Predicted", ylabel="True")
     axis.set_xticklabels(names, rotation=0)
     axis.set_yticklabels(names, rotation=0)

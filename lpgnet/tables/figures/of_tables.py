@@ -98,6 +98,8 @@ def by_class(table: pd.DataFrame) -> Figure:
         lines = table[table["classes"] == width]
         lines = lines[lines["model"].isin(["LPGNet", "SDT*"])]
         names = [n for n in headline(table) if lines[[f"{n}_mean", f"{n}_reported"]].notna().any(axis=None)]
+        if lines["n_seeds"].fillna(0).eq(0).all():
+            axis.text(0.5, 0.5, "not run yet", transform=axis.transAxes, ha="center", color=QUOTED)
         for shift, (_, line) in zip((-0.14, 0.14), lines.iterrows(), strict=True):
             class_points(axis, line, names, shift)
         axis.set_xticks(range(len(names)), [name.capitalize() for name in names])

@@ -19,7 +19,6 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
@@ -49,6 +48,8 @@ WIDEST = 1.6  # times the farthest difference or interval over dialogues
 
 def class_colours(names: Sequence[str]) -> list[str]:
     """A colour per class; a class of somebody's own gets one of seaborn's."""
+    import seaborn as sns  # here and below: half a second, for what is drawn anew
+
     others = iter(sns.color_palette("colorblind", len(names)).as_hex())
     return [CLASSES.get(name) or next(others) for name in names]
 
@@ -111,6 +112,8 @@ def themed(draw: Callable[..., Figure], math: bool = False) -> Callable[..., Fig
 
     @functools.wraps(draw)
     def drawn(*args, **kwargs) -> Figure:
+        import seaborn as sns
+
         with mpl.rc_context():
             ours = {"grid.linewidth": 0.6, "axes.linewidth": 0.8, "text.parse_math": math}
             sns.set_theme("notebook", "whitegrid", font_scale=0.9, color_codes=False, rc=ours)
@@ -139,6 +142,13 @@ def titled(figure: Figure, title: str, caption: str, legend: Axes | None = None)
         first = dict(zip(labels, handles, strict=True))
         figure.legend(first.values(), first.keys(), loc="upper right", ncols=4, frameon=False, fontsize=9)
     return figure
+
+
+def heat_map(axis: Axes, values: np.ndarray, highest: float, **more) -> None:
+    """Numbers from 0 to the highest as shades of one colour.  more: of seaborn's."""
+    import seaborn as sns
+
+    sns.heatmap(values, ax=axis, cmap="Blues", vmin=0, vmax=highest, cbar=False, **more)
 
 
 def name_rows(axes: list[Axes], table: pd.DataFrame) -> None:
