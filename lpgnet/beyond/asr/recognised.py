@@ -30,7 +30,7 @@ from lpgnet.experiments import EXPERIMENTS, GROUPS, RECOGNITION
 from lpgnet.features import store, whisper
 from lpgnet.features.encoders import encoder
 from lpgnet.features.extract import FoldFit, fits, fitted_encoders, recipe, training_part
-from lpgnet.labels import folds, manifest
+from lpgnet.labels import group, held_groups
 from lpgnet.machine.code import deciding, summary, versions
 from lpgnet.machine.files import json_sha256, listed, parsed_json, write_json
 from lpgnet.machine.workers import run_parallel
@@ -150,13 +150,12 @@ def extract_recognised(place: Place, heard: pd.Series, jobs: int, device: str = 
     table, jobs = utterances(place.features), 1 if device == "cuda" else jobs
     spoken, base = table.assign(text=heard.to_numpy()), f"text/{slug(place.text)}"
     index, sets, wanted = store.read_index(place.features)["sets"], {}, fits(place, table, [EXPERIMENTS["full"]])
-    readers = _readers(place, table, spoken, wanted, jobs, device)
+    readers, groups = _readers(place, table, spoken, wanted, jobs, device), group(table, place.split)
     for fit in wanted:
         own = f"{base}/{fit.key}" if place.finetuned else base
         if own not in index:
             raise LookupError(f"no features {own} in {place.features}: run notebook 01")
-        (fold,) = [f for f in folds(manifest(table, fit.labels), place.split, fit.validation) if f.name == fit.fold]
-        tested = table["dialogue"].isin(fold.test)
+        tested = groups == held_groups(place.split, groups.unique().tolist())[fit.fold]  # the same for all labels
         for text in RECOGNISED:
             key = base + recognised_key(text, fit.fold, fit.key if place.finetuned else "")
             if key in sets:
