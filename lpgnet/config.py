@@ -104,13 +104,17 @@ Validation = Literal[  # a tenth in five draws, one training session after the o
 ]
 
 
+RECOGNISED = ("recognised", "recognised_test")  # text as a recogniser hears it: of all turns, of the test part's alone
+Text = Literal["frozen", "finetuned", "crossfitted", *RECOGNISED]
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """What a run reads."""
 
     labels: str | None = None  # a protocol of labels.py, or "six" of its classes; None: the place's own
     validation: Validation = "tenth"  # Reading R13: of the training part
-    text: Literal["frozen", "finetuned", "crossfitted"] | None = None  # Reading R18; None: the place's own
+    text: Text | None = None  # Reading R18; None: the place's own
     standardise: bool = True  # Reading R24: features standardised on the training part
     unlabelled: Literal["dropped", "kept"] = "dropped"  # Reading R19: turns without a label of the task
     order: Literal["time", "transcript"] = "time"  # Reading R27: of the utterances

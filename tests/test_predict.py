@@ -594,6 +594,46 @@ def test_no_axis_moves_as_turns_come(own, hearer, monkeypatch):
     assert seen[0] == seen[1] == seen[2]
 
 
+def test_a_word_corrected_moves_its_turn_and_the_others(own, hearer):
+    """Reference: a folder whose transcript has the other words from the start."""
+    talk = sources.from_folder(own)
+    rows = predict.vectors(hearer, talk)
+    path = own / "transcript.csv"
+    path.write_text(path.read_text().replace("The house is old", "I am <angry>"))
+    other = predict.vectors(hearer, sources.from_folder(own))
+    found = predict.corrected(hearer, rows, 2, "I am <angry>")
+    assert_close(found["text"], other["text"], equal_nan=True, atol=1e-5, rtol=0)
+    assert found["audio"] is rows["audio"] and not rows["text"][1].isnan().any()
+    assert predict.corrected(hearer, rows, 2, " ")["text"][1].isnan().all()
+    page = widgets.corrected(hearer, talk, rows, 2, "I am <angry>").data
+    first = page.split("<tr>")[2]
+    assert page.count("<tr>") == 5 and first.startswith("<td>2</td><td>The house is old → I am &lt;angry&gt;</td>")
+    p, q = hearer(rows)[0], hearer(other)[0]
+    moved = (p - q).abs().sum(1) / 2
+    assert first.endswith(f"<td>{moved[1]:.2f}</td></tr>") and f"{p[1].max():.2f}</td>" in first
+    same = widgets.corrected(hearer, talk, rows, 2, "The house is old").data
+    assert same.count("<td>0.00</td></tr>") == 4
+    assert "reads no text" in widgets.corrected(hearer, talk, {"audio": rows["audio"]}, 1, "hm").data
+
+
+def test_the_turn_on_whose_words_most_hangs_is_found(own, hearer):
+    rows = predict.vectors(hearer, sources.from_folder(own))
+    said = [i + 1 for i, row in enumerate(rows["text"]) if not row.isnan().any()]
+    without = {i: hearer(predict.corrected(hearer, rows, i, ""))[0] for i in said}
+    moved = {i: float((p - hearer(rows)[0]).abs().sum()) for i, p in without.items()}
+    assert predict.weightiest(hearer, rows) == max(moved, key=moved.get)
+
+
+def test_words_are_edited_turn_by_turn(own, hearer):
+    talk = sources.from_folder(own)
+    chosen, words, table = widgets.correct(hearer, talk, predict.vectors(hearer, talk), 2).children
+    assert words.value == "The house is old" and table.value.count("<td>0.00</td></tr>") == 4
+    words.value = "I am angry"
+    assert "The house is old → I am angry" in table.value
+    chosen.value = 1
+    assert words.value.startswith("I am so happy") and "angry" not in table.value.split("<tr>")[2]
+
+
 def test_the_gate_is_said_of_what_a_turn_has_alone(own, hearer):
     """Four turns: both, text alone, audio alone, nothing."""
     talk = sources.from_folder(own)
@@ -636,6 +676,7 @@ def test_a_checkpoint_from_elsewhere_has_no_seeds_beside_it(place, reader):
 def test_without_ipywidgets_the_controls_are_one_line(own, hearer, monkeypatch):
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
     assert "pip install ipywidgets" in widgets.live(hearer, sources.from_folder(own), {}).data
+    assert "pip install ipywidgets" in widgets.correct(hearer, sources.from_folder(own), {}).data
 
 
 # The command

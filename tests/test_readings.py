@@ -214,8 +214,8 @@ def test_verdicts(change, want):
 
 
 def test_every_reading_and_context_is_named():
-    """Each with its default; what feeds no table is there through them alone."""
-    named = set(experiments.GROUPS["readings"])
+    """Each with its default; what feeds no table is there through them alone, or through recognised text."""
+    named = {*experiments.GROUPS["readings"], *experiments.GROUPS["asr"]}
     beyond = set(experiments.EXPERIMENTS) - set(experiments.TABLED) - {"full_moddrop"}
     assert beyond <= named and {"full", "sdt", "frame", "no_gates", "full_6", "linear"} <= named
 

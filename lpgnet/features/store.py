@@ -6,7 +6,8 @@ results/<corpus>/features/
     <modality>-<recipe8>/0000.safetensors, ...   vectors (n, F), frames (sum T, F'), lengths (n,)
 
 A key is `<modality>/<encoder>`, and for an encoder fitted to a fold `text/<encoder>/<fit>`, with
-`/crossfitted` after it for the set of `lpgnet.beyond.readings.crossfit`.  Frame
+`/crossfitted` after it for the set of `lpgnet.beyond.readings.crossfit`; recognised text is
+`text/<encoder>+<recogniser>`, as `lpgnet.beyond.asr.recognised` has it.  Frame
 sequences are ragged and may be in half precision.  A shard holds `SHARD` utterances in the table's order and
 is written whole, so a killed extraction goes on where it was.
 """

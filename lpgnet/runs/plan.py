@@ -14,12 +14,12 @@ from typing import Any
 
 import pandas as pd
 
-from lpgnet.config import MODALITIES, LinearConfig, LPGNetConfig, RunConfig
+from lpgnet.config import MODALITIES, RECOGNISED, LinearConfig, LPGNetConfig, RunConfig
 from lpgnet.experiments import EXPERIMENTS, experiment, takes
-from lpgnet.labels import counts, digest, group, held_groups, manifest, meant, rule
+from lpgnet.labels import CARRIES, counts, digest, group, held_groups, manifest, meant, rule
 from lpgnet.machine.code import changed, deciding, summary, versions
 from lpgnet.machine.files import json_sha256, write_json
-from lpgnet.places import Place, fit_key, protocols, slug
+from lpgnet.places import Place, fit_key, protocols, recognised_key, slug
 from lpgnet.runs.records import Record, read, read_data
 
 LIBRARIES = ("torch", "numpy")  # whose versions decide a run's numbers
@@ -99,7 +99,7 @@ def _protocol(place: Place, index: dict, table: pd.DataFrame, name: str) -> dict
 
 
 def _sets(place: Place, index: dict) -> dict:
-    """modality -> its entry in the store's index, and under "fits" those fitted to a fold."""
+    """modality -> its entry in the store's index, and under "fits" those fitted to a fold or of recognised text."""
     keys = {"text": f"text/{slug(place.text)}", "audio": f"audio/{slug(place.audio)}"}
     sets, found = index["sets"], {}
     for modality, key in keys.items():
@@ -108,9 +108,12 @@ def _sets(place: Place, index: dict) -> dict:
         elif not index.get("imported") and modality not in index.get("lacking", []):
             have = ", ".join(k for k in sets if k.startswith(modality)) or "none"
             raise FileNotFoundError(f"no features {key} in {place.features} (it has {have}): run notebook 01 for them")
-    start = f"{keys['text']}/"
-    fits = {key.removeprefix(start): entry for key, entry in sets.items() if key.startswith(start)}
-    return found | ({"fits": fits} if place.finetuned else {})
+    fits = {
+        rest.removeprefix("/"): entry
+        for key, entry in sets.items()
+        if (rest := key.removeprefix(keys["text"])) != key and rest.startswith(("+", "/") if place.finetuned else "+")
+    }
+    return found | ({"fits": fits} if fits or place.finetuned else {})
 
 
 def possible(data: dict, names: list[str], settings: dict[str, Any] | None = None) -> tuple[list[str], dict[str, str]]:
@@ -144,8 +147,10 @@ def _refusal(data: dict, run: RunConfig) -> str:
         return f"{data['corpus']} has no {max(int(session), 2)} sessions to train on"
     if run.data.text == "frozen" == data["text"]:
         return FROZEN_HERE
-    if run.data.text in ("finetuned", "crossfitted") and "fits" not in sets:
+    if run.data.text in ("finetuned", "crossfitted") and data["text"] == "frozen":
         return "no text encoder is fine-tuned here (--finetune)"
+    if run.data.text in RECOGNISED and ("audio" not in sets or data["corpus"] not in CARRIES):
+        return f"{data['corpus']} has no recordings whose words could be recognised"
     return ""
 
 
@@ -200,8 +205,8 @@ def run_code(kind: str) -> dict:
 def _features(data: dict, run: RunConfig, fold: str) -> dict[str, dict]:
     """modality -> the entry of the set that a run reads: text as published, or fitted to its fold."""
     sets = {m: data["features"][m] for m in MODALITIES if m in data["features"]}
-    if run.data.text != "frozen":
-        fits, key = data["features"]["fits"], _fit(data, run, fold)
+    if key := _fit(data, run, fold):
+        fits = data["features"].get("fits", {})
         if key not in fits:
             raise LookupError(
                 f"no text features fitted to {key} (there are {', '.join(fits)}): run notebook 01; "
@@ -212,17 +217,18 @@ def _features(data: dict, run: RunConfig, fold: str) -> dict[str, dict]:
 
 
 def _fit(data: dict, run: RunConfig, fold: str) -> str:
-    asked = run.data
+    """The key of the text set of its own that a run reads; "" where it is the one as published."""
+    asked, text = run.data, run.data.text or data["text"]
     key = (data["profile"], _labels(data, run), fold, asked.validation)
-    return fit_key(*key, asked.text or data["text"])
+    if text in RECOGNISED:
+        return recognised_key(text, fold, fit_key(*key) if data["text"] == "finetuned" else "")
+    return "" if text == "frozen" else fit_key(*key, text)
 
 
 def unfitted(data: dict, run: RunConfig) -> list[str]:
-    """The fitted text features that a run reads and the store lacks, by key."""
-    if (run.data.text or data["text"]) == "frozen":
-        return []
-    folds = data["protocols"][_labels(data, run)]["folds"]
-    return [key for fold in folds if (key := _fit(data, run, fold)) not in data["features"].get("fits", {})]
+    """The text features of its own that a run reads and the store lacks, by key."""
+    folds, fits = data["protocols"][_labels(data, run)]["folds"], data["features"].get("fits", {})
+    return [key for fold in folds if (key := _fit(data, run, fold)) and key not in fits]
 
 
 def done(job: Job, keep_code: bool = False) -> bool:

@@ -144,6 +144,29 @@ def masked(rows: dict[str, Tensor], without: Iterable[str]) -> dict[str, Tensor]
     return {m: torch.full_like(x, torch.nan) if m in without else x for m, x in rows.items()}
 
 
+def corrected(
+    reader: Reader, rows: dict[str, Tensor], turn: int, text: str, folder: str | None = None
+) -> dict[str, Tensor]:
+    """The same conversation where a turn (from 1) says other words; "" where it says none.  folder: of `encoders`."""
+    if "text" not in rows:
+        raise ValueError("the model reads no text: nothing hangs on the words")
+    words = rows["text"].clone()
+    words[turn - 1] = torch.nan
+    if text.strip():
+        ((vector, _),) = _encoder(reader, "text", folder)([text])
+        words[turn - 1] = torch.from_numpy(vector)
+    return rows | {"text": words}
+
+
+def weightiest(reader: Reader, rows: dict[str, Tensor]) -> int:
+    """The turn (from 1) whose words move most of what is said of all turns when they are taken away."""
+    whole, _ = reader(rows)
+    moved = [
+        float((reader(corrected(reader, rows, turn, ""))[0] - whole).abs().sum()) for turn in range(1, len(whole) + 1)
+    ]
+    return 1 + int(np.argmax(moved))
+
+
 def turn_predictions(
     reader: Reader, talk: Conversation, rows: dict[str, Tensor], sure: float = SURE, coverage: float = COVERAGE
 ) -> pd.DataFrame:

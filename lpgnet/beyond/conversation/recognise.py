@@ -19,7 +19,7 @@ NEEDED = "pip install 'lpgnet[asr]', or give what was said (--transcript FILE)"
 
 def hear(recording: Recording, model: str | None = None, language: str | None = None) -> tuple[list[Turn], str]:
     """Timed turns with their words, and a sentence that says who heard them."""
-    recogniser, name = _load(model, language)
+    recogniser, name = load(model, language)
     blocks, turns = _blocks(recording), []
     progress, spoken = Progress("heard, five minutes each", len(blocks), every=0.0), language
     for start, end in blocks:
@@ -55,7 +55,7 @@ def _blocks(recording: Recording) -> list[tuple[float, float]]:
     return list(zip(ends, [*ends[1:], recording.seconds], strict=True))
 
 
-def _load(model: str | None, language: str | None):
+def load(model: str | None = None, language: str | None = None):
     """The recogniser and its name."""
     try:
         from faster_whisper import WhisperModel

@@ -1,6 +1,6 @@
-"""A conversation in JupyterLab: hear each turn, add turns one by one, take a modality away.
+"""A conversation in JupyterLab: hear each turn, add turns one by one, take a modality away, correct a word.
 
-`clips` is plain HTML with the sound in it, and stays in an exported page; `live` needs a running kernel.
+`clips` and `corrected` are plain HTML and stay in an exported page; `live` and `correct` need a running kernel.
 """
 
 from dataclasses import replace
@@ -14,6 +14,9 @@ from lpgnet.beyond.conversation import predict, timeline
 from lpgnet.beyond.conversation.hearing import sound
 from lpgnet.beyond.conversation.sources import Conversation
 from lpgnet.runs.checkpoint import Reader
+
+OTHERS = 4  # turns that are shown beside a corrected one
+NEEDED = "<p>The controls need ipywidgets: pip install ipywidgets</p>"
 
 
 def clips(talk: Conversation, turns: pd.DataFrame) -> HTML:
@@ -40,7 +43,7 @@ def live(reader: Reader, talk: Conversation, rows: dict[str, Tensor]):
     try:
         import ipywidgets as widgets
     except ImportError:
-        return HTML("<p>The controls need ipywidgets: pip install ipywidgets</p>")
+        return HTML(NEEDED)
     count = len(talk.turns)
     known = widgets.IntSlider(count, 1, count, description="turns", continuous_update=False)
     switches = {m: widgets.Checkbox(True, description=m) for m in rows}
@@ -68,6 +71,54 @@ def live(reader: Reader, talk: Conversation, rows: dict[str, Tensor]):
     heard.observe(play, "value")
     draw(None), play(None)
     return widgets.VBox([widgets.HBox([known, *switches.values()]), fault, picture, heard, player])
+
+
+def corrected(
+    reader: Reader, talk: Conversation, rows: dict[str, Tensor], turn: int, text: str, folder: str | None = None
+) -> HTML:
+    """What is said before and after a turn (from 1) says other words: of it, and of the turns that move most.
+
+    moved: how much probability goes to other classes.  rows, folder: as in `predict.corrected`.
+    """
+    try:
+        after = predict.turn_predictions(reader, talk, predict.corrected(reader, rows, turn, text, folder))
+    except (ValueError, FileNotFoundError) as error:  # no encoder for these words, or nothing is left
+        return HTML(f"<p>{escape(str(error))}</p>")
+    before = predict.turn_predictions(reader, talk, rows)
+    moved = (after.filter(like="p_") - before.filter(like="p_")).abs().sum(axis=1) / 2
+    others = moved.drop(index=turn - 1).sort_values(ascending=False, kind="stable").index[:OTHERS]
+    words = before["text"].where(before["turn"] != turn, f"{before['text'][turn - 1]} → {text or '(no text)'}")
+    lines = [(i + 1, words[i], _top(before, i), _top(after, i), f"{moved[i]:.2f}") for i in [turn - 1, *others]]
+    head = "".join(f"<th>{name}</th>" for name in ("turn", "words", "before", "after", "moved"))
+    cells = ("".join(f"<td>{escape(str(cell))}</td>" for cell in line) for line in lines)
+    return HTML(f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in cells)}</table>")
+
+
+def _top(turns: pd.DataFrame, i: int) -> str:
+    """A turn's most probable class, with its probability."""
+    return f"{turns['predicted'][i]} {turns['p_' + turns['predicted'][i]][i]:.2f}"
+
+
+def correct(reader: Reader, talk: Conversation, rows: dict[str, Tensor], turn: int = 1, folder: str | None = None):
+    """A turn's words to edit, and `corrected` below.  Without ipywidgets a line that says so."""
+    try:
+        import ipywidgets as widgets
+    except ImportError:
+        return HTML(NEEDED)
+    chosen = widgets.IntSlider(turn, 1, len(talk.turns), description="turn", continuous_update=False)
+    words = widgets.Text(description="words", continuous_update=False, layout=widgets.Layout(width="60em"))
+    table = widgets.HTML()
+
+    def draw(_) -> None:
+        table.value = corrected(reader, talk, rows, chosen.value, words.value, folder).data
+
+    def choose(_) -> None:
+        words.value = talk.turns["text"].iat[chosen.value - 1]
+        draw(None)  # two turns may say the same
+
+    words.observe(draw, "value"), chosen.observe(choose, "value")
+    choose(None)
+    return widgets.VBox([chosen, words, table])
 
 
 def _picture(reader: Reader, talk: Conversation, rows: dict[str, Tensor], known: int) -> bytes:

@@ -13,14 +13,14 @@ Lines that count the same predictions in another way, or choose the epoch on the
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from lpgnet.config import MODALITIES
-from lpgnet.experiments import CONTEXTS, EXPERIMENTS, GROUPS, READINGS
+from lpgnet.experiments import CONTEXTS, EXPERIMENTS, GROUPS, READINGS, Alternative
 from lpgnet.labels import meant
 from lpgnet.machine.files import write_csv
 from lpgnet.runs.plan import possible, unfitted
@@ -64,18 +64,19 @@ def contexts(runs: pd.DataFrame, data: dict) -> pd.DataFrame:
     A difference is to the same model with the turns as spoken; `linear` sees no other turn.
     """
     sets = _sets(runs, data)
-    lines = [_given(sets, data, "linear", ALONE, "linear")]
-    for model in dict.fromkeys(a.default for a in CONTEXTS):
-        changed = [a for a in CONTEXTS if a.default == model]
-        beside = [set(sets[a.experiment].seeds[a.experiment]) for a in changed if a.experiment in sets]
-        lines.append(_given(sets, data, model, SPOKEN, model, set.union(*beside) if beside else None))
-        lines += [
-            _given(sets, data, model, a.says, a.experiment)
-            | {"metric": "accuracy"}
-            | against(sets, data, a.experiment, model, "accuracy")
-            for a in changed
-        ]
+    lines = [_given(sets, data, "linear", ALONE, "linear"), *beside_default(sets, data, CONTEXTS, SPOKEN)]
     return judged(lines)[CONTEXT]
+
+
+def beside_default(sets: dict[str, Scored], data: dict, asked: Iterable[Alternative], usual: str) -> Iterator[dict]:
+    """Each model as it usually is, in words, on the seeds of its alternatives, and those after it against it."""
+    for model in dict.fromkeys(a.default for a in asked):
+        changed = [a for a in asked if a.default == model]
+        beside = [set(sets[a.experiment].seeds[a.experiment]) for a in changed if a.experiment in sets]
+        yield _given(sets, data, model, usual, model, set.union(*beside) if beside else None)
+        for a in changed:
+            line = _given(sets, data, model, a.says, a.experiment) | {"metric": "accuracy"}
+            yield line | against(sets, data, a.experiment, model, "accuracy")
 
 
 def write(frames: dict[str, pd.DataFrame], folder: Path) -> list[Path]:
@@ -90,7 +91,7 @@ def sets_of(runs: pd.DataFrame, data: dict) -> dict[str, Scored]:
 
 
 def _sets(runs: pd.DataFrame, data: dict) -> dict[str, Scored]:
-    """The same of what notebook 07 runs."""
+    """The same of the group of notebook 07."""
     return sets_of(runs[runs["experiment"].isin(GROUPS["readings"])], data)
 
 

@@ -69,19 +69,35 @@ def _set(
     """Write the shards that a set lacks; returns its entry.  groups: group -> its fit's folder, identity."""
     own = _own(place, fit)
     rows = table[["id", "text"]].assign(reader=readers_of(table, place.split, fit))
-    made = recipe(own["recipe"], rows, {group: identity for group, (_, identity) in groups.items()})
-    about = own | {
+    about = {
         "encoder": f"{encoder('text', place.text).name}, cross-fitted on {fit.key}",
         "version": f"{own['version']}, and {len(groups)} fits without a group each",
-        "recipe": made,
-        "folder": f"text-{made[:8]}",
     }
-    folders = {group: folder for group, (folder, _) in groups.items()}
+    return composed(place, own, about, rows, groups, jobs, device)
+
+
+def composed(
+    place: Place,
+    own: dict,
+    about: dict,
+    rows: pd.DataFrame,
+    readers: dict[str, tuple[Path, str]],
+    jobs: int,
+    device: str,
+) -> dict:
+    """Write the shards that a set lacks; returns its entry.
+
+    own: the set whose features are copied where the reader is `OWN`.  about: encoder and version of the new one.
+    rows: id, text and reader of every utterance.  readers: reader -> its encoder's folder and identity.
+    """
+    made = recipe(own["recipe"], rows, {reader: identity for reader, (_, identity) in readers.items()})
+    about = own | about | {"recipe": made, "folder": f"text-{made[:8]}"}
+    folders = {reader: folder for reader, (folder, _) in readers.items()}
     pieces = [
         joblib.delayed(compose)(rows[s : s + store.SHARD], s, folders, place.features, own, about, device)
-        for s in store.missing_shards(place.features / about["folder"], len(table))
+        for s in store.missing_shards(place.features / about["folder"], len(rows))
     ]
-    run_parallel(f"cross-fitted text features, {store.SHARD} utterances each", pieces, jobs)
+    run_parallel(f"{about['encoder']}, {store.SHARD} utterances each", pieces, jobs)
     return about
 
 

@@ -65,7 +65,7 @@ def facts(place: Place, data: dict, runs: pd.DataFrame) -> list[tuple[str, str]]
         if modality in data["features"]:
             lines.append((f"Features: {modality}", _features(data["features"][modality])))
     for fold, about in data["features"].get("fits", {}).items():
-        lines.append((f"Text fitted to {fold}", _features(about)))
+        lines.append((f"Features: text, {fold}", _features(about)))
     made = pd.DataFrame(list(runs["made"])).drop(columns="seconds", errors="ignore")
     lines += [(f"Runs: {name}", _each(made[name])) for name in sorted(made)]
     lines.append(("Runs: package version", _each(runs["version"])))
