@@ -201,8 +201,8 @@ EXPERIMENTS = TABLED | _beyond()
 
 
 def _compared() -> tuple[str, ...]:
-    """Every reading, context and validation part, after the defaults that they are compared with."""
-    both = (*READINGS, *CONTEXTS, *ROTATED)
+    """Every alternative, after the defaults that they are compared with."""
+    both = (*READINGS, *CONTEXTS, *ROTATED, *RECOGNITION)
     defaults = ["linear", "text_only", "audio_only", *(a.default for a in both)]
     return tuple(dict.fromkeys([*defaults, *(a.experiment for a in both)]))
 

@@ -50,7 +50,8 @@ def clips(monkeypatch, here):
 
 def test_each_clip_is_recognised_once_and_goes_on_where_it_was(clips, capsys):
     here, made = clips
-    heard = recognised.recognised(here, None, 1)
+    assert recognised.recognised(here, ["full"], None, 1) is None and not made  # nobody asked
+    heard = recognised.recognised(here, GROUPS["asr"], None, 1)
     assert heard.index.tolist() == utterances(here.features)["id"].tolist() and made == [5]
     assert heard.iloc[[0, 5, 6, 139]].tolist() == ["", "", "clip 6", "clip 139"]
     assert "Nothing is recognised in 14 of 140 clips (" in capsys.readouterr().out  # not of the one without a clip
@@ -58,27 +59,27 @@ def test_each_clip_is_recognised_once_and_goes_on_where_it_was(clips, capsys):
     assert len(files) == 5 and not list(here.output.glob("results/**/*heard*"))
     first = [path.read_bytes() for path in files]
     files[3].unlink()
-    pd.testing.assert_series_equal(recognised.recognised(here, None, 1), heard)
+    pd.testing.assert_series_equal(recognised.recognised(here, GROUPS["asr"], None, 1), heard)
     assert made == [5, 1] and [path.read_bytes() for path in files] == first
     (here.output / "7.wav").write_bytes(b"another clip")
-    recognised.recognised(here, None, 1)
+    recognised.recognised(here, GROUPS["asr"], None, 1)
     assert made == [5, 1, 5]  # in a folder of their own
 
 
 def test_words_of_other_utterances_are_refused(clips):
     here, _ = clips
-    recognised.recognised(here, None, 1)
+    recognised.recognised(here, GROUPS["asr"], None, 1)
     first, second = sorted(here.output.glob("data/*/*/*.json"))[:2]
     second.write_bytes(first.read_bytes())
     with pytest.raises(
         ValueError, match=r"0001.json is of other utterances than the table: delete it, run notebook 07"
     ):
-        recognised.recognised(here, None, 1)
+        recognised.recognised(here, GROUPS["asr"], None, 1)
 
 
 def test_what_is_lacking_is_one_line(here, small_tree, monkeypatch, capsys):
     def said(root=None, place=here):
-        assert recognised.recognised(place, root, 1) is None
+        assert recognised.recognised(place, GROUPS["asr"], root, 1) is None
         return capsys.readouterr().out
 
     monkeypatch.setattr(recognised, "made_here", lambda corpus: here.output / "nowhere")
@@ -88,7 +89,11 @@ def test_what_is_lacking_is_one_line(here, small_tree, monkeypatch, capsys):
     monkeypatch.setattr(recognised, "_clips", lambda place, root: (made_table(), here.output))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert said().endswith("which is not installed: pip install 'lpgnet[asr]'\n")
-    assert recognised.prepare(here, None, 1) == ["full", "text_only", "linear"]  # what needs no recognised text
+    assert recognised.prepare(here, GROUPS["asr"], None, 1) == [
+        "full",
+        "text_only",
+        "linear",
+    ]  # these need none
 
 
 def misheard(table: pd.DataFrame) -> pd.Series:

@@ -11,6 +11,7 @@ and `/<fit>/test`, fitted to the transcript.
 """
 
 import importlib.util
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,7 +27,7 @@ from lpgnet.config import RECOGNISED
 from lpgnet.corpora.load import made_here, refuse_other, scan
 from lpgnet.corpora.sound import read_clip
 from lpgnet.corpora.table import utterances
-from lpgnet.experiments import EXPERIMENTS, GROUPS, RECOGNITION
+from lpgnet.experiments import EXPERIMENTS, RECOGNITION
 from lpgnet.features import store, whisper
 from lpgnet.features.encoders import encoder
 from lpgnet.features.extract import FoldFit, fits, fitted_encoders, recipe, training_part
@@ -35,17 +36,20 @@ from lpgnet.machine.code import deciding, summary, versions
 from lpgnet.machine.files import json_sha256, listed, parsed_json, write_json
 from lpgnet.machine.workers import run_parallel
 from lpgnet.places import CORPORA, RECOGNISER, Place, recognised_key, slug
-from lpgnet.runs.plan import describe, possible, unfitted
+from lpgnet.runs.plan import describe, unfitted
 
 LIBRARIES = ("faster-whisper", "ctranslate2")  # whose versions decide the words
 HEARD = "heard"  # the reader of what is recognised, in a composed set
 
 
-def recognised(place: Place, root: str | None, jobs: int) -> pd.Series | None:
+def recognised(place: Place, names: Sequence[str], root: str | None, jobs: int) -> pd.Series | None:
     """id -> what is heard in its clip, by row of the place's table; "" where there is nothing or no clip.
 
-    None where it can't be had: a line says why.  root: the corpus's folder.  jobs: worker processes.
+    None where no experiment of `names` reads it, or it can't be had: then a line says why.  root: the corpus's
+    folder.  jobs: worker processes.
     """
+    if not any(a.experiment in names for a in RECOGNITION):
+        return None
     try:
         table, root = _clips(place, root)
         made = _recogniser()
@@ -132,17 +136,16 @@ def read(folder: Path, ids: list[str]) -> pd.Series:
     return pd.Series(lines, index=ids, dtype=object)
 
 
-def prepare(place: Place, heard: pd.Series | None, jobs: int, device: str = "cpu") -> list[str]:
-    """Make the sets of recognised text; returns the experiments of the group "asr" that can be run.
+def prepare(place: Place, names: Sequence[str], heard: pd.Series | None, jobs: int, device: str = "cpu") -> list[str]:
+    """Make the sets of recognised text; returns the experiments without those that would lack one.
 
     heard: as `recognised` gives it; without it the sets stay as they are.
     """
-    data, names = describe(place), list(GROUPS["asr"])
-    allowed, _ = possible(data, names)
-    if heard is not None and any(a.experiment in allowed for a in RECOGNITION):
+    if heard is not None:
         extract_recognised(place, heard, jobs, device)
-        data = describe(place)
-    return [name for name in allowed if not unfitted(data, EXPERIMENTS[name])]
+    data = describe(place)
+    lacking = {a.experiment for a in RECOGNITION if unfitted(data, EXPERIMENTS[a.experiment])}
+    return [name for name in names if name not in lacking]
 
 
 def extract_recognised(place: Place, heard: pd.Series, jobs: int, device: str = "cpu") -> dict:
