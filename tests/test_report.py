@@ -334,6 +334,20 @@ def test_a_reading_s_two_metrics_stand_side_by_side_and_one_not_run_says_why():
     assert third[3].small.startswith("mean over classes\n")
 
 
+def test_recognised_texts_of_a_model_have_lines_of_their_own():
+    ends = dict.fromkeys(("ci_low", "ci_high", "dialogues_low", "dialogues_high"), -1.0)
+    line = {"model": "full", "accuracy_mean": 80.0, "accuracy_std": 1.0, "note": ""} | ends
+    lines = [
+        line | {"text": "transcript", "difference": np.nan, "verdict": np.nan, "wer": np.nan},
+        line | {"text": "recognised", "difference": -4.5, "verdict": "matters: worse", "wer": 29.8},
+    ]
+    made = verdicts.alternatives_sheet(pd.DataFrame(lines), "asr", "", "")
+    assert made.heads == ["Model", "Text", "Accuracy", "Words wrong", "Accuracy, points", "Verdict"]
+    assert [cell.text for cell in made.rows[0]] == ["LPGNet", "transcript", "80.0 ± 1.0", "", "", ""]
+    wanted = ["LPGNet", "recognised", "80.0 ± 1.0", "29.8", f"{blocks.MINUS}4.5", "matters: worse"]
+    assert [cell.text for cell in made.rows[1]] == wanted
+
+
 def test_claims_are_counted_by_their_first_words():
     claims = pd.DataFrame(
         {"verdict": ["supported", "not supported", "undecided: could have shown 2.1 points at least"] * 2}

@@ -266,8 +266,8 @@ def beyond(found: Findings) -> Section:
         "context": "What a dialogue's turns are worth. Shuffled, dealt anew, past or near alone, minus as spoken.",
         "validation": "Which dialogues validate: accuracy over the same seeds, five draws of a tenth, then each "
         "training session; the last lines are the spread over those, beside the spread over seeds.",
-        "asr": "What recognition errors cost: text typed, and as a recogniser hears it, in the test part alone "
-        "or in training too; its word error rate, percent (notebook 07).",
+        "asr": "What recognition errors cost. Text as a recogniser hears it, in the test part alone or in training "
+        "too, minus the transcript, in points; words wrong, in percent.",
         "missing": "What missing text or audio costs (notebook 08).",
     }
     blocks = []

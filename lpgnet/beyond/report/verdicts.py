@@ -198,10 +198,11 @@ def gap_sheet(frame: pd.DataFrame, source: str, links: tuple) -> Sheet:
 
 
 def alternatives_sheet(frame: pd.DataFrame, name: str, caption: str, source: str) -> Sheet:
-    """readings.csv and context.csv: alternative minus default in points with both intervals, and what that says."""
+    """readings, context and asr.csv: alternative minus default in points with both intervals, and what that says."""
     frame = frame.rename(columns={"ci_low": "seeds_low", "ci_high": "seeds_high"})
-    keys = [c for c in ("reading", "alternative", "default", "model", "turns") if c in frame]
+    keys = [c for c in ("reading", "alternative", "default", "model", "turns", "text") if c in frame]
     heads = [*(key.capitalize() for key in keys), *["Accuracy"] * ("accuracy_mean" in frame)]
+    heads += ["Words wrong"] * ("wer" in frame)
     titles = [title for metric, title in METRICS.items() if metric in set(frame.get("metric", ["accuracy"]))]
     heads += [head for title in titles for head in (f"{title}, points", "Verdict")]
     lines: dict[tuple, list[Cell]] = {}
@@ -209,6 +210,8 @@ def alternatives_sheet(frame: pd.DataFrame, name: str, caption: str, source: str
         own = [Cell(plain_name(line[c]) if c in ("default", "model") else line[c]) for c in keys]
         if "accuracy_mean" in line:
             own.append(spread(line["accuracy_mean"], line["accuracy_std"]))
+        if "wer" in line:
+            own.append(number(line["wer"]))
         said = next((line[c] for c in ("verdict", "note") if not pd.isna(line[c])), "")
         points = Cell("") if pd.isna(line["difference"]) else _difference(line)
         if line.get("metric", "accuracy") not in METRICS:
