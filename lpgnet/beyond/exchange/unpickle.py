@@ -26,6 +26,7 @@ SPARE = 1024  # short strings that many calls share
 TIMES, FLOOR = 32, 2**25  # what a file may be written out: so many times its bytes, and so many bytes
 DEEPEST = 16  # lists in lists; 4 in the files of the literature
 BITS = 512  # of a number
+BLOCKS = 16  # of a MiB, by which line ends are judged
 
 
 def load(path: Path) -> Any:
@@ -45,10 +46,11 @@ def load(path: Path) -> Any:
 
 
 def _refuse_crlf(file: BinaryIO, path: Path) -> None:
-    """A ValueError where no line feed stands without a carriage return before it."""
+    """A ValueError where, in the first `BLOCKS`, no line feed stands without a carriage return before it."""
     file.seek(0)
     last, ends = b"", 0
-    while block := file.read(2**20):
+    for _ in range(BLOCKS):
+        block = file.read(2**20)
         found = (last + block).count(b"\r\n")
         if found != block.count(b"\n"):
             return
