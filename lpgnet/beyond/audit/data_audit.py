@@ -16,7 +16,7 @@ import pandas as pd
 
 from lpgnet.beyond.audit.encoder_checks import check_pasts
 from lpgnet.beyond.audit.feature_checks import check_set
-from lpgnet.beyond.audit.findings import FAULT, SEVERITIES, WARNING, Finding, fine, some, unchecked
+from lpgnet.beyond.audit.findings import FAULT, OK, SEVERITIES, WARNING, Finding, fine, some, unchecked
 from lpgnet.beyond.audit.split_checks import check_splits, check_table
 from lpgnet.corpora.table import utterances
 from lpgnet.experiments import EXPERIMENTS
@@ -208,7 +208,8 @@ def _more(line: dict) -> str:
 def counted(frame: pd.DataFrame) -> str:
     """How many of each severity."""
     count = frame["severity"].value_counts()
-    return ", ".join(f"{count.get(name, 0)} {name}" for name in SEVERITIES)
+    numbers = {name: int(count.get(name, 0)) for name in SEVERITIES}
+    return ", ".join(f"{n} {name}{'s' * (n != 1 and name != OK)}" for name, n in numbers.items())
 
 
 def grave(frame: pd.DataFrame) -> list[str]:

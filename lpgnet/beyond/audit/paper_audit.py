@@ -39,7 +39,8 @@ def write(frame: pd.DataFrame, folder: Path) -> list[Path]:
 def counted(frame: pd.DataFrame) -> str:
     """How many of each verdict."""
     count = frame["verdict"].value_counts()
-    return ", ".join(f"{count.get(name, 0)} {name}" for name in VERDICTS)
+    said = {"holds": "hold", "does not hold": "don't hold"}
+    return ", ".join(f"{count.get(name, 0)} {said.get(name, name)}" for name in VERDICTS)
 
 
 def failing(frame: pd.DataFrame) -> list:

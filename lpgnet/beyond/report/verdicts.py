@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pandas as pd
 
-from lpgnet.beyond.audit import paper_audit
-from lpgnet.beyond.audit.findings import FAULT, SEVERITIES, WARNING
+from lpgnet.beyond.audit import data_audit, paper_audit
+from lpgnet.beyond.audit.findings import FAULT, WARNING
 from lpgnet.beyond.audit.paper_kinds import FAILS
 from lpgnet.beyond.report.blocks import Card, Cell, Sheet, interval, number, p_value, spread, verdict
 from lpgnet.labels import is_simulated
@@ -39,11 +39,10 @@ def cards(beside: dict, data: dict, runs: pd.DataFrame, paper: pd.DataFrame, aud
     verdict = f"{count.get(FAILS, 0)} of {len(paper)} fail"
     found.append(Card("The paper agrees with itself", verdict, says, "bad", "paper-audit"))
     if audit is not None:
-        count = {name: int((audit["severity"] == name).sum()) for name in SEVERITIES}
-        style = "bad" if count[FAULT] else "warn" if count[WARNING] else "good"
-        says = ", ".join(f"{n} {name}" for name, n in count.items()) + "."
-        short = f"{count[FAULT]} faults, {count[WARNING]} warnings"
-        found.append(Card("The data are sound", short, says, style, "data-audit"))
+        there, says = set(audit["severity"]), data_audit.counted(audit)
+        style = "bad" if FAULT in there else "warn" if WARNING in there else "good"
+        short = ", ".join(says.split(", ")[:2])  # faults and warnings
+        found.append(Card("The data are sound", short, f"{says}.", style, "data-audit"))
     return found
 
 
