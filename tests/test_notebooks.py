@@ -299,6 +299,7 @@ def test_beyond_the_paper_on_what_was_asked_for(uninterrupted, small_tree, tmp_p
     results = next(tmp_path.glob("results/*/readings.csv")).parent
     assert {"readings.png", "context.png"} <= {path.name for path in results.glob("figures/*")}
     assert "R24" in (results / "readings.csv").read_text() and (results / "context.csv").exists()
+    assert all("corpus," in path.read_text() for path in results.glob("*.csv"))  # also where nothing was asked for
     made = {path.name for path in results.glob("runs/*/")}
     assert {"r18b_full", "r13a_full", "shuffled_full"} <= made
 
