@@ -137,7 +137,8 @@ def over_seeds(a: Mapping[int, float], b: Mapping[int, float]) -> dict:
 
 def _at_the_last_epoch(runs: pd.DataFrame, data: dict) -> Iterator[dict]:
     """R14, from the records of `full`, which hold what it predicts there too."""
-    parts = [part for part in Evaluation(runs, data).predictions if "full" in part.predicted]
+    mine = Evaluation(runs[runs["experiment"] == "full"], data).predictions  # its own predictions alone are read
+    parts = [part for part in mine if "full" in part.predicted]
     both = [scored(part, {"last": part.last["full"], "full": part.predicted["full"]}) for part in parts]
     for metric in SHOWN:
         line = _named(data, "R14", "the last epoch", "full", "full", metric)
