@@ -181,6 +181,24 @@ def test_emotion2vec_gives_what_funasr_gives(folder, funasr):
         np.testing.assert_array_equal(vector, other)
 
 
+def test_padding_reaches_no_frame_of_emotion2vec(folder, funasr):
+    """As on a GPU, where waves go together; without the zeros frames are 2 apart (upstream #37)."""
+    made = Emotion2vec(folder, "tiny", "cuda")
+    assert made.together == 8
+    made.device, made.together = "cpu", 3
+    some = waves(9_000, 400, 16_000, 7_001, 720, 24_000, 3_000)
+    for (vector, frames), (alone, alone_frames) in zip(made(some), Emotion2vec(folder, "tiny")(some), strict=True):
+        assert frames.shape == alone_frames.shape
+        np.testing.assert_allclose(frames, alone_frames, atol=1e-5)
+        np.testing.assert_allclose(vector, alone, atol=1e-5)
+
+
+def test_emotion2vec_s_waves_stay_alone_where_the_front_end_normalises_over_time(folder):
+    audio = {**AUDIO, "extractor_mode": "default"}
+    write_config(folder, {**CONF, "modalities": {"audio": audio}})
+    assert Emotion2vec(folder, "tiny", "cuda").together == 1
+
+
 def test_emotion2vec_leaves_no_trace(folder, funasr, capfd):
     assert funasr.changed == []  # its import, and building a model
     made = Emotion2vec(folder, "tiny")

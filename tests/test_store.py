@@ -191,7 +191,9 @@ def test_nothing_of_the_test_or_validation_part_reaches_a_fit(tiny_bert, tmp_pat
     assert weights_of(tiny_bert, leak, tmp_path / "three") != first
 
 
-def test_a_fit_learns_its_training_part_and_keeps_fixed_layers(tiny_bert, tmp_path):
+@pytest.mark.parametrize("mixed", [False, True], ids=["float32", "bfloat16"])
+def test_a_fit_learns_its_training_part_and_keeps_fixed_layers(tiny_bert, tmp_path, monkeypatch, mixed):
+    monkeypatch.setattr(finetune, "has_bfloat16", lambda device: mixed)
     table = worded(made_table())
     training = extract.training_part(table, "session5", FIT)
     finetune.fit(tiny_bert, training, FineTuneConfig(lr=3e-2, epochs=20), tmp_path / "fit", "cpu")
@@ -206,6 +208,7 @@ def test_a_fit_learns_its_training_part_and_keeps_fixed_layers(tiny_bert, tmp_pa
     assert cls["after"] > 3 * cls["before"]
     finetune.fit(tiny_bert, training, FineTuneConfig(lr=3e-2, epochs=1, fixed=2), tmp_path / "fixed", "cpu")
     old, new = (load_file(f / "model.safetensors") for f in (tiny_bert, tmp_path / "fixed"))
+    assert {weight.dtype for weight in new.values()} == {np.dtype("float32")}
     changed = {name for name in old if not np.array_equal(old[name], new[name])}
     assert changed and all(".layer.2." in name for name in changed)
 

@@ -62,10 +62,10 @@ def test_the_states_are_those_of_transformers(reference):
     mel = made.extractor(waves(480_000)[0], sampling_rate=16_000, return_tensors="pt")["input_features"]
     with torch.no_grad():
         want = reference(mel, output_hidden_states=True).hidden_states[1:]
-        got = made.states(mel[0])
+        got = made.states(mel)
     assert len(got) == len(want) == 4
     for ours, theirs in zip(got, want, strict=True):
-        torch.testing.assert_close(ours, theirs[0], atol=2e-3, rtol=1e-4)  # of up to 13
+        torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=1e-4)  # of up to 13
 
 
 def test_a_clip_is_heard_with_half_a_second_of_silence_and_keeps_its_frames(reference):
@@ -95,6 +95,16 @@ def test_a_long_clip_is_heard_in_pieces_and_a_short_one_too():
     _, whole = next(made([long]))
     np.testing.assert_array_equal(whole, np.concatenate([first, rest]))
     assert len(rest) == 2 and len(whole) == 1477 and whole.flags.c_contiguous  # safetensors writes memory as it lies
+
+
+def test_clips_beside_each_other_are_as_alone():
+    some = waves(9_000, 473_000, 320, 16_000, 100)
+    made = whisper.Whisper(device="cuda")
+    assert made.together == 8
+    made.device, made.together = "cpu", 2
+    for (vector, frames), (alone, alone_frames) in zip(made(some), whisper.Whisper()(some), strict=True):
+        np.testing.assert_allclose(frames, alone_frames, atol=1e-4, rtol=1e-4)
+        np.testing.assert_allclose(vector, alone, atol=1e-5)
 
 
 def test_layers_are_numbered_from_one_and_their_mean_is_of_all():

@@ -5,6 +5,7 @@ emotion2vec_base.pt), else model.pt, else the only *.pt.  We read and check both
 would run what config.yaml's feature_encoder_spec says and leave weights that don't fit at random.
 """
 
+import ast
 import importlib.metadata
 import re
 from collections.abc import Iterable, Iterator
@@ -13,6 +14,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from lpgnet.features.loading import (
+    TOGETHER,
+    by_length,
     check_device,
     first_line,
     holding,
@@ -33,8 +36,10 @@ DECODER = "modality_encoders.AUDIO.decoder."  # of the pretraining
 class Emotion2vec:
     """Frames at 50 Hz, and their mean as the utterance vector: funasr's granularity "utterance".
 
-    The wave is normalised first, so overall loudness is invisible to it.  One wave at a time, on a GPU too:
-    in a padded batch the padding reaches real frames through the positional convolutions (upstream #37).
+    The wave is normalised first, so overall loudness is invisible to it.  On a GPU waves of like length go
+    together.  funasr would let the padding reach real frames through the positional convolutions (upstream
+    #37), so padded frames are zeroed before each of them, as if the wave ended there; where the front end
+    normalises over time, waves stay alone, as on a CPU, where batches gain nothing.
     """
 
     precision = "float16"
@@ -45,33 +50,54 @@ class Emotion2vec:
         self.weights = weights(self.folder)
         self.conf = model_conf(self.folder / "config.yaml")
         self.size = self.frame_size = self.conf["embed_dim"]
+        self.front = ast.literal_eval(self.conf["modalities"]["audio"]["feature_encoder_spec"])
+        by_frame = self.conf["modalities"]["audio"].get("extractor_mode") == "layer_norm"
+        self.together = TOGETHER if by_frame and device != "cpu" else 1
         about, held = sha256(self.folder / "config.yaml"), sha256(self.weights)
         self.version = f"funasr {_installed()}, weights sha256 {held[:16]}, config sha256 {about[:16]}"
-        self.model = None
+        self.model = self.real = None
 
     def __call__(self, waves: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields (size,) and (T, size) float32 per wave, T = 1 + (samples - 400) // 320."""
-        for wave in waves:
-            frames = self.frames(wave)
+        for frames in by_length(self.frames, waves, self.together):
             yield frames.mean(axis=0), frames
 
-    def frames(self, wave: np.ndarray) -> np.ndarray:
-        """What funasr's generate(granularity="frame") gives, bit for bit, without its reseeding."""
+    def frames(self, waves: list[np.ndarray]) -> list[np.ndarray]:
+        """What funasr's generate(granularity="frame") gives of each, of one wave alone bit for bit."""
         import torch
+        from torch.nn.utils.rnn import pad_sequence
 
         self.model = self.model or self._load()
-        source = torch.tensor(wave, dtype=torch.float32, device=self.device)
+        sources = [torch.tensor(wave, dtype=torch.float32, device=self.device) for wave in waves]
         if self.conf.get("normalize"):
-            source = torch.nn.functional.layer_norm(source, source.shape)
+            sources = [torch.nn.functional.layer_norm(source, source.shape) for source in sources]
+        padding, counts = None, [self._count(len(wave)) for wave in waves]
+        if len(waves) > 1:
+            padding = pad_sequence([torch.zeros_like(s, dtype=torch.bool) for s in sources], True, True)
+            real = [torch.ones(count, device=self.device) for count in counts]
+            self.real = pad_sequence(real, batch_first=True)[:, None]  # (B, 1, T)
         with torch.no_grad():
-            frames = self.model.extract_features(source[None], padding_mask=None)["x"]
-        return frames[0].cpu().numpy()
+            frames = self.model.extract_features(pad_sequence(sources, True), padding_mask=padding)["x"]
+        self.real = None
+        return [some[:count].cpu().numpy() for some, count in zip(frames, counts, strict=True)]
+
+    def _count(self, samples: int) -> int:
+        """Frames that the front end makes of so many samples."""
+        for _, kernel, stride in self.front:
+            samples = (samples - kernel) // stride + 1
+        return samples
+
+    def _only_real(self, _, given: tuple) -> tuple | None:
+        """Before a positional convolution, (B, d, T): what is padding is zero."""
+        return None if self.real is None else (given[0] * self.real,)
 
     def _load(self):
         """funasr's model with our checked weights.
 
         Given model_conf, AutoModel reads no file of the folder and asks no hub.
         """
+        import torch
+
         check_device(self.device)
         options = {"ncpu": 1, "disable_update": True, "disable_pbar": True, "log_level": "ERROR"}
         state = read_weights(self.weights)
@@ -86,6 +112,9 @@ class Emotion2vec:
                     f"({type(error).__name__}: {first_line(error)}); take the one of the release"
                 ) from None
         fill(model, state, self.weights)
+        for part in model.modality_encoders["AUDIO"].relative_positional_encoder.modules():
+            if isinstance(part, torch.nn.Conv1d):
+                part.register_forward_pre_hook(self._only_real)
         return model.eval().to(self.device)
 
 

@@ -17,6 +17,7 @@ from lpgnet.config import FineTuneConfig
 from lpgnet.features.text import TextEncoder, load, positions
 from lpgnet.machine.code import deciding, summary
 from lpgnet.machine.files import whole_folder
+from lpgnet.machine.workers import has_bfloat16
 
 
 def fitting_code() -> str:
@@ -76,8 +77,10 @@ def _train(tokenizer, model, training: pd.DataFrame, settings: FineTuneConfig, d
             batch = [texts[i] for i in picked.tolist()]
             options = {"padding": True, "truncation": True, "max_length": longest}
             tokens = tokenizer(batch, return_tensors="pt", **options)
-            cls = model(**tokens.to(device)).last_hidden_state[:, 0]
-            loss = nn.functional.cross_entropy(head(cls), labels[picked.to(device)])
+            with torch.autocast(device, torch.bfloat16, enabled=has_bfloat16(device)):
+                cls = model(**tokens.to(device)).last_hidden_state[:, 0]
+                scores = head(cls).float()
+            loss = nn.functional.cross_entropy(scores, labels[picked.to(device)])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(learned, 1.0)

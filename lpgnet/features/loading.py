@@ -8,7 +8,7 @@ import re
 import sys
 import warnings
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,24 @@ SETTINGS = (
     "special_tokens_map.json", "added_tokens.json", *VOCABULARIES,
 )  # fmt: skip
 CONFIGS = ("", "tokenizer_", "preprocessor_", "processor_", "adapter_")  # that may name code
+TOGETHER = 8  # waves in one forward pass on a GPU
+
+
+def by_length(encode: Callable, waves: Iterable[np.ndarray], together: int) -> Iterator[np.ndarray]:
+    """encode(some waves) -> the frames of each, for waves of like length, so that little is padding.
+
+    Yields in the order of the waves.  together: how many at a time; with 1 nothing waits for the next.
+    """
+    if together == 1:
+        for wave in waves:
+            yield from encode([wave])
+        return
+    waves, frames = list(waves), {}
+    order = sorted(range(len(waves)), key=lambda i: len(waves[i]))
+    for start in range(0, len(order), together):
+        chosen = order[start : start + together]
+        frames.update(zip(chosen, encode([waves[i] for i in chosen]), strict=True))
+    yield from (frames[i] for i in range(len(waves)))
 
 
 @contextmanager

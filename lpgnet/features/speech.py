@@ -17,6 +17,8 @@ from lpgnet.features.egemaps import EGeMAPS
 from lpgnet.features.emotion2vec import Emotion2vec
 from lpgnet.features.hub import full_name, resolve
 from lpgnet.features.loading import (
+    TOGETHER,
+    by_length,
     check_device,
     config_of,
     holding,
@@ -35,7 +37,6 @@ ON_WAVES = (
 )  # fmt: skip
 PADDABLE = ("wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat")  # with a layer-norm front end
 WHISPER = "whisper"
-TOGETHER = 8  # waves in one forward pass on a GPU
 UNUSED = ("masked_spec_embed",)  # hides frames in training; many releases lack it
 
 
@@ -105,21 +106,9 @@ class SpeechModel:
         """Yields (size,) and (T, size) float32 per wave, in the order of the waves, at 50 frames a second."""
         if self.model is None:
             self._load()
-        if self.kind == WHISPER:
-            found = map(self.whisper_frames, waves)
-        else:
-            found = self.batched(list(waves)) if self.together > 1 else (self.frames([w])[0] for w in waves)
-        for frames in found:
+        whisper = self.kind == WHISPER
+        for frames in map(self.whisper_frames, waves) if whisper else by_length(self.frames, waves, self.together):
             yield frames.mean(axis=0), frames
-
-    def batched(self, waves: list[np.ndarray]) -> list[np.ndarray]:
-        """Waves of like length together, so that little is padding."""
-        order = sorted(range(len(waves)), key=lambda i: len(waves[i]))
-        found = {}
-        for start in range(0, len(order), self.together):
-            chosen = order[start : start + self.together]
-            found.update(zip(chosen, self.frames([waves[i] for i in chosen]), strict=True))
-        return [found[i] for i in range(len(waves))]
 
     def frames(self, waves: list[np.ndarray]) -> list[np.ndarray]:
         """The hidden states of the real signal of each wave, from one forward pass."""

@@ -3,10 +3,11 @@
 The file is CTranslate2's: no pickle, read here with every length checked.  Whisper was trained on 30 s, padded;
 here it hears the signal and half a second of silence, with as many positions as that has: a tenth of the time.
 
-Letters: T frames of 20 ms, d = 384 the size of a state.
+Letters: B pieces, T frames of 20 ms, d = 384 the size of a state.
 """
 
 import importlib.util
+import itertools
 import math
 import struct
 from collections.abc import Iterable, Iterator
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from lpgnet.corpora.sound import RATE
-from lpgnet.features.loading import check_device, refuse_misfit, without_side_effects
+from lpgnet.features.loading import TOGETHER, by_length, check_device, refuse_misfit, without_side_effects
 from lpgnet.machine.files import sha256, shown
 
 NAME = "whisper-tiny-en"
@@ -57,13 +58,15 @@ class Whisper:
         self.name = f"{NAME}:{layer}" if layer else NAME
         self.version = f"weights sha256 {WEIGHTS[:16]}, layer {self.layer} of {LAYERS}, unpadded"
         self.weights = self.extractor = None
+        self.together = 1 if device == "cpu" else TOGETHER
 
     def __call__(self, waves: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields (d,) and (T, d) float32 per wave, T = ceil(samples / 320)."""
         self._load()
-        for wave in waves:
-            pieces = (wave[start : start + PIECE] for start in range(0, len(wave), PIECE))
-            frames = np.concatenate([self._frames(piece) for piece in pieces])
+        cuts = [[wave[start : start + PIECE] for start in range(0, len(wave), PIECE)] for wave in waves]
+        heard = by_length(self.frames, itertools.chain(*cuts), self.together)
+        for pieces in cuts:
+            frames = np.concatenate([*itertools.islice(heard, len(pieces))])
             yield frames.mean(axis=0), frames
 
     def _load(self) -> None:
@@ -78,18 +81,30 @@ class Whisper:
         found = encoder_weights(self.folder / "model.bin")
         self.weights = {name: torch.from_numpy(x).to(self.device) for name, x in found.items()}
 
-    def _frames(self, piece: np.ndarray) -> np.ndarray:
+    def frames(self, pieces: list[np.ndarray]) -> list[np.ndarray]:
+        """(T, d) of each piece, none longer than Whisper hears."""
         import torch
 
+        mels = [self._mel(piece) for piece in pieces]
+        counts = torch.tensor([len(mel) // 2 for mel in mels], device=self.device)
+        real = torch.arange(int(counts.max()), device=self.device) < counts[:, None] if len(mels) > 1 else None
+        with torch.no_grad():
+            states = self.states(torch.nn.utils.rnn.pad_sequence(mels, batch_first=True).mT, real)
+        chosen = sum(states) / LAYERS if self.layer == "mean" else states[-1]
+        return [some[: -(-len(piece) // STEP)].cpu().numpy() for some, piece in zip(chosen, pieces, strict=True)]
+
+    def _mel(self, piece: np.ndarray):
+        """(2 T, 80) of a piece and the silence behind it."""
         padded = np.pad(piece, (0, SILENCE + -len(piece) % STEP))  # whole frames, also of the shortest
         made = self.extractor(padded, sampling_rate=RATE, padding="do_not_pad", return_tensors="pt")
-        with torch.no_grad():
-            states = self.states(made["input_features"][0].to(self.device))
-        chosen = sum(states) / LAYERS if self.layer == "mean" else states[-1]
-        return chosen[: -(-len(piece) // STEP)].cpu().numpy()
+        return made["input_features"][0].T.to(self.device)
 
-    def states(self, mel) -> list:
-        """The state (T, d) after each layer up to the one that is asked for.  mel: (80, 2 T)."""
+    def states(self, mel, real=None) -> list:
+        """The state (B, T, d) after each layer up to the one that is asked for.
+
+        mel: (B, 80, 2 T), zero behind a piece's end: a convolution pads so too.  real: (B, T), True where a
+        piece has a frame; None: everywhere.
+        """
         from torch.nn import functional as F
 
         def normed(x, name: str):
@@ -102,13 +117,14 @@ class Whisper:
         for name, stride in (("conv1", 1), ("conv2", 2)):
             weight, bias = (self.weights[f"encoder/{name}/{part}"] for part in ("weight", "bias"))
             mel = F.gelu(F.conv1d(mel, weight, bias, stride, padding=1))
-        x = mel.T.contiguous()  # as all frames must be that the store writes
-        x, states = x + self.weights["encoder/position_encodings/encodings"][: len(x)], []
+        x = mel.mT.contiguous()  # as all frames must be that the store writes
+        x, states = x + self.weights["encoder/position_encodings/encodings"][: x.shape[1]], []
+        mask = None if real is None else real[:, None, None]
         for i in range(LAYERS if self.layer == "mean" else int(self.layer)):
             at = f"encoder/layer_{i}"
             parts = linear(normed(x, f"{at}/self_attention"), f"{at}/self_attention/linear_0").chunk(3, dim=-1)
-            query, key, value = (part.unflatten(-1, (HEADS, -1)).transpose(0, 1) for part in parts)
-            heard = F.scaled_dot_product_attention(query, key, value).transpose(0, 1).flatten(1)
+            query, key, value = (part.unflatten(-1, (HEADS, -1)).transpose(1, 2) for part in parts)
+            heard = F.scaled_dot_product_attention(query, key, value, mask).transpose(1, 2).flatten(2)
             x = x + linear(heard, f"{at}/self_attention/linear_1")
             x = x + linear(F.gelu(linear(normed(x, f"{at}/ffn"), f"{at}/ffn/linear_0")), f"{at}/ffn/linear_1")
             states.append(x)

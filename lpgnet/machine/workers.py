@@ -107,6 +107,13 @@ def keep_freed_memory() -> None:
         libc.mallopt(MMAP_MAX, 0)  # however large
 
 
+def has_bfloat16(device: str) -> bool:
+    """Whether it is a GPU whose matrix products can be in bfloat16."""
+    import torch
+
+    return device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 def device_named(name: str) -> str:
     """ "cpu" or "cuda"; "auto" is a GPU where there is one."""
     import torch

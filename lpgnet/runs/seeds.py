@@ -16,6 +16,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from lpgnet import losses
 from lpgnet.config import BiGRUConfig, LPGNetConfig, RunConfig, TrainConfig
+from lpgnet.machine.workers import has_bfloat16
 from lpgnet.model import Output
 from lpgnet.runs.dataset import Dataset, Sequences, dropped_turns, shuffled
 from lpgnet.runs.packed import BLOCK, Batch, Dropout, Grid
@@ -50,7 +51,7 @@ def optimiser(parameters: Iterable[Tensor], config: TrainConfig) -> torch.optim.
 def mixed(config: TrainConfig, device: torch.device) -> bool:
     """Whether matrix products are in bfloat16: where asked, and by itself on a GPU that has them."""
     if config.precision == "auto":
-        return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return has_bfloat16(device.type)
     return config.precision == "mixed"
 
 
