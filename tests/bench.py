@@ -77,8 +77,8 @@ def most_memory(work, *arguments) -> int:
 # Extraction
 
 
-def base_checkpoint(folder: Path) -> None:
-    """emotion2vec at its full size with random weights (facts: 768-d, 4 + 8 blocks, 12 heads)."""
+def base_checkpoint(folder: Path, small: bool = False) -> None:
+    """emotion2vec with random weights, at its full size (768-d, 4 + 8 blocks, 12 heads) or small."""
     import omegaconf
     from test_speech import CONF, write_config
 
@@ -87,10 +87,12 @@ def base_checkpoint(folder: Path) -> None:
     with without_side_effects():
         from funasr.models.emotion2vec.model import Emotion2vec
     conf = copy.deepcopy(CONF)
-    conf |= {"depth": 8, "embed_dim": 768, "num_heads": 12, "mlp_ratio": 4.0}
+    full = {"depth": 8, "embed_dim": 768, "num_heads": 12, "mlp_ratio": 4.0}
     spec = "[(512, 10, 5)] + [(512, 3, 2)] * 4 + [(512,2,2)] + [(512,2,2)]"
     size = {"prenet_depth": 4, "num_alibi_heads": 12, "model_depth": 8, "conv_pos_groups": 16}
-    conf["modalities"]["audio"] |= size | {"feature_encoder_spec": spec}
+    if not small:
+        conf |= full
+        conf["modalities"]["audio"] |= size | {"feature_encoder_spec": spec}
     write_config(folder, conf)
     torch.save(Emotion2vec(model_conf=omegaconf.OmegaConf.create(conf)).state_dict(), folder / "model.pt")
 

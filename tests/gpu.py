@@ -1,9 +1,10 @@
 """`make gpu`: what one CUDA card makes of the paper's size, one table, in under 8 minutes.
 
-python tests/gpu.py [--device cuda|cpu] [--small] [--minutes 8] [PART ...]; parts: speed, equality, paper.
+python tests/gpu.py [--device cuda|cpu] [--small] [--minutes 8] [PART ...]; parts: speed, equality, features, paper.
 
 The features are made on the spot: 4,290 and 1,241 utterances with a planted signal in 120 and 31 dialogues,
-768-d, frames of speech and of tokens too.  Nothing of a corpus is in them, so accuracies mean nothing here.
+768-d, frames of speech and of tokens too; encoders have random weights.  Nothing of a corpus is in them, so
+accuracies mean nothing here.
 """
 
 import os
@@ -17,21 +18,26 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pandas as pd
 import torch
-from bench import dialogues, padded_fit
+from bench import base_checkpoint, dialogues, padded_fit
 from torch.utils.flop_counter import FlopCounterMode
 
 from lpgnet import places
-from lpgnet.config import RunConfig
+from lpgnet.config import FINETUNE, RunConfig
+from lpgnet.corpora.sound import RATE
 from lpgnet.experiments import TABLED, experiment
-from lpgnet.features import store
+from lpgnet.features import finetune, store, whisper
+from lpgnet.features.emotion2vec import Emotion2vec
+from lpgnet.features.loading import TOGETHER
+from lpgnet.features.text import TextEncoder
 from lpgnet.runs import training
 from lpgnet.runs.dataset import Dataset
 from lpgnet.runs.plan import describe, planned
@@ -68,10 +74,13 @@ class Check:
         return time.perf_counter() - start
 
     def per_epoch(self, fit: Callable, few: int, many: int) -> tuple[float, float]:
-        """Seconds of an epoch and of the start, from runs of few and of many epochs, after one to warm up."""
+        """Seconds of an epoch and of the start, from runs of few and of many epochs, after one to warm up.
+
+        Where noise hides the difference, an epoch is given the start's seconds too.
+        """
         fit(few)
         one, two = self.seconds(lambda: fit(few)), self.seconds(lambda: fit(many))
-        each = (two - one) / (many - few)
+        each = (two - one) / (many - few) if two > one else two / many
         return each, max(one - few * each, 0.0)
 
     def run(self, name: str, epochs: int, **train) -> RunConfig:
@@ -241,6 +250,85 @@ def equality(check: Check, _) -> None:
             check.say(f"{name} in {what}: losses {loss:.1e} from the CPU's, logits {logits:.1e} of the largest")
 
 
+def speech(folder: Path, check: Check) -> Iterator[tuple[str, Callable]]:
+    """Name and maker of the audio encoders that are timed, with random weights."""
+
+    def emotion2vec() -> Emotion2vec:
+        base_checkpoint(folder, check.small)
+        return Emotion2vec(folder, "random", check.device.type)
+
+    def tiny_whisper() -> whisper.Whisper:
+        rng = np.random.default_rng(0)
+        weights = {n: 0.02 * rng.standard_normal(shape, np.float32) for n, shape in whisper.shapes().items()}
+        whisper.folder, whisper.encoder_weights = lambda: folder, lambda path: weights
+        return whisper.Whisper(device=check.device.type)
+
+    yield "emotion2vec" if check.small else "emotion2vec-base", emotion2vec
+    yield "Whisper tiny.en", tiny_whisper
+
+
+def bert(folder: Path, check: Check) -> list[str]:
+    """A BERT-base with random weights, written to folder; texts of its words, as many and as long as IEMOCAP's."""
+    import transformers
+
+    rng, words = np.random.default_rng(0), [f"w{i}" for i in range(50 if check.small else 30_000)]
+    tiny = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    (folder / "vocab.txt").write_text("\n".join(special + words))
+    config = transformers.BertConfig(vocab_size=len(special + words), **(tiny if check.small else {}))
+    transformers.BertModel(config).save_pretrained(folder)
+    transformers.BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
+    lengths = np.clip(12 * rng.lognormal(-0.3, 0.8, check.sizes[1]), 1, 100).astype(int)
+    return [" ".join(rng.choice(words, n)) for n in lengths]
+
+
+def features(check: Check, _) -> None:
+    """Encoders with random weights: hours of speech a minute, waves together and alone; texts; a fold's fit."""
+    with tempfile.TemporaryDirectory(dir=check.output) as folder:
+        for name, maker in speech(Path(folder), check):
+            try:
+                hearing(check, name, maker())
+            except (ImportError, ValueError) as error:  # funasr need not be there
+                check.say(f"{name}: not measured ({error})")
+    with tempfile.TemporaryDirectory(dir=check.output) as folder:
+        reading(check, Path(folder))
+
+
+def hearing(check: Check, name: str, made: Emotion2vec | whisper.Whisper) -> None:
+    rng = np.random.default_rng(0)
+    lengths = RATE * np.clip(4.5 * rng.lognormal(-0.15, 0.55, 10 if check.small else 384), 0.6, 30)
+    waves = [rng.standard_normal(int(n), np.float32) / 10 for n in lengths]
+    hours, vectors = {}, {}
+    for made.together in (1, TOGETHER):
+        vectors[made.together] = np.stack([vector for vector, _ in made(waves[:10])])  # the first loads it
+        hours[made.together] = lengths.sum() / RATE / 60 / check.seconds(lambda: [*made(waves)])
+    far = np.abs(vectors[TOGETHER] - vectors[1]).max() / np.abs(vectors[1]).max()
+    check.say(
+        f"{name}: {hours[1]:.2f} hours of speech a minute one by one, {hours[TOGETHER]:.2f} by {TOGETHER}; "
+        f"vectors {far:.1e} of the largest apart"
+    )
+
+
+def reading(check: Check, folder: Path) -> None:
+    texts = bert(folder, check)
+    made = TextEncoder(folder, "random", check.device.type)
+    list(made(texts[:8]))
+    check.say(f"BERT: {len(texts) / check.seconds(lambda: [*made(texts)]):.0f} texts a second")
+    some, settings = texts[:1024], FINETUNE["paper"]
+    training = pd.DataFrame({"id": some, "text": some, "label": np.resize(CODES, len(some))})
+    for precision in ("float32", "bfloat16"):
+        places = (folder / f"{precision}-{n}" for n in itertools.count())
+        fit = lambda n, at=places: finetune.fit(  # noqa: E731
+            folder, training, replace(settings, epochs=n), next(at), check.device.type
+        )
+        with mock.patch.object(finetune, "has_bfloat16", lambda device, p=precision: p == "bfloat16"):
+            each, start = check.per_epoch(fit, 1, 3)
+        fold = start + each * settings.epochs * len(texts) / len(some)
+        check.say(
+            f"BERT fitted in {precision}: {len(some) / each:.0f} texts a second, {fold:.0f} s for all {len(texts)}"
+        )
+
+
 def paper(check: Check, _) -> None:
     """All experiments of Tables 2-7 that vectors allow, through papermill, as far as time allows."""
     place = corpus(check, "simulated-gpu-paper", False)
@@ -266,7 +354,7 @@ def paper(check: Check, _) -> None:
     check.say(f"reproduce through papermill: {ended}; {runs} runs in {time.perf_counter() - start:.0f} s")
 
 
-PARTS = {"speed": speed, "equality": equality, "paper": paper}
+PARTS = {"speed": speed, "equality": equality, "features": features, "paper": paper}
 
 
 def main() -> None:

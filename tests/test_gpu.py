@@ -17,7 +17,7 @@ def script(*arguments):
 
 
 def test_the_script_says_seconds_of_every_model_and_how_far_numbers_are():
-    done = script("--device", "cpu", "--small", "speed", "equality")
+    done = script("--device", "cpu", "--small", "speed", "equality", "features")
     assert done.returncode == 0, done.stderr
     for name in ("full", "sdt", "bigru", "frame", "linear"):
         assert re.search(rf"^{name}: s [\d.]+, s an epoch [\d.]+, seeds beside [12]", done.stdout, re.M)
@@ -26,6 +26,9 @@ def test_the_script_says_seconds_of_every_model_and_how_far_numbers_are():
     far = dict(re.findall(r"^(\w+ in \w+): losses (\S+) from the CPU's", done.stdout, re.M))
     assert far.keys() == {f"{n} in {p}" for n in ("full", "sdt") for p in ("float32", "bfloat16")}
     assert all(float(loss) < (1e-5 if "float32" in name else 1e-2) for name, loss in far.items())
+    apart = re.findall(r"^(\S+).*: [\d.]+ hours of speech a minute .*vectors (\S+) of", done.stdout, re.M)
+    assert {*dict(apart)} == {"emotion2vec", "Whisper"} and all(float(far) < 1e-5 for _, far in apart)
+    assert {*re.findall(r"^BERT fitted in (\w+): \d+ texts a second", done.stdout, re.M)} == {"float32", "bfloat16"}
 
 
 def test_pieces_on_several_cards_end_when_the_last_card_does():
