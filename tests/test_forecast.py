@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import lpgnet, made_table
@@ -71,6 +73,28 @@ def test_what_is_not_at_hand_is_said_and_not_fetched(place, monkeypatch):
     monkeypatch.setattr(whole, "clips", lambda root: [])
     said = whole.lines(asked(far, whole.Corpus(describe_of(far), made_table(), far.output, False)))
     assert any("not known, since it isn't on this machine" in line for line in said)
+
+
+def test_recognition_is_foreseen_until_every_clip_was_heard(place, tmp_path, monkeypatch):
+    """By the seconds of sound: 40 utterances of 1.5 s, tried on one clip of 0.5 s in a second of its own."""
+    clock = iter(range(0, 100, 1))
+    monkeypatch.setattr(features, "core_seconds", lambda call: call() and next(clock))
+    monkeypatch.setattr(features, "read_clip", lambda path: np.zeros(8000))
+    monkeypatch.setattr(features.recognised, "words", lambda wave: "well")
+    table = made_table().assign(wav="a.wav", start=1.0, end=2.5).iloc[:40]
+    assert features.recognition(place, table, [tmp_path]).seconds == 0 + 40 * 1.5 / 0.5  # the load took no time
+    heard = place.output / "data" / f"{place.corpus}-recognised" / "0123abcd"
+    heard.mkdir(parents=True)
+    for name in ("0000.json", "0001.json"):  # of 32 utterances each
+        assert features.recognition(place, table, []).seconds is None
+        (heard / name).write_text("[]")
+    assert features.recognition(place, table, [tmp_path]).seconds == 0
+
+    def absent(wave):
+        raise ValueError("pip install")
+
+    monkeypatch.setattr(features.recognised, "words", absent)
+    assert features.recognition(place, pd.concat([table, table]), [tmp_path]).seconds is None
 
 
 def describe_of(place) -> dict:

@@ -26,7 +26,7 @@ def test_the_script_says_seconds_of_every_model_and_how_far_numbers_are():
     far = dict(re.findall(r"^(\w+ in \w+): losses (\S+) from the CPU's", done.stdout, re.M))
     assert far.keys() == {f"{n} in {p}" for n in ("full", "sdt") for p in ("float32", "bfloat16")}
     assert all(float(loss) < (1e-5 if "float32" in name else 1e-2) for name, loss in far.items())
-    apart = re.findall(r"^(\S+).*: [\d.]+ hours of speech a minute .*vectors (\S+) of", done.stdout, re.M)
+    apart = re.findall(r"^(\w\S*).*: [\d.]+ hours of speech a minute .*vectors (\S+) of", done.stdout, re.M)
     assert {*dict(apart)} == {"emotion2vec", "Whisper"} and all(float(far) < 1e-5 for _, far in apart)
     assert {*re.findall(r"^BERT fitted in (\w+): \d+ texts a second", done.stdout, re.M)} == {"float32", "bfloat16"}
 

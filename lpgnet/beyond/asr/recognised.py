@@ -56,7 +56,7 @@ def recognised(place: Place, names: Sequence[str], root: str | None, jobs: int) 
     except (ValueError, FileNotFoundError) as error:
         print(f"Recognised text is left out: {error}")
         return None
-    folder = place.output / "data" / f"{place.corpus}-recognised" / recipe("audio", made, table, root)[:8]
+    folder = _folders(place) / recipe("audio", made, table, root)[:8]
     pieces = [
         joblib.delayed(make)(table[["id", "wav"]][s : s + store.SHARD], root, _file(folder, s))
         for s in range(0, len(table), store.SHARD)
@@ -68,6 +68,16 @@ def recognised(place: Place, names: Sequence[str], root: str | None, jobs: int) 
     if silent:
         print(f"Nothing is recognised in {len(silent)} of {len(heard)} clips ({listed(silent)}): their text is empty")
     return heard
+
+
+def _folders(place: Place) -> Path:
+    return place.output / "data" / f"{place.corpus}-recognised"
+
+
+def complete(place: Place, utterances: int) -> bool:
+    """Whether every clip of the corpus was heard once, by whatever code; `recognised` checks by which."""
+    files = -(-utterances // store.SHARD)
+    return any(len([*folder.glob("[0-9]*.json")]) == files for folder in _folders(place).glob("*"))
 
 
 def _clips(place: Place, root: str | None) -> tuple[pd.DataFrame, Path]:

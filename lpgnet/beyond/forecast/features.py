@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from lpgnet.beyond.asr import recognised
 from lpgnet.beyond.forecast.training import FRAME_RATE, Sizes, core_seconds, frames_of
 from lpgnet.config import FINETUNE
 from lpgnet.corpora.load import made_here, scan
@@ -20,7 +21,7 @@ from lpgnet.corpora.sound import RATE, read_clip
 from lpgnet.features import extract, finetune, hub
 from lpgnet.features.encoders import encoder
 from lpgnet.features.text import SHIPPED, weights
-from lpgnet.places import Place, split_layer
+from lpgnet.places import RECOGNISER, Place, split_layer
 
 OURS = (SHIPPED, "prosody", "egemaps", "whisper-tiny-en")  # encoders that no hub is asked for
 TEXTS, CLIPS = 24, 6  # that are timed
@@ -64,8 +65,10 @@ def simulated_table(corpus: str, folder: Path) -> tuple[pd.DataFrame, Work, Path
     return table, said, root
 
 
-def clips(root: Path) -> list[Path]:
-    """A few clips of a release."""
+def clips(root: Path | None) -> list[Path]:
+    """A few clips of a release, where there is one."""
+    if root is None:
+        return []
     found = [root / wav for wav in scan(root).table["wav"] if wav]
     return found[:: max(1, len(found) // CLIPS)][:CLIPS]
 
@@ -106,11 +109,27 @@ def _texts(place: Place, table: pd.DataFrame, _, device: str) -> float:
 
 
 def _clips(place: Place, table: pd.DataFrame, heard: list[Path], device: str) -> float | None:
-    """By the second of sound; None where there is no clip to try."""
+    made = encoder("audio", place.audio, device)
+    return _by_sound(lambda waves: list(made(waves)), table, heard)
+
+
+def recognition(place: Place, table: pd.DataFrame, heard: list[Path]) -> Work:
+    """Hearing the words of every clip; nothing is left where notebook 07 has done so."""
+    what, spoken = f"words recognised by {RECOGNISER}", table[table["wav"] != ""]
+    if recognised.complete(place, len(table)):
+        return Work(what, 0.0, 0)
+    try:
+        return Work(what, _by_sound(lambda waves: [recognised.words(wave) for wave in waves], spoken, heard), 0)
+    except ValueError:  # faster-whisper isn't installed
+        return Work(what, None, 0)
+
+
+def _by_sound(call: Callable, table: pd.DataFrame, heard: list[Path]) -> float | None:
+    """Seconds of a call on all clips of the table, from a few of them; None where there is none."""
     if not heard:
         return None
-    waves, made = [read_clip(path) for path in heard], encoder("audio", place.audio, device)
-    each, start = _each(lambda: list(made(waves)), sum(map(len, waves)) / RATE, lambda: list(made(waves[:1])))
+    waves = [read_clip(path) for path in heard]
+    each, start = _each(lambda: call(waves), sum(map(len, waves)) / RATE, lambda: call(waves[:1]))
     return start + each * int(frames_of(table)["audio"].sum()) / FRAME_RATE
 
 

@@ -10,13 +10,13 @@ import joblib
 import pandas as pd
 
 from lpgnet.beyond.efficiency import parameters
-from lpgnet.beyond.forecast.features import Work, clips, simulated_table, sizes_of, works
+from lpgnet.beyond.forecast.features import Work, clips, recognition, simulated_table, sizes_of, works
 from lpgnet.beyond.forecast.training import Measure, Sizes, core_seconds
 from lpgnet.config import MODALITIES, ROOT
 from lpgnet.corpora.load import made_here, refuse_problems, scan
 from lpgnet.corpora.simulated.plan import KNOBS
 from lpgnet.corpora.table import utterances
-from lpgnet.experiments import experiment
+from lpgnet.experiments import RECOGNITION, experiment
 from lpgnet.labels import meant
 from lpgnet.machine.workers import as_clock, device_named
 from lpgnet.places import Place
@@ -73,9 +73,9 @@ class Asked:
 
 def corpus(place: Place, root: str | None, folder: Path, ready: bool) -> Corpus:
     """What the runs of a place will be made from, by its store, else by the release.  folder: for some clips."""
-    if ready:
-        return Corpus(describe(place), utterances(place.features), None, ready)
     speech, here = None, Path(root) if root else made_here(place.corpus)
+    if ready:
+        return Corpus(describe(place), utterances(place.features), here if here.is_dir() else None, ready)
     if root is None and place.corpus not in KNOBS:
         raise ValueError(f"corpus {place.corpus!r} needs the folder of its release: --root DIR")
     if here.is_dir():
@@ -157,10 +157,11 @@ def _per_run(asked: Asked, sizes: dict[str, Sizes]) -> dict[str, float]:
 
 def _before(asked: Asked, sizes: dict[str, Sizes]) -> list[Work]:
     """What is to do before training."""
-    if asked.corpus.ready:
-        return []
-    made = works(asked.place, asked.corpus.table, clips(asked.corpus.root), sizes, asked.device)
-    return [*([asked.corpus.speech] if asked.corpus.speech else []), *made]
+    corpus, hears = asked.corpus, any(asked.runs.get(a.experiment) for a in RECOGNITION)
+    some = clips(corpus.root) if hears or not corpus.ready else []
+    made = [] if corpus.ready else [*works(asked.place, corpus.table, some, sizes, asked.device)]
+    words = [recognition(asked.place, corpus.table, some)] if hears else []
+    return [*([corpus.speech] if corpus.speech else []), *made, *words]
 
 
 def _disk(asked: Asked, sizes: dict[str, Sizes], before: list[Work]) -> str:
