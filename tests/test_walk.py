@@ -215,6 +215,13 @@ def test_a_walk_of_a_store_shows_the_words_of_the_simulated_corpus_alone(here):
     assert "stay out of copies" in hearing.player(np.ones(9, np.float32), "iemocap").data
 
 
+def test_a_conversation_without_sound_needs_no_sound_library(monkeypatch):
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    assert hearing.sound(None) is None
+    with pytest.raises(ImportError):
+        hearing.sound(np.zeros(9))
+
+
 def test_a_walk_that_is_changed_or_named(here):
     walk = dialogue.open_walk(here, "Ses05M_impro03", paths=("tt", "aa"))
     assert walk.dialogue.name == "Ses05M_impro03" and walk.model.config.paths == ("tt", "aa")

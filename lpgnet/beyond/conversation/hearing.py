@@ -34,10 +34,10 @@ HELD_BACK = (
 
 def sound(samples: np.ndarray | None) -> Audio | None:
     """A player of (samples,) at 16 kHz, loud as it is, as MP3 where libsndfile writes it; None of nothing."""
-    import soundfile
-
     if samples is None:
         return None
+    import soundfile  # here: without sound nobody needs it
+
     if "MP3" not in soundfile.available_formats():
         return Audio(samples, rate=RATE, normalize=False)
     file = BytesIO()
