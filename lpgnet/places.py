@@ -14,7 +14,7 @@ from lpgnet.experiments import GROUPS, PROFILES, experiment
 from lpgnet.labels import CARRIES, is_simulated
 from lpgnet.machine.files import parsed_json, plain_name
 
-OUTPUT = Path(os.environ.get("LPGNET_OUTPUT", ROOT)).absolute()  # results/ and paper_tables/<corpus>/ go here
+OUTPUT = Path(os.environ.get("LPGNET_OUTPUT") or ROOT).absolute()  # results/ and paper_tables/<corpus>/ go here
 if "LPGNET_OUTPUT" in os.environ:
     os.environ["LPGNET_OUTPUT"] = str(OUTPUT)  # a notebook's kernel and a worker start in another folder
 CORPORA = tuple(CARRIES)

@@ -175,11 +175,13 @@ def test_places_share_no_folder():
     assert place(split="loso").name == "simulated--quick--loso--majority-4"
 
 
-def test_a_relative_output_is_the_same_folder_for_processes_that_start_elsewhere(tmp_path):
+@pytest.mark.parametrize("given", ["out", ""])
+def test_a_relative_output_is_the_same_folder_for_processes_that_start_elsewhere(tmp_path, given):
+    """An empty one is none."""
     block = "import os; from lpgnet.places import OUTPUT; print(OUTPUT, os.environ['LPGNET_OUTPUT'])"
-    env = os.environ | {"LPGNET_OUTPUT": "out", "PYTHONPATH": str(ROOT)}
+    env = os.environ | {"LPGNET_OUTPUT": given, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", block], env=env, cwd=tmp_path, capture_output=True, text=True)
-    assert done.stdout.split() == [str(tmp_path / "out")] * 2
+    assert done.stdout.split() == [str(tmp_path / given if given else ROOT)] * 2
 
 
 @pytest.mark.parametrize(
