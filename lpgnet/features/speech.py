@@ -8,7 +8,6 @@ Making one is cheap and asks no network; the model is loaded on the first call.
 import importlib.metadata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 
@@ -41,14 +40,17 @@ UNUSED = ("masked_spec_embed",)  # hides frames in training; many releases lack 
 
 
 def encoder(name: str, device: str = "cpu"):
-    """The audio encoder that a name means: "egemaps", a local folder, or a model on a hub; see `AtLayer`."""
+    """The audio encoder that a name means: "egemaps", a local folder, or a model on a hub.
+
+    NAME:3 and NAME:mean ask for a layer, or the mean of all.
+    """
     if name == EGeMAPS.name:
         return EGeMAPS()
     base, layer = split_layer(name)
     folder, revision = resolve(base)
     full = full_name(base, folder, revision)
     if (folder / "config.json").is_file() and not (folder / "config.yaml").is_file():
-        return AtLayer(folder, full, layer, device) if layer else SpeechModel(folder, full, device)
+        return SpeechModel(folder, full, device, layer)
     if layer:
         raise ValueError(f"{name}: {folder} is no Hugging Face or Whisper encoder, whose layers can be asked for")
     if (folder / "config.yaml").is_file():
@@ -57,8 +59,9 @@ def encoder(name: str, device: str = "cpu"):
 
 
 class SpeechModel:
-    """Last hidden states of a Hugging Face speech encoder; the utterance vector is their mean.
+    """Hidden states of a Hugging Face speech encoder; the utterance vector is their mean.
 
+    layer: 1 to the last, or "mean" of all; "": the last.  Those before it often say more of an emotion.
     One wave at a time on the CPU, where batches gain nothing, and wherever padding would reach real frames
     in spite of the mask (group-norm front ends such as wav2vec2-base: off by 2; conformers: by 1.6).
     """
@@ -66,8 +69,8 @@ class SpeechModel:
     precision = "float16"
     note = ""
 
-    def __init__(self, folder: Path, name: str, device: str = "cpu"):
-        self.folder, self.name, self.device = Path(folder), name, device
+    def __init__(self, folder: Path, name: str, device: str = "cpu", layer: str = ""):
+        self.folder, self.name, self.device, self.layer = Path(folder), name, device, layer
         files = [self._file("config.json"), self._file("preprocessor_config.json")]
         refuse_code(self.folder)
         self.kind, masked = _kind(files[0]), _masked(files[1])
@@ -79,7 +82,16 @@ class SpeechModel:
         held, about = sha256(*self.weights()), sha256(*settings(self.folder))
         library = f"transformers {importlib.metadata.version('transformers')}"
         self.version = f"{library}, weights sha256 {held[:16]}, config sha256 {about[:16]}"
+        if layer:
+            self._at_layer(self.config.num_hidden_layers)
         self.model = self.extractor = None
+
+    def _at_layer(self, count: int) -> None:
+        self.name = f"{self.name}:{self.layer}"
+        if self.layer != "mean" and not 1 <= int(self.layer) <= count:
+            raise ValueError(f"{self.name}: the model has layers 1 to {count}, or mean")
+        self.size = self.frame_size = self.config.hidden_size  # an adapter stands behind all layers
+        self.version = f"{self.version}, layer {self.layer} of {count}"
 
     def _file(self, name: str) -> Path:
         if not self.folder.is_dir():
@@ -118,11 +130,21 @@ class SpeechModel:
         inputs = self.extractor(waves, sampling_rate=RATE, padding=padded, return_tensors="pt").to(self.device)
         mask = {"attention_mask": inputs["attention_mask"]} if padded else {}
         with torch.no_grad():
-            hidden = self.model(inputs["input_values"], **mask).last_hidden_state.cpu().numpy()
+            hidden = self._states(inputs["input_values"], **mask).cpu().numpy()
         if not padded:
             return [hidden[0]]
         lengths = self.model._get_feat_extract_output_lengths(inputs["attention_mask"].sum(dim=1)).tolist()
         return [row[:length] for row, length in zip(hidden, lengths, strict=True)]
+
+    def _states(self, inputs, **mask):
+        """The hidden states (B, T, size) of the layer that is asked for."""
+        found = self.model(inputs, output_hidden_states=bool(self.layer), **mask)
+        if not self.layer:
+            return found.last_hidden_state
+        states = list(found.hidden_states[1:])
+        if found.last_hidden_state.shape == states[-1].shape:  # no adapter: behind the final norm, as by default
+            states[-1] = found.last_hidden_state
+        return (sum(states) / len(states) if self.layer == "mean" else states[int(self.layer) - 1]).contiguous()
 
     def whisper_frames(self, wave: np.ndarray) -> np.ndarray:
         """Whisper hears 30 s at a time, padded: keep the ceil(samples / 320) states of the signal."""
@@ -134,7 +156,7 @@ class SpeechModel:
             piece = wave[start : start + self.extractor.n_samples]
             inputs = self.extractor(piece, sampling_rate=RATE, return_tensors="pt").to(self.device)
             with torch.no_grad():
-                hidden = self.model(inputs["input_features"]).last_hidden_state[0]
+                hidden = self._states(inputs["input_features"])[0]
             found.append(hidden[: -(-len(piece) // step)].cpu().numpy())
         return np.concatenate(found)
 
@@ -153,43 +175,6 @@ class SpeechModel:
         shapes = {key: (here, wanted) for key, here, wanted in found["mismatched_keys"]}
         missing = (key for key in found["missing_keys"] if key not in UNUSED)
         refuse_misfit(self.weights()[0], missing, shapes, extra)
-
-
-class AtLayer(SpeechModel):
-    """The hidden states of one layer (1 to the last), or the mean of all of them.
-
-    Layers before the last often say more of an emotion than the last does; `NAME:3` and `NAME:mean` ask for them.
-    """
-
-    def __init__(self, folder: Path, name: str, layer: str, device: str = "cpu"):
-        super().__init__(folder, f"{name}:{layer}", device)
-        count = self.config.num_hidden_layers
-        if layer != "mean" and not 1 <= int(layer) <= count:
-            raise ValueError(f"{self.name}: the model has layers 1 to {count}, or mean")
-        self.size = self.frame_size = self.config.hidden_size  # an adapter stands behind all layers
-        self.layer, self.version = layer, f"{self.version}, layer {layer} of {count}"
-
-    def _load(self) -> None:
-        super()._load()
-        self.model = _States(self.model, self.layer)
-
-
-class _States:
-    """A model whose last hidden state is that of a layer."""
-
-    def __init__(self, model, layer: str):
-        self.model, self.layer = model, layer
-
-    def __call__(self, inputs, **options) -> SimpleNamespace:
-        found = self.model(inputs, output_hidden_states=True, **options)
-        states = list(found.hidden_states[1:])
-        if found.last_hidden_state.shape == states[-1].shape:  # no adapter: behind the final norm, as by default
-            states[-1] = found.last_hidden_state
-        chosen = sum(states) / len(states) if self.layer == "mean" else states[int(self.layer) - 1]
-        return SimpleNamespace(last_hidden_state=chosen.contiguous())
-
-    def __getattr__(self, name: str):
-        return getattr(self.model, name)
 
 
 def _kind(path: Path) -> str:
