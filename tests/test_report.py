@@ -508,7 +508,7 @@ def test_risk_is_drawn_over_what_is_answered_and_both_tables_stand_below(place):
     np.testing.assert_allclose([line[50], line[100]], np.mean(curves, axis=0))
     point = np.array(axis.containers[0].lines[0].get_xdata(), dtype=float)
     np.testing.assert_allclose(point, np.mean(answered))
-    shown = {block.name: block for block in sections.certainty(sections.gather(place)) if block.kind == "sheet"}
+    shown = {b.name: b for b in sections.model(sections.gather(place)).blocks if isinstance(b, blocks.Sheet)}
     assert list(shown) == ["calibration-errors", "coverage"]
     first = [cell.text for cell in shown["coverage"].rows[0]]
     assert first[:2] == ["80.0", "all classes"] and "exchangeable" in shown["coverage"].caption

@@ -13,9 +13,8 @@ from lpgnet.config import ROOT
 from lpgnet.labels import PROTOCOLS, held_groups
 from lpgnet.runs.metrics import scores
 from lpgnet.tables import build, typeset
-from lpgnet.tables.folds import fold_scores
 from lpgnet.tables.rows import SIMULATOR, TABLES
-from lpgnet.tables.scores import HEADLINE, Evaluation, pooled
+from lpgnet.tables.scores import HEADLINE, Evaluation, fold_scores, pooled
 
 PAPER = build.reported()
 RULES = ("best_validation", "last", "best_test")

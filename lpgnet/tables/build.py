@@ -87,20 +87,14 @@ def lacking(number: int, found: Evaluation) -> list[str]:
 
 
 def _rows(number: int, data: dict) -> tuple[tuple[Row, ...], dict[str, str]]:
-    """The rows of a table, and why some can't be run on this corpus.
+    """The rows of a table, and why some can't be run on this corpus; Table 1 needs no run.
 
     Where the text encoder is frozen already, the rows that show it frozen would repeat others: left out.
     """
-    _, refused = possible(data, _experiments(number))
     rows = TABLES[number].rows if number in TABLES else ()
+    _, refused = possible(data, list(dict.fromkeys(row.experiment for row in rows if row.experiment)))
     kept = tuple(row for row in rows if refused.get(row.experiment) != FROZEN_HERE)
     return kept, {name: f"not run: {why}" for name, why in refused.items()}
-
-
-def _experiments(number: int) -> list[str]:
-    """The experiments that feed a table, in its order; Table 1 needs no run."""
-    rows = TABLES[number].rows if number in TABLES else ()
-    return list(dict.fromkeys(row.experiment for row in rows if row.experiment))
 
 
 def _oracle(data: dict) -> pd.DataFrame | None:
@@ -136,7 +130,7 @@ def _metrics(number: int, paper: pd.DataFrame, data: dict) -> dict[str, str]:
 
 
 def _line(number: int, row: Row, paper: dict, seeds: pd.DataFrame, metrics: dict[str, str], data: dict) -> dict:
-    """One line of the output, in the order of its columns."""
+    """One line of the output, in the order of its columns; metrics that are no headline of the table at its end."""
     mine = seeds[seeds["experiment"] == row.experiment]
     same = len(mine) > 0 and len(mine["classes"].iloc[0]) == _width(number, row)
     others = [name for name in METRICS if name not in metrics.values()]
@@ -144,7 +138,7 @@ def _line(number: int, row: Row, paper: dict, seeds: pd.DataFrame, metrics: dict
         _who(number, row, paper, mine, data)
         | _headline(metrics, mine, paper, comparable=same)
         | _cost(row, mine)
-        | _conventions(others, mine)
+        | {key: x for name in others for key, x in columns(name, summary(mine[name])).items()}
     )
 
 
@@ -197,11 +191,6 @@ def _headline(metrics: dict[str, str], mine: pd.DataFrame, paper: dict, comparab
         delta = cells[f"{name}_mean"] - printed if comparable else np.nan
         cells[f"{name}_delta"] = round(delta, 2) + 0.0
     return cells
-
-
-def _conventions(names: list[str], mine: pd.DataFrame) -> dict:
-    """Mean and std of every metric that is no headline of this table."""
-    return {key: x for name in names for key, x in columns(name, summary(mine[name])).items()}
 
 
 def _cost(row: Row, mine: pd.DataFrame) -> dict:

@@ -32,7 +32,7 @@ from lpgnet.tables.scores import SHOWN, Evaluation, Predictions, identity
 from lpgnet.tables.selection import selection_gap
 from lpgnet.tables.slices import slices
 from lpgnet.tables.statistics import ALPHA, EQUAL, equal
-from lpgnet.tables.typeset import IEMOCAPS, SIMULATED
+from lpgnet.tables.typeset import IEMOCAPS, OF_IEMOCAP, SIMULATED
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def _claims(compared: pd.DataFrame, last: pd.DataFrame, data: dict) -> pd.DataFr
             | {"reported_is_inside": _inside(printed, found)}
             | {"verdict": verdict(found, claim.margin), "verdict_other_metric": verdict(other, claim.margin)}
             | {"difference_last": end["difference"], "verdict_last": verdict(end, claim.margin)}
-            | {"note": _note(data, found["labels"])}
+            | {"note": SIMULATED if is_simulated(data["place"]) else "" if found["labels"] in IEMOCAPS else OF_IEMOCAP}
         )
     return pd.DataFrame(lines)
 
@@ -204,9 +204,3 @@ def _inside(printed: float, found: dict) -> str:
     if np.isnan([printed, *ends]).any():
         return ""
     return "yes" if max(ends[0], ends[2]) <= printed <= min(ends[1], ends[3]) else "no"
-
-
-def _note(data: dict, labels: str) -> str:
-    if is_simulated(data["place"]):
-        return SIMULATED
-    return "" if labels in IEMOCAPS else "Printed numbers are of IEMOCAP."

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lpgnet.runs.metrics import METRICS, per_class, scores
-from lpgnet.tables.statistics import dialogue_counts
+from lpgnet.tables.statistics import columns, dialogue_counts, summary
 
 SHOWN = ("accuracy", "weighted_f1")
 HEADLINE = "best_validation"  # Reading R14: the only selection rule that feeds a table
@@ -73,6 +73,21 @@ def scored_line(line: dict, class_metric: str) -> dict:
         raise ValueError(f"no class metric {class_metric!r}; there are {', '.join(each)}")
     classes = dict(zip(line["classes"], each[class_metric], strict=True))
     return line | scores(line["confusion"]) | classes
+
+
+def fold_scores(runs: pd.DataFrame, data: dict) -> pd.DataFrame:
+    """One line per experiment and fold, mean and standard deviation over seeds in percent; then one over
+    every fold and seed together, whose deviation holds both."""
+    lines = []
+    for (experiment, labels), mine in runs.groupby(["experiment", "labels"], sort=True):
+        each = pd.DataFrame([scores(confusion[HEADLINE]) for confusion in mine["confusion"]])
+        each["fold"] = mine["fold"].to_numpy()
+        for fold, part in [*each.groupby("fold"), ("all folds and seeds", each)]:
+            line = identity(data, labels) | {"experiment": experiment, "fold": fold, "n_runs": len(part)}
+            for name in SHOWN:
+                line |= columns(name, summary(part[name]))
+            lines.append(line)
+    return pd.DataFrame(lines)
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,15 @@ Words and voices of a licensed corpus don't belong in the copy of a notebook tha
 `players` and `player` are silent there; the waveform's picture holds neither.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
-from html import escape
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from IPython.display import HTML, Audio
+from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -47,6 +48,13 @@ def sound(samples: np.ndarray | None) -> Audio | None:
     return made
 
 
+def html_table(heads: Iterable[str], rows: Iterable[Iterable]) -> HTML:
+    """Cells are escaped but for Markup."""
+    lines = [("th", heads), *(("td", row) for row in rows)]
+    cells = ("".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in line) for tag, line in lines)
+    return HTML(f"<table>{''.join(f'<tr>{line}</tr>' for line in cells)}</table>")
+
+
 def players(turns: pd.DataFrame, root: Path) -> HTML:
     """A line per turn: who speaks, its sound, words and label.  turns: columns turn, speaker, wav, text, label."""
     if not (turns[["text", "wav"]] != "").to_numpy().any():
@@ -55,11 +63,8 @@ def players(turns: pd.DataFrame, root: Path) -> HTML:
     for line in turns.to_dict("records"):
         clip = root / line["wav"] if line["wav"] else None
         heard = sound(read_clip(clip))._repr_html_().replace("<audio", SMALL, 1) if clip and clip.is_file() else ""
-        cells = [escape(str(line[name])) for name in ("turn", "speaker", "text", "label")]
-        cells.insert(2, heard)
-        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    head = "".join(f"<th>{name}</th>" for name in ("turn", "speaker", "sound", "text", "label"))
-    return HTML(f"<table><tr>{head}</tr>{''.join(rows)}</table>")
+        rows.append((line["turn"], line["speaker"], Markup(heard), line["text"], line["label"]))
+    return html_table(("turn", "speaker", "sound", "text", "label"), rows)
 
 
 def tested(place: Place, root: Path) -> Conversation:

@@ -20,6 +20,7 @@ from lpgnet.tables.figures.theme import (
     empty_figure,
     figure,
     reach,
+    same_height,
     themed,
     titled,
 )
@@ -112,7 +113,8 @@ def _gate(axis: Axes, turns: pd.DataFrame) -> None:
         if f"weight_{modality}" not in turns:
             continue
         values, has = turns[f"weight_{modality}"].to_numpy(), turns[f"has_{modality}"].to_numpy()
-        shades = [colour if there else _pale(colour) for there in has]
+        pale = tuple(1 - 0.35 * (1 - part) for part in to_rgb(colour))
+        shades = [colour if there else pale for there in has]
         axis.bar(turns["turn"], values, bottom=below, color=shades, **_width(turns))
         axis.bar([turns["turn"].iloc[0]], [0], color=colour, label=modality)
         middle = (below + values / 2)[~has]
@@ -123,10 +125,6 @@ def _gate(axis: Axes, turns: pd.DataFrame) -> None:
     axis.axhline(0.5, color="white", linewidth=1)
     axis.set(ylim=(0, 1), ylabel="gate, Eq. (14)")
     axis.set_yticks([0, 0.5, 1])
-
-
-def _pale(colour: str) -> tuple[float, ...]:
-    return tuple(1 - 0.35 * (1 - part) for part in to_rgb(colour))
 
 
 @themed
@@ -172,8 +170,6 @@ def missing_rates(frame: pd.DataFrame) -> Figure:
                 rate, mean, yerr=ends, fmt=f"{mark}-", color=colour, elinewidth=1.4, label=plain_name(experiment)
             )
         axis.set(title=f"{modality} lost", xlabel="turns without it (%)", ylabel="Weighted F1 (%)")
-    low, high = (end([axis.get_ylim() for axis in axes]) for end in (np.min, np.max))
-    for axis in axes:
-        axis.set_ylim(low, high)
+    same_height(axes)
     text = f"{origin(frame)} {SPREAD} All seeds and models lose the same turns."
     return titled(figure, "What missing text or audio costs", text, axes[0])

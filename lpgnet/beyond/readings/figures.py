@@ -16,6 +16,7 @@ from lpgnet.tables.figures.theme import (
     SPREAD,
     empty_figure,
     figure,
+    name_rows,
     reach,
     save_figure,
     themed,
@@ -56,9 +57,10 @@ def differences(table: pd.DataFrame) -> Figure:
         theme.limit(axis, lines)
         unit = AXIS["accuracy" if metric == "accuracy" else "f1"].replace(" (%)", "")
         axis.set_xlabel(f"{unit}: difference, points")
-    _names(axes, [_called(line) for line in rows.to_dict("records")])
+    name_rows(axes, [_called(line) for line in rows.to_dict("records")])
     caption = f"{_origin(shown)} Alternative minus default (full, or in brackets). {LINES}"
-    return titled(figure, "What the readings are worth", caption, _longest(axes))
+    most = max(axes, key=lambda axis: len(set(axis.get_legend_handles_labels()[1])))  # kinds of marks
+    return titled(figure, "What the readings are worth", caption, most)
 
 
 @figure("context", "Accuracy with the turns of a dialogue as they are, shuffled, and dealt out anew.")
@@ -84,8 +86,7 @@ def turns(table: pd.DataFrame) -> Figure:
     axes[1].set_xlabel("Accuracy: difference to the turns as spoken, points")
     axes[1].axvline(0, color="black", linewidth=0.8)
     theme.limit(axes[1], table)
-    names = [f"{MODELS[line.model]}: {line.turns}" for line in table.itertuples()]
-    _names(axes, names)
+    name_rows(axes, [f"{MODELS[line.model]}: {line.turns}" for line in table.itertuples()])
     caption = f"{_origin(table)} Left: {SPREAD[0].lower()}{SPREAD[1:]} Right: {LINES[0].lower()}{LINES[1:]}"
     return titled(figure, "What context is", caption, axes[1])
 
@@ -115,16 +116,3 @@ def _origin(table: pd.DataFrame) -> str:
 def _called(line: dict) -> str:
     beside = "" if line["default"] == "full" else f" ({line['default']})"
     return f"{line['reading']}  {line['alternative']}{beside}"
-
-
-def _names(axes: list[Axes], names: list[str]) -> None:
-    """Rows from the top, named at the left of the first panel."""
-    for axis in axes:
-        axis.set_ylim(len(names) - 0.4, -0.6)
-        axis.set_yticks(range(len(names)), names if axis is axes[0] else [""] * len(names))
-        axis.grid(visible=False, axis="y")
-
-
-def _longest(axes: list[Axes]) -> Axes:
-    """The panel with the most kinds of marks, for the legend."""
-    return max(axes, key=lambda axis: len(set(axis.get_legend_handles_labels()[1])))

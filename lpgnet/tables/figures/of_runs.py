@@ -23,7 +23,9 @@ from lpgnet.tables.figures.theme import (
     empty_figure,
     figure,
     heat_map,
+    name_rows,
     reach,
+    same_height,
     themed,
     titled,
 )
@@ -133,7 +135,6 @@ def selection_gap(gap: pd.DataFrame) -> Figure:
     have = set(gap["experiment"])
     rows = [row.experiment for table in TABLES.values() for row in table.rows]
     experiments = [name for name in dict.fromkeys(rows) if name in have]
-    names = [plain_name(name) for name in experiments]
     figure, axes = empty_figure(11.5, 1.9 + 0.34 * len(experiments), 2)
     for axis, metric in zip(axes, ("accuracy", "weighted_f1"), strict=True):
         lines = gap[gap["metric"] == metric].set_index("experiment").loc[experiments]
@@ -145,10 +146,8 @@ def selection_gap(gap: pd.DataFrame) -> Figure:
             spread = "" if pd.isna(line["gap_validation_std"]) else f" ± {line['gap_validation_std']:.1f}"
             text, side = f"{line['gap_validation_mean']:+.1f}{spread}", axis.get_yaxis_transform()
             axis.text(1.02, place, text, transform=side, va="center", fontsize=9, color=OTHER)
-        axis.set_ylim(len(experiments) - 0.4, -0.6)
-        axis.set_yticks(range(len(experiments)), names if axis is axes[0] else [""] * len(experiments))
-        axis.grid(visible=False, axis="y")
         axis.set_xlabel({"accuracy": AXIS["accuracy"], "weighted_f1": AXIS["f1"]}[metric])
+    name_rows(axes, [plain_name(name) for name in experiments])
     text = (
         f"{origin(gap[gap['experiment'].isin(experiments)])} Mean over seeds at three epochs; right: best on "
         "test minus best on validation, mean and standard deviation. Best on test is chosen on the test set "
@@ -176,7 +175,7 @@ def slices(sliced: pd.DataFrame) -> Figure:
         axis.set_xticks(range(len(values)), [f"{value}\n({sizes[value]})" for value in values])
         axis.set(title=SLICES[name], ylabel=AXIS["accuracy"], xlim=(-0.5, len(values) - 0.5))
         axis.grid(visible=False, axis="x")
-    _same_height(axes[: len(names)])
+    same_height(axes[: len(names)])
     for axis in axes[len(names) :]:
         axis.remove()
     left_out = [line for line in sliced.attrs.get("left_out", []) if line.startswith(mine["labels"].iloc[0])]
@@ -191,13 +190,6 @@ def drawn(sliced: pd.DataFrame) -> list[str]:
     """The slices that there is something to draw of."""
     known = set(sliced["slice"][sliced["experiment"].isin(SLICED)]) if len(sliced) else ()
     return [name for name in SLICES if name in known]
-
-
-def _same_height(axes: list[Axes]) -> None:
-    """One scale for all panels."""
-    limits = [axis.get_ylim() for axis in axes]
-    for axis in axes:
-        axis.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
 
 
 def _models(axis: Axes, part: pd.DataFrame, values: list[str]) -> None:
@@ -236,8 +228,9 @@ def class_points(pool: pd.DataFrame, data: dict) -> Figure:
         axis.set_xticks(range(len(classes)), [c.capitalize() for c in classes])
         axis.set(ylabel={"recall": "Recall (%)", "f1": "F1 (%)"}[metric])
         axis.grid(visible=False, axis="x")
-    seeds = pool.loc[pool["experiment"].isin(names), "seed"].nunique()
-    text = f"{_origin(data, labels, seeds)} Line: 95 % t interval over seeds, cut at 0 and 100."
+    text = (
+        f"{runs_origin(pool[pool['experiment'].isin(names)], data)} Line: 95 % t interval over seeds, cut at 0 and 100."
+    )
     return titled(figure, "Each class", text, axes[0])
 
 
@@ -271,8 +264,5 @@ def cost(efficiency: pd.DataFrame) -> Figure:
 
 def runs_origin(runs: pd.DataFrame, data: dict) -> str:
     """The caption of a picture that is drawn from runs."""
-    return _origin(data, runs["labels"].iloc[0], runs["seed"].nunique())
-
-
-def _origin(data: dict, labels: str, seeds: int) -> str:
-    return origin(pd.DataFrame([identity(data, labels) | {"n_seeds": seeds}]))
+    seeds = {"n_seeds": runs["seed"].nunique()}
+    return origin(pd.DataFrame([identity(data, runs["labels"].iloc[0]) | seeds]))

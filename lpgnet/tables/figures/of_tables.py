@@ -18,6 +18,7 @@ from lpgnet.tables.figures.theme import (
     figure,
     name_rows,
     point,
+    row_name,
     themed,
     titled,
 )
@@ -80,7 +81,9 @@ def comparison(table: pd.DataFrame, number: int) -> Figure:
         for place, line in enumerate(table.to_dict("records")):
             point(axis, place, line, metric)
         axis.set_xlabel(AXIS[metric])
-    name_rows(axes, table)
+    name_rows(axes, [row_name(line) for line in table.to_dict("records")])
+    if "lambda_task" in table:
+        axes[0].set_ylabel("λ task / CE / KL")
     return titled(figure, _title(number), f"{origin(table)} {SPREAD} {TICK}", axes[0])
 
 
