@@ -18,6 +18,7 @@ from lpgnet.experiments import EXPERIMENTS, TABLED, experiment
 from lpgnet.labels import meant
 from lpgnet.machine.clean_notebook import cleaned
 from lpgnet.machine.files import alone, sweep, whole
+from lpgnet.machine.workers import device_named
 from lpgnet.places import CORPORA, Parameters, Place, parameters
 from lpgnet.runs.plan import current_records, describe, done, planned, possible, unfitted
 from lpgnet.tables.typeset import mathml
@@ -301,11 +302,11 @@ def forecast(asked: Parameters, only: str | None = None) -> str:
         corpus = told.corpus(place, asked.ROOT, Path(folder), has_features(place))
         names, why = wanted_experiments(corpus.data, only)
         runs = {name: _left(asked, corpus, name) for name in names}
-        known = current_records(place, corpus.data) if corpus.ready else None
+        known = current_records(place, corpus.data).groupby("experiment")["seconds"].mean() if corpus.ready else {}
         left = [n for n in selected(only) if not (corpus.ready and fresh(n, _given(n, asked)[1]))]
-        lines = told.lines(
-            told.Asked(place, corpus, runs, told.mean_seconds(known), len(left), asked.JOBS, asked.DEVICE)
-        )
+        device = device_named(asked.DEVICE)
+        workers = told.workers(asked.JOBS, device)
+        lines = told.lines(told.Asked(place, corpus, runs, dict(known), len(left), workers, device))
     out = [f"  {name:16} left out, since {reason}" for name, reason in why.items()]
     return "\n".join([f"{place.name}: what is left to run", *out, *lines])
 

@@ -20,7 +20,7 @@ from test_tables import WITHOUT_TORCH
 
 from lpgnet import places, reproduce
 from lpgnet.config import ROOT
-from lpgnet.experiments import CONTEXTS, EXPERIMENTS, READINGS, RECOGNITION
+from lpgnet.experiments import CONTEXTS, EXPERIMENTS, READINGS, RECOGNITION, ROTATED
 from lpgnet.machine import clean_notebook
 from lpgnet.machine.clean_notebook import cleaned
 
@@ -106,9 +106,11 @@ def test_every_option_that_names_a_place_reaches_each_notebook(notebook):
 
 
 def test_every_experiment_is_run_by_some_notebook():
-    """07 runs every reading and context of `experiments`, and recognised text."""
-    named = {e for path in SOURCES for e in places.parameters(reproduce.declared(path.stem)).experiments}
-    assert named | {a.experiment for a in (*READINGS, *CONTEXTS, *RECOGNITION)} == set(EXPERIMENTS)
+    """07 runs every reading and context of `experiments`, recognised text, and what each is compared with."""
+    named = {path.stem[:2]: places.parameters(reproduce.declared(path.stem)).experiments for path in SOURCES}
+    assert {e for names in named.values() for e in names} == set(EXPERIMENTS)
+    both = (*READINGS, *CONTEXTS, *ROTATED, *RECOGNITION)
+    assert {name for a in both for name in (a.experiment, a.default)} <= set(named["07"])
 
 
 def test_chosen_notebooks():

@@ -159,94 +159,55 @@ def test_rows_of_another_shape_are_refused(reader, rows):
         reader(rows)
 
 
-def _without_a_tensor(folder):
-    kept = load_file(folder / "model.safetensors")
-    kept.pop("model.classify.bias")
-    save_file(kept, folder / "model.safetensors")
+def content(name, change):
+    """Damage: a file's bytes as `change` makes them."""
+    return lambda folder: (folder / name).write_bytes(change((folder / name).read_bytes()))
 
 
-def _misshapen(folder):
-    kept = load_file(folder / "model.safetensors")
-    save_file(kept | {"mean_text": torch.zeros(6)}, folder / "model.safetensors")
+def weights(change):
+    """Damage: the tensors that `change` makes of them, saved as they should be."""
+    return lambda folder: save_file(change(load_file(folder / WEIGHTS)), folder / WEIGHTS)
 
 
-def _pickled(folder):
-    (folder / "model.safetensors").write_bytes(pickle.dumps({"model.classify.bias": [0.0]}))
+def config(change):
+    """Damage: the configuration after `change` was at it."""
 
-
-def _cut(folder):
-    path = folder / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:-40])
-
-
-def _flipped(folder):
-    path = folder / "model.safetensors"
-    data = bytearray(path.read_bytes())
-    data[-9] ^= 64
-    path.write_bytes(bytes(data))
-
-
-def _foreign(folder):
-    (folder / "config.json").write_text('{"model_type": "bert", "hidden_size": 8}')
-
-
-def _no_json(folder):
-    (folder / "config.json").write_text("{")
-
-
-def _other_kind(folder):
-    config = json.loads((folder / "config.json").read_text())
-    config["model"]["kind"] = "SDT"
-    (folder / "config.json").write_text(json.dumps(config))
-
-
-def _of_an_earlier_version(folder):
-    """As 0.1.0 named Eq. (2)'s weights."""
-    tensors = load_file(folder / "model.safetensors")
-    tensors = {n.replace("encode.text.", "encode.text.project."): t for n, t in tensors.items()}
-    save_file(tensors, folder / "model.safetensors")
-    config = json.loads((folder / "config.json").read_text())
-    config["trained"]["version"] = "0.0.1"
-    (folder / "config.json").write_text(json.dumps(config))
-
-
-def _of_before_validation(folder):
-    config = json.loads((folder / "config.json").read_text())
-    del config["validation"]
-    (folder / "config.json").write_text(json.dumps(config))
-
-
-def _validation_of(**changes):
     def damage(folder):
-        config = json.loads((folder / "config.json").read_text())
-        config["validation"] |= changes
-        (folder / "config.json").write_text(json.dumps(config))
+        values = json.loads((folder / "config.json").read_text())
+        change(values)
+        (folder / "config.json").write_text(json.dumps(values))
 
     return damage
 
 
-def _a_pickle_instead(folder):
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+def of_an_earlier_version(folder):
+    """As 0.1.0 named Eq. (2)'s weights."""
+    weights(lambda kept: {n.replace("encode.text.", "encode.text.project."): t for n, t in kept.items()})(folder)
+    config(lambda c: c["trained"].update(version="0.0.1"))(folder)
+
+
+WEIGHTS = "model.safetensors"
+PICKLE = pickle.dumps({"model.classify.bias": [0.0]})
 
 
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (_without_a_tensor, "lacks model.classify.bias"),
-        (_misshapen, r"another shape mean_text \(6,\) \(want \(5,\)\)"),
-        (_pickled, "is no safetensors file, or a damaged one"),
-        (_cut, "is no safetensors file, or a damaged one"),
-        (_flipped, "has other weights than were written into it"),
-        (_foreign, "is not of an LPGNet checkpoint: it lacks model, sizes"),
-        (_no_json, "can't be read as JSON"),
-        (_other_kind, "kind SDT: want LPGNet"),
-        (_of_an_earlier_version, "was saved by lpgnet 0.0.1.* make it anew with `python -m lpgnet"),
-        (_of_before_validation, "was saved before checkpoints had validation.* run notebook 08"),
-        (_validation_of(happy=[1.5]), r"validation\.happy\.0.*less than or equal to 1"),
-        (_validation_of(happy=[float("nan")]), r"validation\.happy\.0"),
-        (_validation_of(happy="0.5"), r"validation\.happy.*list"),
-        (_validation_of(bored=[0.5]), r"validation is of \['angry', 'bored'.*the classes are"),
-        (_a_pickle_instead, "it lacks model.safetensors, it holds"),
+        (weights(lambda kept: {n: t for n, t in kept.items() if n != "model.classify.bias"}), "lacks model.classify"),
+        (weights(lambda kept: kept | {"mean_text": torch.zeros(6)}), r"another shape mean_text \(6,\) \(want \(5,\)\)"),
+        (content(WEIGHTS, lambda data: PICKLE), "is no safetensors file, or a damaged one"),
+        (content(WEIGHTS, lambda data: data[:-40]), "is no safetensors file, or a damaged one"),
+        (content(WEIGHTS, lambda data: data[:-9] + bytes([data[-9] ^ 64]) + data[-8:]), "has other weights than were"),
+        (content("config.json", lambda data: b'{"model_type": "bert"}'), "is not of an LPGNet checkpoint: it lacks"),
+        (content("config.json", lambda data: b"{"), "can't be read as JSON"),
+        (config(lambda c: c["model"].update(kind="SDT")), "kind SDT: want LPGNet"),
+        (of_an_earlier_version, "was saved by lpgnet 0.0.1.* make it anew with `python -m lpgnet"),
+        (config(lambda c: c.pop("validation")), "was saved before checkpoints had validation.* run notebook 08"),
+        (config(lambda c: c["validation"].update(happy=[1.5])), r"validation\.happy\.0.*less than or equal to 1"),
+        (config(lambda c: c["validation"].update(happy=[float("nan")])), r"validation\.happy\.0"),
+        (config(lambda c: c["validation"].update(happy="0.5")), r"validation\.happy.*list"),
+        (config(lambda c: c["validation"].update(bored=[0.5])), r"validation is of \['angry', 'bored'.*the classes"),
+        (lambda folder: (folder / WEIGHTS).rename(folder / "pytorch_model.bin"), "lacks model.safetensors, it holds"),
     ],
 )
 def test_a_damaged_or_foreign_checkpoint_is_one_clear_error(copy, damage, says):
@@ -297,9 +258,8 @@ def test_a_dialogue_of_the_store_is_predicted_turn_by_turn(place, reader):
     assert_allclose(turns["weight_text"] + turns["weight_audio"], 1, rtol=1e-6)
 
 
-def test_a_set_holds_the_classes_above_the_threshold_the_most_probable_first(own, hearer):
-    talk = sources.from_folder(own)
-    rows = predict.vectors(hearer, talk)
+def test_a_set_holds_the_classes_above_the_threshold_the_most_probable_first(asked, hearer):
+    talk, rows, _ = asked
     few, some = (predict.turn_predictions(hearer, talk, rows, coverage=c) for c in (0.1, 0.8))
     least = calibration.threshold(hearer.validation, 0.8)
     for line in some.to_dict("records")[:3]:
@@ -394,6 +354,14 @@ def hearer():
     )
 
 
+@pytest.fixture
+def asked(own, hearer):
+    """The four turns, their vectors, and what is predicted of them."""
+    talk = sources.from_folder(own)
+    rows = predict.vectors(hearer, talk)
+    return talk, rows, predict.turn_predictions(hearer, talk, rows)
+
+
 def test_csv_and_json_say_the_same(own):
     first = sources.from_folder(own)
     (own / "transcript.csv").unlink()
@@ -432,18 +400,6 @@ def test_turns_stand_in_order_of_start_where_all_have_one(own):
         ("wav,text,start\na.wav,x,-1\n", "start is '-1': want seconds"),
         ("wav,text,start,end\na.wav,x,2,1\n", "turn 1 ends at 1.0 s, before its start"),
         (b"wav,text\na.wav,caf\xe9\n", "want CSV in UTF-8"),
-    ],
-)
-def test_each_bad_transcript_is_one_clear_error(own, transcript, says):
-    data = transcript if isinstance(transcript, bytes) else transcript.encode()
-    (own / "transcript.csv").write_bytes(data)
-    with pytest.raises((ValueError, FileNotFoundError), match=says):
-        sources.from_folder(own)
-
-
-@pytest.mark.parametrize(
-    ("transcript", "says"),
-    [
         ("{", "can't be read as JSON"),
         ('{"turns": []}', "is no list of objects"),
         ('[{"text": 3}]', "turn 1: text is 3, want a string"),
@@ -451,10 +407,12 @@ def test_each_bad_transcript_is_one_clear_error(own, transcript, says):
         ("[]", "has columns only"),
     ],
 )
-def test_each_bad_json_is_one_clear_error(own, transcript, says):
+def test_each_bad_transcript_is_one_clear_error(own, transcript, says):
+    """JSON where it begins as such."""
+    data = transcript if isinstance(transcript, bytes) else transcript.encode()
     (own / "transcript.csv").unlink()
-    (own / "transcript.json").write_text(transcript)
-    with pytest.raises(ValueError, match=says):
+    (own / f"transcript.{'json' if data[:1] in b'[{' and data else 'csv'}").write_bytes(data)
+    with pytest.raises((ValueError, FileNotFoundError), match=says):
         sources.from_folder(own)
 
 
@@ -466,25 +424,19 @@ def test_which_folder_is_none(own):
         sources.from_folder(own)
 
 
-def test_turns_without_text_or_audio_are_predicted(own, hearer):
-    talk = sources.from_folder(own)
-    rows = predict.vectors(hearer, talk)
-    turns = predict.turn_predictions(hearer, talk, rows)
+def test_turns_without_text_or_audio_are_predicted(asked, hearer):
+    talk, rows, turns = asked
     assert turns["has_text"].tolist() == [True, True, False, False]
     assert turns["has_audio"].tolist() == [True, False, True, False]
     assert turns["abstain"].tolist()[3]  # nothing is known of it
-    assert predict.turn_predictions(hearer, talk, rows, sure=0.0)["abstain"].tolist() == [
-        False,
-        False,
-        False,
-        True,
-    ]
+    bold = predict.turn_predictions(hearer, talk, rows, sure=0.0)
+    assert bold["abstain"].tolist() == [False, False, False, True]
     assert np.isfinite(turns.filter(like="p_").to_numpy()).all()
     assert "text of 2 of 4 turns, audio of 2 of 4 turns" in " ".join(predict.notes(hearer, talk, turns))
 
 
-def test_a_clip_of_another_rate_and_stereo_is_the_same_sound(own, hearer, tmp_path):
-    first = predict.vectors(hearer, sources.from_folder(own))["audio"][2]
+def test_a_clip_of_another_rate_and_stereo_is_the_same_sound(own, asked, hearer):
+    first = asked[1]["audio"][2]
     tone(own / "c.wav")
     second = predict.vectors(hearer, sources.from_folder(own))["audio"][2]
     assert (first - second).abs().median() < 0.05 * second.abs().median()
@@ -555,17 +507,15 @@ def test_a_turn_that_is_longer_than_the_encoder_reads_is_named(own, hearer):
     assert said[-1] == f"Cut: the text encoder reads 512 tokens of turn {number}."
 
 
-def test_the_player_has_a_sound_where_there_is_a_clip(own, hearer):
-    talk = sources.from_folder(own)
-    rows = predict.vectors(hearer, talk)
-    page = widgets.clips(talk, predict.turn_predictions(hearer, talk, rows)).data
+def test_the_player_has_a_sound_where_there_is_a_clip(asked):
+    talk, _, turns = asked
+    page = widgets.clips(talk, turns).data
     assert "<th>set</th>" in page and "neutral, " in page
     assert page.count("<audio") == 2 and page.count("<tr>") == 5 and "The house is old" in page
 
 
-def test_the_switches_and_sliders_change_what_is_shown(own, hearer):
-    talk = sources.from_folder(own)
-    top, fault, picture, heard, sound = widgets.live(hearer, talk, predict.vectors(hearer, talk)).children
+def test_the_switches_and_sliders_change_what_is_shown(asked, hearer):
+    top, fault, picture, heard, sound = widgets.live(hearer, *asked[:2]).children
     known, text, audio = top.children
     whole = bytes(picture.value)
     known.value = 2
@@ -581,9 +531,8 @@ def test_the_switches_and_sliders_change_what_is_shown(own, hearer):
     assert sound.value == "The house is old (no clip)"
 
 
-def test_no_axis_moves_as_turns_come(own, hearer, monkeypatch):
-    talk, drawn, made = sources.from_folder(own), [], timeline.timeline
-    rows, seen = predict.vectors(hearer, talk), []
+def test_no_axis_moves_as_turns_come(asked, hearer, monkeypatch):
+    (talk, rows, _), drawn, seen, made = asked, [], [], timeline.timeline
     monkeypatch.setattr(timeline, "timeline", lambda *asked: drawn.append(made(*asked)) or drawn[-1])
     for known in (1, 3, 4):
         widgets._picture(hearer, talk, rows, known)
@@ -594,10 +543,9 @@ def test_no_axis_moves_as_turns_come(own, hearer, monkeypatch):
     assert seen[0] == seen[1] == seen[2]
 
 
-def test_a_word_corrected_moves_its_turn_and_the_others(own, hearer):
+def test_a_word_corrected_moves_its_turn_and_the_others(own, asked, hearer):
     """Reference: a folder whose transcript has the other words from the start."""
-    talk = sources.from_folder(own)
-    rows = predict.vectors(hearer, talk)
+    talk, rows, _ = asked
     path = own / "transcript.csv"
     path.write_text(path.read_text().replace("The house is old", "I am <angry>"))
     other = predict.vectors(hearer, sources.from_folder(own))
@@ -616,17 +564,16 @@ def test_a_word_corrected_moves_its_turn_and_the_others(own, hearer):
     assert "reads no text" in widgets.corrected(hearer, talk, {"audio": rows["audio"]}, 1, "hm").data
 
 
-def test_the_turn_on_whose_words_most_hangs_is_found(own, hearer):
-    rows = predict.vectors(hearer, sources.from_folder(own))
+def test_the_turn_on_whose_words_most_hangs_is_found(asked, hearer):
+    _, rows, _ = asked
     said = [i + 1 for i, row in enumerate(rows["text"]) if not row.isnan().any()]
     without = {i: hearer(predict.corrected(hearer, rows, i, ""))[0] for i in said}
     moved = {i: float((p - hearer(rows)[0]).abs().sum()) for i, p in without.items()}
     assert predict.weightiest(hearer, rows) == max(moved, key=moved.get)
 
 
-def test_words_are_edited_turn_by_turn(own, hearer):
-    talk = sources.from_folder(own)
-    chosen, words, table = widgets.correct(hearer, talk, predict.vectors(hearer, talk), 2).children
+def test_words_are_edited_turn_by_turn(asked, hearer):
+    chosen, words, table = widgets.correct(hearer, *asked[:2], 2).children
     assert words.value == "The house is old" and table.value.count("<td>0.00</td></tr>") == 4
     words.value = "I am angry"
     assert "The house is old → I am angry" in table.value
@@ -634,10 +581,9 @@ def test_words_are_edited_turn_by_turn(own, hearer):
     assert words.value.startswith("I am so happy") and "angry" not in table.value.split("<tr>")[2]
 
 
-def test_the_gate_is_said_of_what_a_turn_has_alone(own, hearer):
+def test_the_gate_is_said_of_what_a_turn_has_alone(asked):
     """Four turns: both, text alone, audio alone, nothing."""
-    talk = sources.from_folder(own)
-    turns = predict.turn_predictions(hearer, talk, predict.vectors(hearer, talk))
+    _, _, turns = asked
     has = turns[["has_text", "has_audio"]].to_numpy()
     said = np.array([predict.gate_weight(turns, m) for m in ("text", "audio")]).T
     assert ((said != "") == has).all() and has.sum() == 4
@@ -740,8 +686,8 @@ def test_lost_turns_are_nested_and_depend_on_the_dialogue_alone():
         now = missing_turns.lost_turns(TEST, 40, rate)
         assert now.sum() == round(rate * 40) and (now | ~before).all()
         before = now
-    assert missing_turns.lost_turns(TEST, 40, 0.5).tolist() == missing_turns.lost_turns(TEST, 40, 0.5).tolist()
-    assert missing_turns.lost_turns(TEST, 40, 0.5).tolist() != missing_turns.lost_turns(SEEN, 40, 0.5).tolist()
+    first, again, other = (missing_turns.lost_turns(name, 40, 0.5).tolist() for name in (TEST, TEST, SEEN))
+    assert first == again != other
 
 
 def test_the_table_has_every_rate_and_its_first_line_is_the_tables_score(place, tmp_path):
@@ -782,9 +728,8 @@ def test_a_run_without_a_checkpoint_is_named(place, tmp_path):
 # Pictures
 
 
-def test_the_timeline_marks_what_is_missing_and_what_is_not_sure(own, hearer):
-    talk = sources.from_folder(own)
-    turns = predict.turn_predictions(hearer, talk, predict.vectors(hearer, talk), sure=1.0)
+def test_the_timeline_marks_what_is_missing_and_what_is_not_sure(asked, hearer):
+    turns = predict.turn_predictions(hearer, *asked[:2], sure=1.0)
     figure = timeline.timeline(turns, "talk", "Trained on the simulated corpus")
     marks = {line.get_label(): line.get_xdata() for axis in figure.axes for line in axis.lines}
     assert list(marks["abstains"]) == [1, 2, 3, 4] and "missing here" in marks
@@ -794,10 +739,8 @@ def test_the_timeline_marks_what_is_missing_and_what_is_not_sure(own, hearer):
     assert first[3].get_height() == pytest.approx(turns["p_happy"].iloc[3])
 
 
-def test_the_timeline_has_words_and_times_below_its_bars(own, hearer):
-    talk = sources.from_folder(own)
-    turns = predict.turn_predictions(hearer, talk, predict.vectors(hearer, talk))
-    turns = turns.assign(start=[0.0, 65.4, np.nan, 70.0], text=["it was $5 and $6", "早 yes", "", "a " * 60])
+def test_the_timeline_has_words_and_times_below_its_bars(asked):
+    turns = asked[2].assign(start=[0.0, 65.4, np.nan, 70.0], text=["it was $5 and $6", "早 yes", "", "a " * 60])
     labels = timeline.timeline(turns, "talk", "").axes[2].get_xticklabels()
     said = [label.get_text() for label in labels]
     assert not any(label.get_parse_math() for label in labels)

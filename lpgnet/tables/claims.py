@@ -163,20 +163,15 @@ def verdict(found: dict, margin: float = 0.0) -> str:
         return EQUAL_TO
     if over_seeds and not margin:
         return way + HERE_ONLY
-    return f"{UNDECIDED}: {could_show(found)}"
+    if np.isnan(ends).any():
+        return f"{UNDECIDED}: one seed or dialogue has no interval"
+    wider = max(ends[1] - ends[0], ends[3] - ends[2])
+    return f"{UNDECIDED}: could have shown {wider / 2:.1f} points at least"
 
 
 def stand(verdict: str) -> str:
     """Which of `STANDS` a verdict is."""
     return verdict.partition(":")[0]
-
-
-def could_show(found: dict) -> str:
-    """The smallest difference that would have shown with these seeds and dialogues."""
-    half = [(found[f"{kind}_high"] - found[f"{kind}_low"]) / 2 for kind in ("seeds", "dialogues")]
-    if np.isnan(half).any():
-        return "one seed or dialogue has no interval"
-    return f"could have shown {max(half):.1f} points at least"
 
 
 def _printed(claim: Claim, paper: dict[int, pd.DataFrame], classes: int) -> float:

@@ -137,20 +137,16 @@ class Evaluation:
 
     @cached_property
     def predictions(self) -> list[Predictions]:
-        return read_predictions(self.runs, self.pool)
+        """Those of whole seeds, by label set."""
+        whole = self.pool.loc[self.pool["lacks"] == "", ["experiment", "seed"]]
+        if whole.empty:
+            return []
+        kept = self.runs.merge(whole, on=["experiment", "seed"]).sort_values(["experiment", "seed", "fold"])
+        return [_label_set(name, mine) for name, mine in kept.groupby("labels", sort=True)]
 
     def whole(self, experiment: str) -> pd.DataFrame:
         """The lines of `pool` whose seeds have run every fold of an experiment."""
         return self.pool[self.pool["experiment"].eq(experiment) & self.pool["lacks"].eq("")]
-
-
-def read_predictions(runs: pd.DataFrame, pool: pd.DataFrame) -> list[Predictions]:
-    """Every whole seed's predictions by label set.  pool: of `pooled`, which says what seeds are whole."""
-    whole = pool.loc[pool["lacks"] == "", ["experiment", "seed"]]
-    if whole.empty:
-        return []
-    kept = runs.merge(whole, on=["experiment", "seed"]).sort_values(["experiment", "seed", "fold"])
-    return [_label_set(name, mine) for name, mine in kept.groupby("labels", sort=True)]
 
 
 def _label_set(name: str, runs: pd.DataFrame) -> Predictions:
