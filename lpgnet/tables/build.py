@@ -19,14 +19,12 @@ from lpgnet.labels import meant
 from lpgnet.runs.metrics import METRICS
 from lpgnet.runs.plan import FROZEN_HERE, possible
 from lpgnet.tables.rows import SIMULATOR, TABLES, Row
-from lpgnet.tables.scores import POOLED, Evaluation, identity, scored_line, seed_scores, tested
+from lpgnet.tables.scores import POOLED, Evaluation, identity, scored_line, tested
 from lpgnet.tables.statistics import columns, summary
 from lpgnet.tables.table1 import class_counts
 from lpgnet.tables.typeset import write
 
 REPORTED = ROOT / "paper_tables" / "reported"
-# Reading R26: the class columns are recall; `class_metric="f1"` of `build` is the alternative.
-CLASS_METRIC = "recall"
 IDENTIFYING = ("model", "citation", "group", "upstream", "downstream", "upstream_audio", "upstream_text")
 WHOLE = ("citation", "classes", "n_seeds", "hidden", "epochs", "parameters")  # whole, and empty in some rows
 
@@ -51,20 +49,14 @@ def write_all(tables: dict[int, pd.DataFrame], out: Path) -> list[Path]:
     return [path for number, frame in tables.items() for path in write(frame, out, number)]
 
 
-def build(
-    number: int, found: Evaluation, reported: dict[int, pd.DataFrame], class_metric: str = CLASS_METRIC
-) -> pd.DataFrame:
-    """One table: the paper's rows in its order, then ours.
-
-    class_metric: what the class columns of Table 7 hold: recall, precision or f1.
-    """
+def build(number: int, found: Evaluation, reported: dict[int, pd.DataFrame]) -> pd.DataFrame:
+    """One table: the paper's rows in its order, then ours."""
     if number not in reported:
         raise ValueError(f"no table {number}; there are {', '.join(map(str, reported))}")
     data, printed = found.data, reported[number]
     if number == 1:
         return class_counts(data, printed)
-    rows, refused = _rows(number, data)
-    seeds = found.seeds if class_metric == CLASS_METRIC else seed_scores(found.pool, class_metric)
+    (rows, refused), seeds = _rows(number, data), found.seeds
     oracle = _oracle(data) if number == 2 else None
     if oracle is not None:
         rows += (Row((SIMULATOR,), SIMULATOR, printed=False),)
@@ -106,7 +98,7 @@ def _oracle(data: dict) -> pd.DataFrame | None:
         return None
     line = dict.fromkeys(POOLED) | {"experiment": SIMULATOR, "labels": data["labels"]}
     line |= {"classes": tuple(protocol["classes"]), "confusion": np.sum(matrices, axis=0)}
-    return pd.DataFrame([scored_line(line, CLASS_METRIC)])
+    return pd.DataFrame([scored_line(line)])
 
 
 def _printed(number: int, paper: pd.DataFrame) -> dict[tuple, dict]:

@@ -91,7 +91,7 @@ class Scored:
 def scored(part: Predictions, predicted: dict[str, dict[int, np.ndarray]]) -> Scored:
     """The same test dialogues are drawn for every model of a label set.  predicted: one of the set's."""
     seeds = {name: list(found) for name, found in predicted.items()}
-    scores = {name: resample(part.counts(found), SHOWN) for name, found in predicted.items()}
+    scores = {name: resample(part.counts(found)) for name, found in predicted.items()}
     return Scored(part.labels, seeds, scores)
 
 

@@ -13,6 +13,7 @@ from lpgnet.tables.statistics import columns, dialogue_counts, summary
 
 SHOWN = ("accuracy", "weighted_f1")
 HEADLINE = "best_validation"  # Reading R14: the only selection rule that feeds a table
+CLASS_METRIC = "recall"  # Reading R26: what the class columns hold; "f1" is the alternative
 POOLED = ["experiment", "seed", "labels", "classes", "confusion", "parameters", "config", "lacks"]
 PREDICTED = ("predicted", "predicted_last", "predicted_crf")  # columns: those of `Predictions`, in its order
 ROWS = ["id", "dialogue", "order", "speaker", "scripted", "start", "end", "label"]
@@ -60,18 +61,15 @@ def _pool(group: list[dict], folds: list[str], rule: str) -> dict:
     }
 
 
-def seed_scores(pool: pd.DataFrame, class_metric: str = "recall") -> pd.DataFrame:
+def seed_scores(pool: pd.DataFrame) -> pd.DataFrame:
     """Per experiment and whole seed of `pooled`: every metric, and one column per class, in fractions."""
     whole = pool[pool["lacks"] == ""]
-    lines = [scored_line(line, class_metric) for line in whole.to_dict("records")]
+    lines = [scored_line(line) for line in whole.to_dict("records")]
     return pd.DataFrame(lines) if lines else pd.DataFrame(columns=[*POOLED, *METRICS])
 
 
-def scored_line(line: dict, class_metric: str) -> dict:
-    each = per_class(line["confusion"])
-    if class_metric not in each:
-        raise ValueError(f"no class metric {class_metric!r}; there are {', '.join(each)}")
-    classes = dict(zip(line["classes"], each[class_metric], strict=True))
+def scored_line(line: dict) -> dict:
+    classes = dict(zip(line["classes"], per_class(line["confusion"])[CLASS_METRIC], strict=True))
     return line | scores(line["confusion"]) | classes
 
 

@@ -103,25 +103,19 @@ def dialogue_counts(dialogue: np.ndarray, gold: np.ndarray, predicted: np.ndarra
     return np.bincount(cells.ravel(), minlength=int(np.prod(shape))).reshape(shape)
 
 
-def resample(counts: np.ndarray, metrics: Sequence[str], draws: int = DRAWS, seed: int = 0) -> Resampled:
+def resample(counts: np.ndarray, draws: int = DRAWS, seed: int = 0) -> Resampled:
     """Scores of every seed on drawn dialogues and without each one.
 
     All stacks of D dialogues see the same draws, so that two models can be compared draw by draw.
     """
-    unknown = [name for name in metrics if name not in METRICS]
-    if unknown:
-        raise ValueError(f"no metric {unknown[0]!r}; there are {', '.join(METRICS)}")
     counts = np.asarray(counts, dtype=float)
     dialogues = counts.shape[1]
     rng = np.random.default_rng(seed)
     weights = rng.multinomial(dialogues, np.full(dialogues, 1 / dialogues), size=draws).astype(float)
     total, drawn = counts.sum(1), np.tensordot(weights, counts, axes=(1, 1))
-    parts = [scores(total), scores(drawn)]
-    if dialogues > 1:
-        parts.append(scores(total - np.moveaxis(counts, 1, 0)))
-    else:
-        parts.append({name: np.full((1, len(counts)), np.nan) for name in metrics})
-    return Resampled(*({name: found[name] for name in metrics} for found in parts))
+    nothing = dict.fromkeys(METRICS, np.full((1, len(counts)), np.nan))  # is left without the only dialogue
+    without = scores(total - np.moveaxis(counts, 1, 0)) if dialogues > 1 else nothing
+    return Resampled(scores(total), scores(drawn), without)
 
 
 def dialogue_interval(found: Resampled, metric: str) -> Summary:

@@ -189,12 +189,6 @@ def attention(kept: dict, runs: pd.DataFrame, data: dict) -> Figure:
     """The four maps of Eq. (5) for one dialogue: a row is a turn that asks, a column one that answers."""
     maps = {name[-2:]: kept[name] for name in kept if name.startswith("attention_")}
     turns = [str(label) or "-" for label in kept["turn_labels"]]
-    return attention_maps(maps, turns, f"{_one(runs, data)} Dialogue {kept['dialogue']}.")
-
-
-@themed
-def attention_maps(maps: dict[str, np.ndarray], turns: list[str], words: str) -> Figure:
-    """The maps of some paths, (U, U) each, with the turns' labels on the axes.  words: for the caption."""
     rows = -(-len(maps) // 2)
     figure, axes = empty_figure(10.5, 1 + 4.5 * rows, min(2, len(maps)), rows=rows)
     highest, step = max(float(weights.max()) for weights in maps.values()), max(1, len(turns) // 24)
@@ -206,8 +200,8 @@ def attention_maps(maps: dict[str, np.ndarray], turns: list[str], words: str) ->
         axis.set_yticks(places + 0.5, [named[p] for p in places], rotation=0, fontsize=7)
         axis.set(title=f"{path}: {PATHS[path]}", xlabel="Answers (key)", ylabel="Asks (query)")
     figure.colorbar(axes[0].collections[0], ax=axes, shrink=0.6, label="weight, Eq. (5)")
-    text = f"{words} {len(turns)} turns, numbered. A row sums to one. Mean over"
-    return titled(figure, "Attention by path", f"{text} the rows: what each turn gives to Eq. (6).")
+    text = f"{_one(runs, data)} Dialogue {kept['dialogue']}. {len(turns)} turns, numbered. A row sums to one. Mean "
+    return titled(figure, "Attention by path", f"{text}over the rows: what each turn gives to Eq. (6).")
 
 
 @figure("embedding", "Two scatter plots of the fused features, PCA and t-SNE, coloured by emotion.", of=left)
