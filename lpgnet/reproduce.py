@@ -11,6 +11,7 @@ import logging
 import re
 import sys
 import tempfile
+from itertools import groupby
 from pathlib import Path
 
 from lpgnet.config import RECOGNISED, ROOT
@@ -201,19 +202,15 @@ def _execute(name: str, executed: Path, given: dict) -> None:
 def _settle(path: Path, mark: str) -> None:
     """Leave of each progress line only its last state, and write the stamp."""
     notebook = json.loads(path.read_text())
-    for cell in notebook["cells"]:
-        merged: list[dict] = []
-        for output in cell.get("outputs", []):
-            streams = output["output_type"] == "stream"
-            if streams and merged and merged[-1].get("name") == output["name"]:
-                merged[-1]["text"] += "".join(output["text"])
-            else:
-                merged.append(output | {"text": "".join(output["text"])} if streams else output)
-        for output in merged:
-            if output["output_type"] == "stream":
-                output["text"] = re.sub(r"[^\n]*\r(?!\n)", "", output["text"])
-        if cell["cell_type"] == "code":
-            cell["outputs"] = merged
+    for cell in (cell for cell in notebook["cells"] if cell["cell_type"] == "code"):
+        merged = []
+        for _, outputs in groupby(cell["outputs"], lambda o: o["name"] if o["output_type"] == "stream" else id(o)):
+            first, *rest = outputs
+            if first["output_type"] == "stream":
+                text = "".join(line for output in (first, *rest) for line in output["text"])
+                first["text"] = re.sub(r"[^\n]*\r(?!\n)", "", text)
+            merged.append(first)
+        cell["outputs"] = merged
     notebook["metadata"]["lpgnet"]["stamp"] = mark
     for where in ("input_path", "output_path"):  # of this machine
         notebook["metadata"]["papermill"].pop(where, None)

@@ -219,9 +219,8 @@ def test_formulas_become_mathml_and_nothing_is_fetched():
 # End to end.  One small simulated corpus; each call is the command a user types.
 
 
-def rerun(output: Path, root: Path, *more: str):
-    arguments = ("--root", str(root), "--seeds", "2", "--jobs", "2", *more)
-    return lpgnet(output, "reproduce", *arguments)
+def rerun(output: Path, root: Path, *words: str, **more):
+    return lpgnet(output, "reproduce", "--root", str(root), "--seeds", "2", "--jobs", "2", *words, **more)
 
 
 @pytest.fixture(scope="session")
@@ -368,9 +367,7 @@ def test_a_write_that_fails_is_one_clear_error_and_the_next_call_goes_on(uninter
         resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, resource.RLIM_INFINITY))
 
     with_features_of(whole, tmp_path)
-    command = [sys.executable, "-m", "lpgnet", "reproduce", "--root", str(small_tree), "--seeds", "2"]
-    options = {"capture_output": True, "text": True, "timeout": 600, "preexec_fn": limit}
-    failed = subprocess.run([*command, "--only", "02"], env=environment(tmp_path), **options)
+    failed = rerun(tmp_path, small_tree, "--only", "02", preexec_fn=limit)
     assert failed.returncode == 1 and "Traceback" not in failed.stderr
     assert "File too large" in failed.stderr
     assert not list((tmp_path / "results").rglob(".part-*"))

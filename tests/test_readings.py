@@ -76,7 +76,7 @@ def test_an_alternative_by_scipy(runs, table):
     a, b = (accuracies(runs, name) for name in ("r1_full", "full"))
     want = stats.ttest_rel(a, b)
     assert found["difference"] == pytest.approx(np.mean(a) - np.mean(b), abs=0.006)
-    assert (found["ci_low"], found["ci_high"]) == pytest.approx(want.confidence_interval(), abs=0.006)
+    assert (found["seeds_low"], found["seeds_high"]) == pytest.approx(want.confidence_interval(), abs=0.006)
     assert (found["default_mean"], found["alternative_mean"]) == (round(np.mean(b), 2), round(np.mean(a), 2))
     assert (found["default"], found["experiment"], found["n_seeds"]) == ("full", "r1_full", 5)
     assert found["dialogues_low"] < found["difference"] < found["dialogues_high"]
@@ -175,8 +175,8 @@ def test_only_common_seeds_of_a_student_head_are_paired(runs):
 
 
 FOUND = {"difference": 2.0, "n_seeds": 5, "n_dialogues": 7, "p_seeds": 0.01}
-FOUND |= {"ci_low": 0.9, "ci_high": 3.1, "dialogues_low": 0.5, "dialogues_high": 3.5}
-NEAR = {"difference": 0.1, "ci_low": -0.8, "ci_high": 0.9, "dialogues_low": -0.99, "dialogues_high": 0.99}
+FOUND |= {"seeds_low": 0.9, "seeds_high": 3.1, "dialogues_low": 0.5, "dialogues_high": 3.5}
+NEAR = {"difference": 0.1, "seeds_low": -0.8, "seeds_high": 0.9, "dialogues_low": -0.99, "dialogues_high": 0.99}
 
 
 @pytest.mark.parametrize(

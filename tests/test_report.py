@@ -309,7 +309,7 @@ def test_a_claim_shows_both_numbers_and_both_intervals():
 
 
 def test_a_reading_s_two_metrics_stand_side_by_side_and_one_not_run_says_why():
-    ends = {"ci_low": -2.0, "ci_high": 0.5, "dialogues_low": -3.0, "dialogues_high": 1.0, "difference": -1.0}
+    ends = {"seeds_low": -2.0, "seeds_high": 0.5, "dialogues_low": -3.0, "dialogues_high": 1.0, "difference": -1.0}
     one = {"reading": "R1", "alternative": "x", "default": "full", "verdict": "matters: worse", "note": np.nan} | ends
     lines = [one | {"metric": metric} for metric in ("accuracy", "weighted_f1")]
     absent = dict.fromkeys(ends, np.nan) | {"verdict": np.nan, "note": "not run: no fits"}
@@ -324,7 +324,7 @@ def test_a_reading_s_two_metrics_stand_side_by_side_and_one_not_run_says_why():
 
 
 def test_recognised_texts_of_a_model_have_lines_of_their_own():
-    ends = dict.fromkeys(("ci_low", "ci_high", "dialogues_low", "dialogues_high"), -1.0)
+    ends = dict.fromkeys(("seeds_low", "seeds_high", "dialogues_low", "dialogues_high"), -1.0)
     line = {"model": "full", "accuracy_mean": 80.0, "accuracy_std": 1.0, "note": ""} | ends
     lines = [
         line | {"text": "transcript", "difference": np.nan, "verdict": np.nan, "wer": np.nan},

@@ -30,8 +30,7 @@ from lpgnet.tables.scores import HEADLINE, SHOWN, Evaluation, identity, pooled, 
 from lpgnet.tables.statistics import ALPHA, equal, holm, paired_seeds, percent, significant, summary
 
 RENAMED = {"mean_b": "default_mean", "mean_a": "alternative_mean"}
-RENAMED |= {"seeds_low": "ci_low", "seeds_high": "ci_high"}
-PAIRED = ["difference", "ci_low", "ci_high", "n_seeds", "dialogues_low", "dialogues_high", "n_dialogues"]
+PAIRED = ["difference", "seeds_low", "seeds_high", "n_seeds", "dialogues_low", "dialogues_high", "n_dialogues"]
 TESTED = ["p_seeds_holm", "p_dialogues_holm", "verdict", "note"]
 WHERE = ["corpus", "profile", "split", "labels"]
 COMPARED = [*WHERE, "reading", "alternative", "default", "experiment", "metric"]
@@ -223,7 +222,7 @@ def verdict(found: dict) -> str:
     beyond = f"undecided beyond it ({found['n_dialogues']:.0f} dialogues)" if paired else "not asked beyond it"
     if found["p_seeds_holm"] < ALPHA:
         return f"matters: {way}" if found["p_dialogues_holm"] < ALPHA else f"{way} on this test set, {beyond}"
-    if paired and equal(*(found[f"{kind}_{end}"] for kind in ("ci", "dialogues") for end in ("low", "high"))):
+    if paired and equal(*(found[f"{kind}_{end}"] for kind in ("seeds", "dialogues") for end in ("low", "high"))):
         return EQUAL_TO
     n = f"n = {found['n_seeds']:.0f} seeds" + (f", {found['n_dialogues']:.0f} dialogues" if paired else "")
     if found["p_seeds"] < ALPHA:

@@ -84,7 +84,7 @@ def difference(axis: Axes, place: int, line: dict) -> None:
         _absent(axis, place, line["note"])
         return
     *look, name = next(v for key, v in VERDICTS.items() if key in line["verdict"])
-    theme.difference(axis, place, line, look, "ci", name)
+    theme.difference(axis, place, line, look, name)
 
 
 def _absent(axis: Axes, place: int, note: str) -> None:

@@ -198,7 +198,7 @@ def gap_sheet(frame: pd.DataFrame, name: str, caption: str, source: str, links: 
 
 def alternatives_sheet(frame: pd.DataFrame, name: str, caption: str, source: str) -> Sheet:
     """readings, context and asr.csv: alternative minus default in points with both intervals, and what that says."""
-    frame = frame.rename(columns={"ci_low": "seeds_low", "ci_high": "seeds_high"})
+    frame = frame.rename(columns={"ci_low": "seeds_low", "ci_high": "seeds_high"})  # as they were called at first
     keys = [c for c in ("reading", "alternative", "default", "model", "turns", "text") if c in frame]
     own = {"accuracy_mean": "Accuracy", "wer": "Words wrong"}
     titles = [title for metric, title in METRICS.items() if metric in set(frame.get("metric", ["accuracy"]))]

@@ -203,11 +203,11 @@ def beside(axis: Axes, place: int, text: str, colour: str, at: float = 1.02) -> 
     axis.text(at, place, text, transform=axis.get_yaxis_transform(), va="center", fontsize=9, color=colour)
 
 
-def difference(axis: Axes, place: int, line: dict, look: tuple[str, str], seeds: str = "seeds", label=None) -> None:
-    """A row's difference, both of its intervals and the number.  look: mark, colour; seeds: whose `_low`, `_high`."""
+def difference(axis: Axes, place: int, line: dict, look: tuple[str, str], label: str | None = None) -> None:
+    """A row's difference, both of its intervals and the number.  look: mark, colour."""
     mark, colour = look
     axis.plot([line["dialogues_low"], line["dialogues_high"]], [place] * 2, color=QUOTED, linewidth=1)
-    axis.plot([line[f"{seeds}_low"], line[f"{seeds}_high"]], [place] * 2, color=colour, linewidth=3, alpha=0.5)
+    axis.plot([line["seeds_low"], line["seeds_high"]], [place] * 2, color=colour, linewidth=3, alpha=0.5)
     axis.plot(line["difference"], place, mark, color=colour, markersize=6, label=label, linestyle="none")
     beside(axis, place, f"{line['difference']:+.1f}", colour)
 
