@@ -248,17 +248,8 @@ def test_without_votes_or_store_there_are_no_raters(runs, tmp_path):
     assert raters.raters(Evaluation(runs, DATA), tmp_path).empty
 
 
-FOUND = {
-    "difference": 2.0,
-    "p_seeds_holm": 0.01,
-    "p_dialogues_holm": 0.01,
-    "seeds_low": 0.5,
-    "seeds_high": 3.5,
-    "dialogues_low": 0.5,
-    "dialogues_high": 4.7,
-    "n_seeds": 7,
-    "n_dialogues": 31,
-}
+FOUND = {"difference": 2.0, "p_seeds_holm": 0.01, "p_dialogues_holm": 0.01}
+FOUND |= {"seeds_low": 0.5, "seeds_high": 3.5, "dialogues_low": 0.5, "dialogues_high": 4.7}
 EQUAL = {"difference": 0.3, "seeds_low": -0.2, "seeds_high": 0.8, "dialogues_low": -0.99, "dialogues_high": 0.99}
 
 

@@ -12,6 +12,7 @@ from lpgnet.beyond.readings.alternatives import COUNTED, NEVER
 from lpgnet.experiments import READINGS
 from lpgnet.runs.metrics import scores
 from lpgnet.runs.plan import possible
+from lpgnet.tables.figures import theme
 
 WORSE = {"r1_full": 0.4, "dealt_full": 0.4}  # share of the right answers of `full` that are kept
 SEEDS = range(5)
@@ -251,6 +252,6 @@ def test_figures_show_each_line_and_colour_by_verdict(tmp_path, table, context):
     assert len(names) == len(shown) and names[0].startswith("R1 ")
     marks = [line for line in figure.axes[0].lines if line.get_label() == "matters: over seeds and dialogues"]
     matter = table[(table["metric"] == "accuracy") & table["verdict"].str.startswith("matters")]
-    assert len(marks) == len(matter) and {mark.get_color() for mark in marks} == {figures.OTHER}
+    assert len(marks) == len(matter) and {mark.get_color() for mark in marks} == {theme.OTHER}
     assert marks[0].get_ydata()[0] == 0 and marks[0].get_xdata()[0] == matter["difference"].iloc[0]
     assert any("majority-6 here" in text.get_text() for text in figure.axes[0].texts)
