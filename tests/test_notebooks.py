@@ -126,12 +126,6 @@ def test_an_undeclared_parameter_is_refused():
         reproduce.run("02_training", places.parameters({}), LR=0.1)
 
 
-def test_a_parameter_in_lower_case_is_refused():
-    """As `papermill -p corpus meld` passes it: nothing would read it."""
-    with pytest.raises(ValueError, match="parameter corpus='meld': parameters are in upper case, CORPUS"):
-        places.parameters({"CORPUS": "simulated", "corpus": "meld"})
-
-
 def test_a_wrong_parameter_is_its_message_alone_in_a_notebook():
     """What IPython prints: no traceback, nothing of the package's inside."""
     block = "from lpgnet import places; CORPUS = 'simulatd'; places.parameters(globals())"

@@ -1,8 +1,6 @@
 """The seven tables from made-up runs: what stands where, and what must never get in."""
 
 import copy
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -88,14 +86,6 @@ def line(frame: pd.DataFrame, experiment: str) -> pd.Series:
     """The one row of an experiment."""
     (found,) = (row for _, row in frame[frame["experiment"] == experiment].iterrows())
     return found
-
-
-def test_needs_no_torch():
-    """A reviewer rebuilds tables and figures from the records on a laptop; the slices read transcripts of the store."""
-    modules = ("runs.metrics", "runs.records", "features.store", "beyond.readings.alternatives")
-    modules += ("beyond.readings.figures", "tables.claims", "tables.rebuild", "tables.figures.of_tables")
-    block = "\n".join([WITHOUT_TORCH, *(f"import lpgnet.{name}" for name in modules)])
-    subprocess.run([sys.executable, "-c", block], check=True, cwd=ROOT)
 
 
 def test_every_row_of_ours_is_an_experiment_that_exists():
