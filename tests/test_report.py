@@ -414,15 +414,15 @@ def test_readings_are_read_from_the_code(tmp_path):
         '"""Words.\n\nReading R2: a long\nstory.  Reading R3: short.\n\nMore.\n"""\n'
         "x = 1  # Reading R1: one, not two\n# Reading R2: again,\n# and on\ny = 2  # (Reading R1)\n"
     )
-    one, two, three = equations.readings(folder)
-    assert one.says == [("x = 1", "one, not two", "pack/one.py:8")]
+    one, two, three = equations.readings(folder).values()
+    assert one == [("x = 1", "one, not two", "pack/one.py:8")]
     story = ("", "a long story.", "pack/one.py:3")
-    assert two.says == [story, ("", "again, and on", "pack/one.py:9")]
-    assert three.says[0][1] == "short."
+    assert two == [story, ("", "again, and on", "pack/one.py:9")]
+    assert three[0][1] == "short."
 
 
 def test_every_reading_of_the_design_is_on_the_page(html):
-    assert [r.number for r in equations.readings()] == list(range(1, 29))
+    assert list(equations.readings()) == list(range(1, 29))
     assert all(f'id="reading-{n}"' in html for n in range(1, 29))
 
 

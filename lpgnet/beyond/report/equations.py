@@ -1,7 +1,6 @@
 """The paper's Eqs. (2)-(22) as it prints them, and the readings of the code beside them."""
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from lpgnet.config import ROOT
@@ -87,16 +86,11 @@ EQUATIONS: dict[str, tuple[str, tuple[int, ...]]] = {  # number -> LaTeX, our re
 STATED = re.compile(r"Reading R(\d+):\s*")
 
 
-@dataclass(frozen=True)
-class Reading:
-    """A choice that the paper leaves open: what the code says where it takes it."""
+def readings(folder: Path = ROOT / "lpgnet") -> dict[int, list[tuple[str, str, str]]]:
+    """Number of a reading -> what the code says wherever it takes that choice; the report's own files are not searched.
 
-    number: int
-    says: list[tuple[str, str, str]]  # the line of code that a comment stands at, words, file:line
-
-
-def readings(folder: Path = ROOT / "lpgnet") -> list[Reading]:
-    """Every reading in the code, by number; the report's own files are not searched."""
+    That is the line of code that a comment stands at, the words, and file:line.
+    """
     says: dict[int, list[tuple[str, str, str]]] = {}
     for path in sorted(folder.rglob("*.py")):
         if path.parent == Path(__file__).parent:
@@ -107,7 +101,7 @@ def readings(folder: Path = ROOT / "lpgnet") -> list[Reading]:
             for found in STATED.finditer(line):
                 code = line.partition("#")[0].strip() if "#" in line[: found.start()] else ""
                 says.setdefault(int(found[1]), []).append((code, _words(lines, at, found.end()), where))
-    return [Reading(n, says[n]) for n in sorted(says)]
+    return dict(sorted(says.items()))
 
 
 def _words(lines: list[str], at: int, start: int) -> str:

@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 from lpgnet.beyond.audit import data_audit, paper_audit, paper_kinds
 from lpgnet.beyond.report import provenance, summary, verdicts
 from lpgnet.beyond.report.blocks import Cards, Cell, Equations, Section, Sheet, Text, pictures, sheet
-from lpgnet.beyond.report.equations import EQUATIONS, Reading, readings
+from lpgnet.beyond.report.equations import EQUATIONS, readings
 from lpgnet.beyond.report.tables import cost_sheet, paper_sheet
 from lpgnet.experiments import TABLED
 from lpgnet.places import Place
@@ -53,7 +53,7 @@ class Findings:
     audit: pd.DataFrame | None
 
     @cached_property
-    def readings(self) -> list[Reading]:
+    def readings(self) -> dict[int, list]:
         return readings()
 
     def shown(self, *patterns: str) -> list:
@@ -215,7 +215,7 @@ def parts(found: Findings) -> Iterator:
 @section("model", "Inside", "The model, and inside it")
 def model(found: Findings) -> Iterator:
     """Fig. 1, the equations with our readings, what the trained model does inside, how far it may be sure."""
-    words = {r.number: max((says for _, says, _ in r.says), key=len, default="") for r in found.readings}
+    words = {number: max((words for _, words, _ in says), key=len) for number, says in found.readings.items()}
     lines = [
         (f"({n})", Markup(typeset.mathml(f"${latex}$")), [(r, coded(words[r])) for r in taken])
         for n, (latex, taken) in EQUATIONS.items()
@@ -290,12 +290,12 @@ def decisions(found: Findings) -> Iterator:
     """R1 to R28, in the words of the code."""
     rows = [
         [
-            Cell(f"R{reading.number}", sort=reading.number),
+            Cell(f"R{number}", sort=number),
             Cell(coded(f"`{code}` {says}" if code else says)),
             Cell(where, kind="code"),
         ]
-        for reading in found.readings
-        for code, says, where in reading.says
+        for number, taken in found.readings.items()
+        for code, says, where in taken
     ]
     caption = "Every place where the paper leaves a choice open: what the code says there, file and line."
     yield Sheet("readings", caption, ["Reading", "What we took", "Where"], rows)

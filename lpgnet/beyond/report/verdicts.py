@@ -57,7 +57,7 @@ def _headline(intervals: pd.DataFrame, data: dict) -> Card:
     if mine.empty:
         return Card(title, "not run yet", "There is no whole seed of `full` here.", "open", "table2")
     line = mine.iloc[0]
-    says = f"Here {line['mean']:.1f} %, {_both(line, 'n_seeds')}."
+    says = f"Here {line['mean']:.1f} %, {_both(line)}."
     classes = data["protocols"][data["labels"]]["classes"]
     if is_simulated(data["corpus"]) or data["labels"] not in IEMOCAPS or len(classes) != 4:
         return Card(title, "not comparable", f"{says} Not the paper's data.", "open", "table2")
@@ -84,7 +84,7 @@ def _claim(line: dict) -> Card:
     printed = line["difference_reported"]
     says = "" if pd.isna(printed) else f"Printed: {number(printed, 2, signed=True).text} points. "
     margin = f" Margin: {line['margin']:g} point." if line["margin"] else ""
-    says += f"Here: {_points(line['difference'])}, {_both(line, 'n_seeds')}{more and '; '}{more}.{margin}"
+    says += f"Here: {_points(line['difference'])}, {_both(line)}{more and '; '}{more}.{margin}"
     if stand(line["verdict_last"]) != short:
         says += f" At the last epoch: {line['verdict_last']} ({_points(line['difference_last'])})."
     return Card(line["claim"], short, says, STYLE[short], "claims")
@@ -94,10 +94,10 @@ def _points(difference: float) -> str:
     return f"{number(difference, signed=True).text} points"
 
 
-def _both(line, seeds: str) -> str:
+def _both(line) -> str:
     seen = interval(line["seeds_low"], line["seeds_high"]).text or "(none)"
     drawn = interval(line["dialogues_low"], line["dialogues_high"]).text or "(none)"
-    return f"95 % intervals {seen} over {line[seeds]} seeds and {drawn} over {line['n_dialogues']} dialogues"
+    return f"95 % intervals {seen} over {line['n_seeds']} seeds and {drawn} over {line['n_dialogues']} dialogues"
 
 
 def _size(runs: pd.DataFrame) -> list[Card]:
