@@ -453,21 +453,18 @@ def test_a_whole_modality_may_be_missing(own, hearer, kept):
         predict.turn_predictions(hearer, talk, predict.masked(rows, gone))
 
 
-def test_an_encoder_of_another_version_is_refused(own, hearer):
-    other = {
-        "text": hearer.encoders["text"],
-        "audio": hearer.encoders["audio"] | {"version": "0, librosa 0.1"},
-    }
-    changed = checkpoint.Reader(**hearer._hub_mixin_config | {"encoders": other})
+def altered(reader, **changes):
+    """The same reader, of which something else is said."""
+    return checkpoint.Reader(**reader._hub_mixin_config | changes)
+
+
+def test_an_encoder_of_another_version_or_none_is_refused(own, hearer):
+    other = hearer.encoders | {"audio": hearer.encoders["audio"] | {"version": "0, librosa 0.1"}}
     with pytest.raises(ValueError, match=r"trained on prosody, version 0, librosa 0\.1; here is prosody, version 1"):
-        predict.vectors(changed, sources.from_folder(own))
-
-
-def test_imported_features_have_no_encoder(own, hearer):
-    imported = hearer.trained | {"corpus": "theirs"}
-    changed = checkpoint.Reader(**hearer._hub_mixin_config | {"trained": imported})
+        predict.vectors(altered(hearer, encoders=other), sources.from_folder(own))
+    imported = altered(hearer, trained=hearer.trained | {"corpus": "theirs"})
     with pytest.raises(ValueError, match="--corpus theirs --dialogue NAME"):
-        predict.vectors(changed, sources.from_folder(own))
+        predict.vectors(imported, sources.from_folder(own))
 
 
 def test_a_text_encoder_fitted_to_a_fold_is_found_by_its_weights(tiny_bert, tmp_path):
@@ -601,7 +598,7 @@ def test_a_checkpoint_from_elsewhere_has_no_seeds_beside_it(place, reader):
     rows = predict.vectors(reader, talk)
     turns = predict.turn_predictions(reader, talk, rows)
     for changes in ({"experiment": "../../full"}, {"key": "0"}, {"fold": "other"}):
-        known = checkpoint.Reader(**reader._hub_mixin_config | {"trained": reader.trained | changes})
+        known = altered(reader, trained=reader.trained | changes)
         assert "seeds" not in spread.add_seeds(place, known, rows, turns)
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import soundfile
 from conftest import lpgnet
-from test_predict import hearer  # noqa: F401 - a fixture
+from test_predict import altered, hearer  # noqa: F401 - a fixture
 from test_report import browse
 
 from lpgnet import places
@@ -20,7 +20,6 @@ from lpgnet.beyond.conversation.recording import Recording, open_recording
 from lpgnet.beyond.conversation.transcripts import Turn
 from lpgnet.corpora.simulated import speech
 from lpgnet.corpora.sound import RATE
-from lpgnet.runs import checkpoint
 
 av = pytest.importorskip("av")
 
@@ -581,7 +580,7 @@ def test_the_command_says_what_it_wrote_and_stops_early_where_it_must(tmp_path, 
 
 def test_another_version_of_an_encoder_stops_it_before_it_listens(tmp_path, hearer, monkeypatch):  # noqa: F811
     other = hearer.encoders | {"audio": hearer.encoders["audio"] | {"version": "0"}}
-    monkeypatch.setattr(predict, "load", lambda _: checkpoint.Reader(**hearer._hub_mixin_config | {"encoders": other}))
+    monkeypatch.setattr(predict, "load", lambda _: altered(hearer, encoders=other))
     soundfile.write(tmp_path / "talk.wav", tone(3.0), RATE)
     monkeypatch.setattr(sources, "from_recording", lambda *_, **__: pytest.fail("listened"))
     asked = {"folder": tmp_path / "talk.wav", "checkpoint": tmp_path}
