@@ -25,7 +25,7 @@ from lpgnet.labels import is_simulated
 from lpgnet.machine.files import write_csv
 from lpgnet.tables import certainty
 from lpgnet.tables.build import reported
-from lpgnet.tables.comparisons import compare, decoder, pairs, scored
+from lpgnet.tables.comparisons import all_scored, compare, decoder, pairs
 from lpgnet.tables.raters import raters
 from lpgnet.tables.rows import TABLES
 from lpgnet.tables.scores import SHOWN, Evaluation, Predictions, identity
@@ -108,7 +108,7 @@ def build_all(found: Evaluation, features: Path | None = None) -> dict[str, pd.D
 def stated(predictions: list[Predictions], data: dict) -> dict[str, pd.DataFrame]:
     """Intervals, comparisons, and one line per claim whose two models have been run."""
     intervals, compared = compare(predictions, data)
-    last = pairs([scored(part, part.last) for part in predictions], data)
+    last = pairs(all_scored(predictions, "last"), data)
     return {"intervals": intervals, "comparisons": compared, "claims": _claims(compared, last, data)}
 
 

@@ -9,8 +9,8 @@ from lpgnet.beyond.readings.alternatives import PAIRED, against, judged, sets_of
 from lpgnet.places import Place
 from lpgnet.runs.plan import current_records, possible
 from lpgnet.runs.records import read_data
-from lpgnet.tables.comparisons import Scored
 from lpgnet.tables.scores import SHOWN
+from lpgnet.tables.statistics import Resampled
 
 EXPLORED = " with SETTINGS"
 SHOWN_COLUMNS = ["experiment", "metric", "default_mean", "alternative_mean", *PAIRED, "verdict", "note"]
@@ -32,7 +32,7 @@ def against_default(place: Place, names: list[str], settings: dict[str, Any]) ->
     return judged(lines)[SHOWN_COLUMNS].rename(columns={"alternative_mean": "explored_mean"})
 
 
-def _line(sets: dict[str, Scored], data: dict, name: str, metric: str) -> dict:
+def _line(sets: dict[str, Resampled], data: dict, name: str, metric: str) -> dict:
     line = {"experiment": name, "metric": metric}
     if name not in sets or name + EXPLORED not in sets:
         refused = possible(data, [name])[1].get(name)
