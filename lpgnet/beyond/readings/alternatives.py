@@ -45,7 +45,7 @@ def readings(runs: pd.DataFrame, data: dict) -> pd.DataFrame:
 
     One that has not been run, or can't be here, keeps its line: empty numbers, and the reason in `note`.
     """
-    sets = _sets(runs, data)
+    sets = sets_of(runs, data, GROUPS["readings"])
     lines = [
         _named(data, a.reading, a.says, a.default, a.experiment, metric)
         | against(sets, data, a.experiment, a.default, metric)
@@ -62,7 +62,7 @@ def contexts(runs: pd.DataFrame, data: dict) -> pd.DataFrame:
 
     A difference is to the same model with the turns as spoken; `linear` sees no other turn.
     """
-    sets = _sets(runs, data)
+    sets = sets_of(runs, data, GROUPS["readings"])
     lines = [_given(sets, data, "linear", ALONE, "linear"), *beside_default(sets, data, CONTEXTS, SPOKEN)]
     return judged(lines)[CONTEXT]
 
@@ -83,14 +83,9 @@ def write(frames: dict[str, pd.DataFrame], folder: Path) -> list[Path]:
     return [write_csv(Path(folder) / f"{name}.csv", frame) for name, frame in frames.items()]
 
 
-def sets_of(runs: pd.DataFrame, data: dict) -> dict[str, Resampled]:
-    """Every experiment on the resampled test set of its labels, whole seeds alone."""
-    return all_scored(Evaluation(runs, data).predictions)
-
-
-def _sets(runs: pd.DataFrame, data: dict) -> dict[str, Resampled]:
-    """The same of the group of notebook 07."""
-    return sets_of(runs[runs["experiment"].isin(GROUPS["readings"])], data)
+def sets_of(runs: pd.DataFrame, data: dict, names: Iterable[str]) -> dict[str, Resampled]:
+    """Some experiments, each on the resampled test set of its labels, whole seeds alone."""
+    return all_scored(Evaluation(runs[runs["experiment"].isin(list(names))], data).predictions)
 
 
 def _named(data: dict, reading: str, says: str, default: str, experiment: str, metric: str) -> dict:

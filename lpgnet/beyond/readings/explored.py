@@ -26,8 +26,7 @@ def against_default(place: Place, names: list[str], settings: dict[str, Any]) ->
     default, changed = current_records(place, data), current_records(place, data, settings)
     changed = changed.assign(experiment=changed["experiment"] + EXPLORED)
     runs = pd.concat([default, changed], ignore_index=True)
-    runs = runs[runs["experiment"].str.removesuffix(EXPLORED).isin(names)]
-    sets = sets_of(runs, data)
+    sets = sets_of(runs, data, [*names, *(name + EXPLORED for name in names)])
     lines = [_line(sets, data, name, metric) for name, metric in product(names, SHOWN)]
     return judged(lines)[SHOWN_COLUMNS].rename(columns={"alternative_mean": "explored_mean"})
 
