@@ -292,13 +292,19 @@ def wanted_experiments(data: dict, only: str | None = None) -> tuple[list[str], 
 def forecast(asked: Parameters, only: str | None = None) -> str:
     """What `reproduce` would still do here: runs, time and disk, from a few seconds of measuring; nothing is run."""
     from lpgnet.beyond.forecast import whole as told
+    from lpgnet.beyond.status import look
 
     place = asked.place
     _check_root(asked)
     with tempfile.TemporaryDirectory() as folder:
         corpus = told.corpus(place, asked.ROOT, Path(folder), has_features(place))
         names, why = wanted_experiments(corpus.data, only)
-        runs = {name: _left(asked, corpus, name) for name in names}
+        counts = look(place, names, asked.SEEDS).counts if corpus.ready else {}
+        runs, protocols = {}, corpus.data["protocols"]
+        for name in names:
+            labels = meant(experiment(name, place.profile).data.labels, place.labels, protocols)
+            have, wanted = counts.get(name, (0, asked.SEEDS * len(protocols[labels]["folds"])))
+            runs[name] = wanted - have
         known = current_records(place, corpus.data).groupby("experiment")["seconds"].mean() if corpus.ready else {}
         left = [n for n in selected(only) if not (corpus.ready and fresh(n, _given(n, asked)[1]))]
         device = device_named(asked.DEVICE)
@@ -306,12 +312,3 @@ def forecast(asked: Parameters, only: str | None = None) -> str:
         lines = told.lines(told.Asked(place, corpus, runs, dict(known), len(left), workers, device))
     out = [f"  {name:16} left out, since {reason}" for name, reason in why.items()]
     return "\n".join([f"{place.name}: what is left to run", *out, *lines])
-
-
-def _left(asked: Parameters, corpus, name: str) -> int:
-    """How many runs of an experiment have no record yet."""
-    place, data = asked.place, corpus.data
-    run = experiment(name, place.profile)
-    if corpus.ready and not unfitted(data, run):
-        return sum(not done(job, place.keep_code) for job in planned(place, data, [name], asked.SEEDS))
-    return asked.SEEDS * len(data["protocols"][meant(run.data.labels, place.labels, data["protocols"])]["folds"])
