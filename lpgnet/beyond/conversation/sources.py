@@ -4,7 +4,7 @@ A folder holds transcript.csv (UTF-8, comma) or transcript.json (a list of objec
     wav             a clip in the folder; empty: this turn has no audio
     text            what was said; empty: this turn has no text
     speaker         optional, shown beside the turn; the model doesn't read it
-    start, end      optional, seconds; where every turn has a start, turns are put in order of it; where all
+    start, end      optional, seconds or a clock; where every turn has a start, turns are put in its order; where all
                     turns name the same wav, it is a recording, of which they are cut
 At least one of the columns wav and text must be there.  A wav that no line names stops the reading.
 """
