@@ -11,6 +11,7 @@ import logging
 import re
 import sys
 import tempfile
+from itertools import groupby
 from pathlib import Path
 
 from lpgnet.config import RECOGNISED, ROOT
@@ -18,6 +19,7 @@ from lpgnet.experiments import EXPERIMENTS, TABLED, experiment
 from lpgnet.labels import meant
 from lpgnet.machine.clean_notebook import cleaned
 from lpgnet.machine.files import alone, sweep, whole
+from lpgnet.machine.workers import device_named
 from lpgnet.places import CORPORA, Parameters, Place, parameters
 from lpgnet.runs.plan import current_records, describe, done, planned, possible, unfitted
 from lpgnet.tables.typeset import mathml
@@ -200,19 +202,15 @@ def _execute(name: str, executed: Path, given: dict) -> None:
 def _settle(path: Path, mark: str) -> None:
     """Leave of each progress line only its last state, and write the stamp."""
     notebook = json.loads(path.read_text())
-    for cell in notebook["cells"]:
-        merged: list[dict] = []
-        for output in cell.get("outputs", []):
-            streams = output["output_type"] == "stream"
-            if streams and merged and merged[-1].get("name") == output["name"]:
-                merged[-1]["text"] += "".join(output["text"])
-            else:
-                merged.append(output | {"text": "".join(output["text"])} if streams else output)
-        for output in merged:
-            if output["output_type"] == "stream":
-                output["text"] = re.sub(r"[^\n]*\r(?!\n)", "", output["text"])
-        if cell["cell_type"] == "code":
-            cell["outputs"] = merged
+    for cell in (cell for cell in notebook["cells"] if cell["cell_type"] == "code"):
+        merged = []
+        for _, outputs in groupby(cell["outputs"], lambda o: o["name"] if o["output_type"] == "stream" else id(o)):
+            first, *rest = outputs
+            if first["output_type"] == "stream":
+                text = "".join(line for output in (first, *rest) for line in output["text"])
+                first["text"] = re.sub(r"[^\n]*\r(?!\n)", "", text)
+            merged.append(first)
+        cell["outputs"] = merged
     notebook["metadata"]["lpgnet"]["stamp"] = mark
     for where in ("input_path", "output_path"):  # of this machine
         notebook["metadata"]["papermill"].pop(where, None)
@@ -294,26 +292,23 @@ def wanted_experiments(data: dict, only: str | None = None) -> tuple[list[str], 
 def forecast(asked: Parameters, only: str | None = None) -> str:
     """What `reproduce` would still do here: runs, time and disk, from a few seconds of measuring; nothing is run."""
     from lpgnet.beyond.forecast import whole as told
+    from lpgnet.beyond.status import look
 
     place = asked.place
     _check_root(asked)
     with tempfile.TemporaryDirectory() as folder:
         corpus = told.corpus(place, asked.ROOT, Path(folder), has_features(place))
         names, why = wanted_experiments(corpus.data, only)
-        runs = {name: _left(asked, corpus, name) for name in names}
-        known = current_records(place, corpus.data) if corpus.ready else None
+        counts = look(place, names, asked.SEEDS).counts if corpus.ready else {}
+        runs, protocols = {}, corpus.data["protocols"]
+        for name in names:
+            labels = meant(experiment(name, place.profile).data.labels, place.labels, protocols)
+            have, wanted = counts.get(name, (0, asked.SEEDS * len(protocols[labels]["folds"])))
+            runs[name] = wanted - have
+        known = current_records(place, corpus.data).groupby("experiment")["seconds"].mean() if corpus.ready else {}
         left = [n for n in selected(only) if not (corpus.ready and fresh(n, _given(n, asked)[1]))]
-        lines = told.lines(
-            told.Asked(place, corpus, runs, told.mean_seconds(known), len(left), asked.JOBS, asked.DEVICE)
-        )
+        device = device_named(asked.DEVICE)
+        workers = told.workers(asked.JOBS, device)
+        lines = told.lines(told.Asked(place, corpus, runs, dict(known), len(left), workers, device))
     out = [f"  {name:16} left out, since {reason}" for name, reason in why.items()]
     return "\n".join([f"{place.name}: what is left to run", *out, *lines])
-
-
-def _left(asked: Parameters, corpus, name: str) -> int:
-    """How many runs of an experiment have no record yet."""
-    place, data = asked.place, corpus.data
-    run = experiment(name, place.profile)
-    if corpus.ready and not unfitted(data, run):
-        return sum(not done(job, place.keep_code) for job in planned(place, data, [name], asked.SEEDS))
-    return asked.SEEDS * len(data["protocols"][meant(run.data.labels, place.labels, data["protocols"])]["folds"])

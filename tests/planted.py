@@ -67,7 +67,7 @@ def verdicts(name: str, jobs: int) -> pd.DataFrame:
     here = places.place(name, "quick")
     runs = training.run_missing(here, ["full", "text_only", "dealt_full"], SEEDS, jobs, "cpu")
     found = Evaluation(runs, records.read_data(here.runs))
-    sets = [comparisons.scored(part, part.predicted) for part in found.predictions]
+    sets = comparisons.all_scored(found.predictions)
     pairs = comparisons.pairs(sets, found.data, {0: tuple(ASKED)})
     pairs = pairs[pairs["metric"] == "accuracy"].to_dict("records")
     return pd.DataFrame(

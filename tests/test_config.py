@@ -35,7 +35,7 @@ ORDER = (
     "__main__",
 )
 TORCH_FREE = ["config", "places", "labels", "machine.files", "machine.workers", "cli"]
-TORCH_FREE += ["runs.plan", "runs.records", "runs.metrics", "tables.statistics", "tables.build"]
+TORCH_FREE += ["runs.plan", "runs.records", "runs.metrics", "tables.rebuild", "beyond.readings.figures"]
 
 
 def imports(path: Path) -> set[str]:
@@ -189,6 +189,7 @@ def test_a_relative_output_is_the_same_folder_for_processes_that_start_elsewhere
     [
         ({"CORPUS": "simulatd"}, "no corpus 'simulatd'; there are simulated, simulated-null, iemocap"),
         ({"CORPSU": "simulated"}, "parameter CORPSU"),
+        ({"corpus": "meld"}, "parameter corpus='meld': parameters are in upper case, CORPUS"),  # as `papermill -p` may
         ({"LR": "3e-4"}, "parameter LR"),
         ({"SETTINGS": {"lr": "3e-4"}, "EXPERIMENTS": ["full"]}, "setting lr='3e-4'"),
         ({"SEEDS": "10"}, "parameter SEEDS='10'"),

@@ -55,24 +55,19 @@ def words(figure: Figure) -> list[str]:
     return [text.get_text() for axis in figure.axes for text in axis.texts]
 
 
-def draw_all(data: dict, tables: dict) -> list[Figure]:
-    return [
-        of_tables.class_distribution(tables[1]),
-        of_tables.comparison(tables[2], 2),
-        *(of_tables.comparison(tables[n], n) for n in (3, 4, 5)),
-        of_tables.comparison(tables[6], 6),
-        of_tables.by_class(tables[7]),
-        of_runs.confusion_matrix(FOUND.whole("full"), data),
-        of_runs.training_curves(RUNS, data),
-        of_runs.class_points(FOUND.pool, data),
+def test_every_picture_names_its_corpus_warns_and_leaves_no_state():
+    theme = dict(mpl.rcParams)
+    figures = [
+        of_tables.class_distribution(TABLES[1]),
+        *(of_tables.comparison(TABLES[n], n) for n in range(2, 7)),
+        of_tables.by_class(TABLES[7]),
+        of_runs.confusion_matrix(FOUND.whole("full"), DATA),
+        of_runs.training_curves(RUNS, DATA),
+        of_runs.class_points(FOUND.pool, DATA),
         of_runs.selection_gap(GAP),
         of_runs.slices(sliced()),
     ]
-
-
-def test_every_picture_names_its_corpus_warns_and_leaves_no_state():
-    theme = dict(mpl.rcParams)
-    for figure in draw_all(DATA, TABLES):
+    for figure in figures:
         assert caption(figure).startswith("Corpus simulated, profile quick, split session5, labels majority-4")
         assert SIMULATED in caption(figure)
     assert pyplot.get_fignums() == []

@@ -20,7 +20,7 @@ from test_tables import WITHOUT_TORCH
 
 from lpgnet import places, reproduce
 from lpgnet.config import ROOT
-from lpgnet.experiments import CONTEXTS, EXPERIMENTS, READINGS, RECOGNITION
+from lpgnet.experiments import CONTEXTS, EXPERIMENTS, READINGS, RECOGNITION, ROTATED
 from lpgnet.machine import clean_notebook
 from lpgnet.machine.clean_notebook import cleaned
 
@@ -106,9 +106,11 @@ def test_every_option_that_names_a_place_reaches_each_notebook(notebook):
 
 
 def test_every_experiment_is_run_by_some_notebook():
-    """07 runs every reading and context of `experiments`, and recognised text."""
-    named = {e for path in SOURCES for e in places.parameters(reproduce.declared(path.stem)).experiments}
-    assert named | {a.experiment for a in (*READINGS, *CONTEXTS, *RECOGNITION)} == set(EXPERIMENTS)
+    """07 runs every reading and context of `experiments`, recognised text, and what each is compared with."""
+    named = {path.stem[:2]: places.parameters(reproduce.declared(path.stem)).experiments for path in SOURCES}
+    assert {e for names in named.values() for e in names} == set(EXPERIMENTS)
+    both = (*READINGS, *CONTEXTS, *ROTATED, *RECOGNITION)
+    assert {name for a in both for name in (a.experiment, a.default)} <= set(named["07"])
 
 
 def test_chosen_notebooks():
@@ -122,12 +124,6 @@ def test_chosen_notebooks():
 def test_an_undeclared_parameter_is_refused():
     with pytest.raises(ValueError, match="02_training has no parameter LR; it has"):
         reproduce.run("02_training", places.parameters({}), LR=0.1)
-
-
-def test_a_parameter_in_lower_case_is_refused():
-    """As `papermill -p corpus meld` passes it: nothing would read it."""
-    with pytest.raises(ValueError, match="parameter corpus='meld': parameters are in upper case, CORPUS"):
-        places.parameters({"CORPUS": "simulated", "corpus": "meld"})
 
 
 def test_a_wrong_parameter_is_its_message_alone_in_a_notebook():
@@ -217,9 +213,8 @@ def test_formulas_become_mathml_and_nothing_is_fetched():
 # End to end.  One small simulated corpus; each call is the command a user types.
 
 
-def rerun(output: Path, root: Path, *more: str):
-    arguments = ("--root", str(root), "--seeds", "2", "--jobs", "2", *more)
-    return lpgnet(output, "reproduce", *arguments)
+def rerun(output: Path, root: Path, *words: str, **more):
+    return lpgnet(output, "reproduce", "--root", str(root), "--seeds", "2", "--jobs", "2", *words, **more)
 
 
 @pytest.fixture(scope="session")
@@ -366,9 +361,7 @@ def test_a_write_that_fails_is_one_clear_error_and_the_next_call_goes_on(uninter
         resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, resource.RLIM_INFINITY))
 
     with_features_of(whole, tmp_path)
-    command = [sys.executable, "-m", "lpgnet", "reproduce", "--root", str(small_tree), "--seeds", "2"]
-    options = {"capture_output": True, "text": True, "timeout": 600, "preexec_fn": limit}
-    failed = subprocess.run([*command, "--only", "02"], env=environment(tmp_path), **options)
+    failed = rerun(tmp_path, small_tree, "--only", "02", preexec_fn=limit)
     assert failed.returncode == 1 and "Traceback" not in failed.stderr
     assert "File too large" in failed.stderr
     assert not list((tmp_path / "results").rglob(".part-*"))

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import lpgnet, made_table, write_store
-from test_predict import TEST, hearer, own  # noqa: F401  fixtures
+from test_predict import TEST, altered, hearer, own  # noqa: F401  fixtures
 
 from lpgnet import places
 from lpgnet.beyond.conversation import predict, sources
@@ -21,7 +21,7 @@ def causal(hearer):  # noqa: F811
     trained = copy.deepcopy(hearer.trained)
     trained["config"]["data"]["sees"] = "past"
     torch.manual_seed(0)
-    return checkpoint.Reader(**hearer._hub_mixin_config | {"trained": trained | {"experiment": "past_full"}})
+    return altered(hearer, trained=trained | {"experiment": "past_full"})
 
 
 @pytest.fixture

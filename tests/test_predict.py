@@ -24,7 +24,6 @@ from lpgnet.features.encoders import encoder
 from lpgnet.machine.code import swhids
 from lpgnet.runs import calibration, checkpoint, metrics, records, training
 from lpgnet.runs.dataset import Dataset
-from lpgnet.runs.packed import Packed
 from lpgnet.runs.plan import current_records, planned
 
 SEEN, TEST = "Ses01F_impro00", "Ses05F_impro00"
@@ -78,20 +77,6 @@ def lengths(units: list) -> list[int]:
 # Checkpoints
 
 
-def test_a_checkpoint_gives_the_model_s_calibrated_probabilities(reader, folder, data):
-    """Reference: the bare model on a dataset's own batch, its logits over the temperature."""
-    model = Packed(experiment("full", "quick").model, data.sizes, 4).eval()
-    kept = load_file(folder / "model.safetensors")
-    model.load_state_dict({k.removeprefix("model."): v for k, v in kept.items() if k.startswith("model.")})
-    units = data.units["test"]
-    with torch.no_grad():
-        output = model(data.batch(units))
-    probability, weight = reader(vectors(data, units), lengths(units))
-    assert reader.temperature != 1 and list(reader.sizes) == ["text", "audio"]
-    assert_close(probability, (output.logits / reader.temperature).softmax(-1))
-    assert_close(weight, output.modality_weight)
-
-
 def test_a_checkpoint_is_the_one_of_the_record(reader, job, data):
     """Reference: what the run itself wrote of its test part."""
     record, written = records.read(job.path), pd.read_parquet(job.path.with_suffix(".parquet"))
@@ -99,6 +84,7 @@ def test_a_checkpoint_is_the_one_of_the_record(reader, job, data):
     probability, weight = reader(vectors(data, units), lengths(units))
     raw = written[[f"p_{name}" for name in reader.classes]].to_numpy()
     assert reader.validation == record.validation and any(record.validation.values())
+    assert list(reader.sizes) == ["text", "audio"] and reader.temperature != 1
     assert reader.temperature == record.temperature and reader.trained["key"] == record.key
     assert_allclose(probability.numpy(), calibration.scaled(raw, record.temperature), atol=1e-5)
     assert_allclose(weight["audio"].numpy(), written["weight_audio"], rtol=1e-5)
@@ -159,94 +145,55 @@ def test_rows_of_another_shape_are_refused(reader, rows):
         reader(rows)
 
 
-def _without_a_tensor(folder):
-    kept = load_file(folder / "model.safetensors")
-    kept.pop("model.classify.bias")
-    save_file(kept, folder / "model.safetensors")
+def content(name, change):
+    """Damage: a file's bytes as `change` makes them."""
+    return lambda folder: (folder / name).write_bytes(change((folder / name).read_bytes()))
 
 
-def _misshapen(folder):
-    kept = load_file(folder / "model.safetensors")
-    save_file(kept | {"mean_text": torch.zeros(6)}, folder / "model.safetensors")
+def weights(change):
+    """Damage: the tensors that `change` makes of them, saved as they should be."""
+    return lambda folder: save_file(change(load_file(folder / WEIGHTS)), folder / WEIGHTS)
 
 
-def _pickled(folder):
-    (folder / "model.safetensors").write_bytes(pickle.dumps({"model.classify.bias": [0.0]}))
+def config(change):
+    """Damage: the configuration after `change` was at it."""
 
-
-def _cut(folder):
-    path = folder / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:-40])
-
-
-def _flipped(folder):
-    path = folder / "model.safetensors"
-    data = bytearray(path.read_bytes())
-    data[-9] ^= 64
-    path.write_bytes(bytes(data))
-
-
-def _foreign(folder):
-    (folder / "config.json").write_text('{"model_type": "bert", "hidden_size": 8}')
-
-
-def _no_json(folder):
-    (folder / "config.json").write_text("{")
-
-
-def _other_kind(folder):
-    config = json.loads((folder / "config.json").read_text())
-    config["model"]["kind"] = "SDT"
-    (folder / "config.json").write_text(json.dumps(config))
-
-
-def _of_an_earlier_version(folder):
-    """As 0.1.0 named Eq. (2)'s weights."""
-    tensors = load_file(folder / "model.safetensors")
-    tensors = {n.replace("encode.text.", "encode.text.project."): t for n, t in tensors.items()}
-    save_file(tensors, folder / "model.safetensors")
-    config = json.loads((folder / "config.json").read_text())
-    config["trained"]["version"] = "0.0.1"
-    (folder / "config.json").write_text(json.dumps(config))
-
-
-def _of_before_validation(folder):
-    config = json.loads((folder / "config.json").read_text())
-    del config["validation"]
-    (folder / "config.json").write_text(json.dumps(config))
-
-
-def _validation_of(**changes):
     def damage(folder):
-        config = json.loads((folder / "config.json").read_text())
-        config["validation"] |= changes
-        (folder / "config.json").write_text(json.dumps(config))
+        values = json.loads((folder / "config.json").read_text())
+        change(values)
+        (folder / "config.json").write_text(json.dumps(values))
 
     return damage
 
 
-def _a_pickle_instead(folder):
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+def of_an_earlier_version(folder):
+    """As 0.1.0 named Eq. (2)'s weights."""
+    weights(lambda kept: {n.replace("encode.text.", "encode.text.project."): t for n, t in kept.items()})(folder)
+    config(lambda c: c["trained"].update(version="0.0.1"))(folder)
+
+
+WEIGHTS = "model.safetensors"
+PICKLE = pickle.dumps({"model.classify.bias": [0.0]})
 
 
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (_without_a_tensor, "lacks model.classify.bias"),
-        (_misshapen, r"another shape mean_text \(6,\) \(want \(5,\)\)"),
-        (_pickled, "is no safetensors file, or a damaged one"),
-        (_cut, "is no safetensors file, or a damaged one"),
-        (_flipped, "has other weights than were written into it"),
-        (_foreign, "is not of an LPGNet checkpoint: it lacks model, sizes"),
-        (_no_json, "can't be read as JSON"),
-        (_other_kind, "kind SDT: want LPGNet"),
-        (_of_an_earlier_version, "was saved by lpgnet 0.0.1.* make it anew with `python -m lpgnet"),
-        (_of_before_validation, "was saved before checkpoints had validation.* run notebook 08"),
-        (_validation_of(happy=[1.5]), r"validation\.happy\.0.*less than or equal to 1"),
-        (_validation_of(happy=[float("nan")]), r"validation\.happy\.0"),
-        (_validation_of(happy="0.5"), r"validation\.happy.*list"),
-        (_validation_of(bored=[0.5]), r"validation is of \['angry', 'bored'.*the classes are"),
-        (_a_pickle_instead, "it lacks model.safetensors, it holds"),
+        (weights(lambda kept: {n: t for n, t in kept.items() if n != "model.classify.bias"}), "lacks model.classify"),
+        (weights(lambda kept: kept | {"mean_text": torch.zeros(6)}), r"another shape mean_text \(6,\) \(want \(5,\)\)"),
+        (content(WEIGHTS, lambda data: PICKLE), "is no safetensors file, or a damaged one"),
+        (content(WEIGHTS, lambda data: data[:-40]), "is no safetensors file, or a damaged one"),
+        (content(WEIGHTS, lambda data: data[:-9] + bytes([data[-9] ^ 64]) + data[-8:]), "has other weights than were"),
+        (content("config.json", lambda data: b'{"model_type": "bert"}'), "is not of an LPGNet checkpoint: it lacks"),
+        (content("config.json", lambda data: b"{"), "can't be read as JSON"),
+        (config(lambda c: c["model"].update(kind="SDT")), "kind SDT: want LPGNet"),
+        (of_an_earlier_version, "was saved by lpgnet 0.0.1.* make it anew with `python -m lpgnet"),
+        (config(lambda c: c.pop("validation")), "was saved before checkpoints had validation.* run notebook 08"),
+        (config(lambda c: c["validation"].update(happy=[1.5])), r"validation\.happy\.0.*less than or equal to 1"),
+        (config(lambda c: c["validation"].update(happy=[float("nan")])), r"validation\.happy\.0"),
+        (config(lambda c: c["validation"].update(happy="0.5")), r"validation\.happy.*list"),
+        (config(lambda c: c["validation"].update(bored=[0.5])), r"validation is of \['angry', 'bored'.*the classes"),
+        (lambda folder: (folder / WEIGHTS).rename(folder / "pytorch_model.bin"), "lacks model.safetensors, it holds"),
     ],
 )
 def test_a_damaged_or_foreign_checkpoint_is_one_clear_error(copy, damage, says):
@@ -297,9 +244,8 @@ def test_a_dialogue_of_the_store_is_predicted_turn_by_turn(place, reader):
     assert_allclose(turns["weight_text"] + turns["weight_audio"], 1, rtol=1e-6)
 
 
-def test_a_set_holds_the_classes_above_the_threshold_the_most_probable_first(own, hearer):
-    talk = sources.from_folder(own)
-    rows = predict.vectors(hearer, talk)
+def test_a_set_holds_the_classes_above_the_threshold_the_most_probable_first(asked, hearer):
+    talk, rows, _ = asked
     few, some = (predict.turn_predictions(hearer, talk, rows, coverage=c) for c in (0.1, 0.8))
     least = calibration.threshold(hearer.validation, 0.8)
     for line in some.to_dict("records")[:3]:
@@ -394,6 +340,14 @@ def hearer():
     )
 
 
+@pytest.fixture
+def asked(own, hearer):
+    """The four turns, their vectors, and what is predicted of them."""
+    talk = sources.from_folder(own)
+    rows = predict.vectors(hearer, talk)
+    return talk, rows, predict.turn_predictions(hearer, talk, rows)
+
+
 def test_csv_and_json_say_the_same(own):
     first = sources.from_folder(own)
     (own / "transcript.csv").unlink()
@@ -432,18 +386,6 @@ def test_turns_stand_in_order_of_start_where_all_have_one(own):
         ("wav,text,start\na.wav,x,-1\n", "start is '-1': want seconds"),
         ("wav,text,start,end\na.wav,x,2,1\n", "turn 1 ends at 1.0 s, before its start"),
         (b"wav,text\na.wav,caf\xe9\n", "want CSV in UTF-8"),
-    ],
-)
-def test_each_bad_transcript_is_one_clear_error(own, transcript, says):
-    data = transcript if isinstance(transcript, bytes) else transcript.encode()
-    (own / "transcript.csv").write_bytes(data)
-    with pytest.raises((ValueError, FileNotFoundError), match=says):
-        sources.from_folder(own)
-
-
-@pytest.mark.parametrize(
-    ("transcript", "says"),
-    [
         ("{", "can't be read as JSON"),
         ('{"turns": []}', "is no list of objects"),
         ('[{"text": 3}]', "turn 1: text is 3, want a string"),
@@ -451,10 +393,12 @@ def test_each_bad_transcript_is_one_clear_error(own, transcript, says):
         ("[]", "has columns only"),
     ],
 )
-def test_each_bad_json_is_one_clear_error(own, transcript, says):
+def test_each_bad_transcript_is_one_clear_error(own, transcript, says):
+    """JSON where it begins as such."""
+    data = transcript if isinstance(transcript, bytes) else transcript.encode()
     (own / "transcript.csv").unlink()
-    (own / "transcript.json").write_text(transcript)
-    with pytest.raises(ValueError, match=says):
+    (own / f"transcript.{'json' if data[:1] in b'[{' and data else 'csv'}").write_bytes(data)
+    with pytest.raises((ValueError, FileNotFoundError), match=says):
         sources.from_folder(own)
 
 
@@ -466,25 +410,19 @@ def test_which_folder_is_none(own):
         sources.from_folder(own)
 
 
-def test_turns_without_text_or_audio_are_predicted(own, hearer):
-    talk = sources.from_folder(own)
-    rows = predict.vectors(hearer, talk)
-    turns = predict.turn_predictions(hearer, talk, rows)
+def test_turns_without_text_or_audio_are_predicted(asked, hearer):
+    talk, rows, turns = asked
     assert turns["has_text"].tolist() == [True, True, False, False]
     assert turns["has_audio"].tolist() == [True, False, True, False]
     assert turns["abstain"].tolist()[3]  # nothing is known of it
-    assert predict.turn_predictions(hearer, talk, rows, sure=0.0)["abstain"].tolist() == [
-        False,
-        False,
-        False,
-        True,
-    ]
+    bold = predict.turn_predictions(hearer, talk, rows, sure=0.0)
+    assert bold["abstain"].tolist() == [False, False, False, True]
     assert np.isfinite(turns.filter(like="p_").to_numpy()).all()
     assert "text of 2 of 4 turns, audio of 2 of 4 turns" in " ".join(predict.notes(hearer, talk, turns))
 
 
-def test_a_clip_of_another_rate_and_stereo_is_the_same_sound(own, hearer, tmp_path):
-    first = predict.vectors(hearer, sources.from_folder(own))["audio"][2]
+def test_a_clip_of_another_rate_and_stereo_is_the_same_sound(own, asked, hearer):
+    first = asked[1]["audio"][2]
     tone(own / "c.wav")
     second = predict.vectors(hearer, sources.from_folder(own))["audio"][2]
     assert (first - second).abs().median() < 0.05 * second.abs().median()
@@ -515,21 +453,18 @@ def test_a_whole_modality_may_be_missing(own, hearer, kept):
         predict.turn_predictions(hearer, talk, predict.masked(rows, gone))
 
 
-def test_an_encoder_of_another_version_is_refused(own, hearer):
-    other = {
-        "text": hearer.encoders["text"],
-        "audio": hearer.encoders["audio"] | {"version": "0, librosa 0.1"},
-    }
-    changed = checkpoint.Reader(**hearer._hub_mixin_config | {"encoders": other})
+def altered(reader, **changes):
+    """The same reader, of which something else is said."""
+    return checkpoint.Reader(**reader._hub_mixin_config | changes)
+
+
+def test_an_encoder_of_another_version_or_none_is_refused(own, hearer):
+    other = hearer.encoders | {"audio": hearer.encoders["audio"] | {"version": "0, librosa 0.1"}}
     with pytest.raises(ValueError, match=r"trained on prosody, version 0, librosa 0\.1; here is prosody, version 1"):
-        predict.vectors(changed, sources.from_folder(own))
-
-
-def test_imported_features_have_no_encoder(own, hearer):
-    imported = hearer.trained | {"corpus": "theirs"}
-    changed = checkpoint.Reader(**hearer._hub_mixin_config | {"trained": imported})
+        predict.vectors(altered(hearer, encoders=other), sources.from_folder(own))
+    imported = altered(hearer, trained=hearer.trained | {"corpus": "theirs"})
     with pytest.raises(ValueError, match="--corpus theirs --dialogue NAME"):
-        predict.vectors(changed, sources.from_folder(own))
+        predict.vectors(imported, sources.from_folder(own))
 
 
 def test_a_text_encoder_fitted_to_a_fold_is_found_by_its_weights(tiny_bert, tmp_path):
@@ -555,17 +490,15 @@ def test_a_turn_that_is_longer_than_the_encoder_reads_is_named(own, hearer):
     assert said[-1] == f"Cut: the text encoder reads 512 tokens of turn {number}."
 
 
-def test_the_player_has_a_sound_where_there_is_a_clip(own, hearer):
-    talk = sources.from_folder(own)
-    rows = predict.vectors(hearer, talk)
-    page = widgets.clips(talk, predict.turn_predictions(hearer, talk, rows)).data
+def test_the_player_has_a_sound_where_there_is_a_clip(asked):
+    talk, _, turns = asked
+    page = widgets.clips(talk, turns).data
     assert "<th>set</th>" in page and "neutral, " in page
     assert page.count("<audio") == 2 and page.count("<tr>") == 5 and "The house is old" in page
 
 
-def test_the_switches_and_sliders_change_what_is_shown(own, hearer):
-    talk = sources.from_folder(own)
-    top, fault, picture, heard, sound = widgets.live(hearer, talk, predict.vectors(hearer, talk)).children
+def test_the_switches_and_sliders_change_what_is_shown(asked, hearer):
+    top, fault, picture, heard, sound = widgets.live(hearer, *asked[:2]).children
     known, text, audio = top.children
     whole = bytes(picture.value)
     known.value = 2
@@ -581,9 +514,8 @@ def test_the_switches_and_sliders_change_what_is_shown(own, hearer):
     assert sound.value == "The house is old (no clip)"
 
 
-def test_no_axis_moves_as_turns_come(own, hearer, monkeypatch):
-    talk, drawn, made = sources.from_folder(own), [], timeline.timeline
-    rows, seen = predict.vectors(hearer, talk), []
+def test_no_axis_moves_as_turns_come(asked, hearer, monkeypatch):
+    (talk, rows, _), drawn, seen, made = asked, [], [], timeline.timeline
     monkeypatch.setattr(timeline, "timeline", lambda *asked: drawn.append(made(*asked)) or drawn[-1])
     for known in (1, 3, 4):
         widgets._picture(hearer, talk, rows, known)
@@ -594,10 +526,9 @@ def test_no_axis_moves_as_turns_come(own, hearer, monkeypatch):
     assert seen[0] == seen[1] == seen[2]
 
 
-def test_a_word_corrected_moves_its_turn_and_the_others(own, hearer):
+def test_a_word_corrected_moves_its_turn_and_the_others(own, asked, hearer):
     """Reference: a folder whose transcript has the other words from the start."""
-    talk = sources.from_folder(own)
-    rows = predict.vectors(hearer, talk)
+    talk, rows, _ = asked
     path = own / "transcript.csv"
     path.write_text(path.read_text().replace("The house is old", "I am <angry>"))
     other = predict.vectors(hearer, sources.from_folder(own))
@@ -616,17 +547,16 @@ def test_a_word_corrected_moves_its_turn_and_the_others(own, hearer):
     assert "reads no text" in widgets.corrected(hearer, talk, {"audio": rows["audio"]}, 1, "hm").data
 
 
-def test_the_turn_on_whose_words_most_hangs_is_found(own, hearer):
-    rows = predict.vectors(hearer, sources.from_folder(own))
+def test_the_turn_on_whose_words_most_hangs_is_found(asked, hearer):
+    _, rows, _ = asked
     said = [i + 1 for i, row in enumerate(rows["text"]) if not row.isnan().any()]
     without = {i: hearer(predict.corrected(hearer, rows, i, ""))[0] for i in said}
     moved = {i: float((p - hearer(rows)[0]).abs().sum()) for i, p in without.items()}
     assert predict.weightiest(hearer, rows) == max(moved, key=moved.get)
 
 
-def test_words_are_edited_turn_by_turn(own, hearer):
-    talk = sources.from_folder(own)
-    chosen, words, table = widgets.correct(hearer, talk, predict.vectors(hearer, talk), 2).children
+def test_words_are_edited_turn_by_turn(asked, hearer):
+    chosen, words, table = widgets.correct(hearer, *asked[:2], 2).children
     assert words.value == "The house is old" and table.value.count("<td>0.00</td></tr>") == 4
     words.value = "I am angry"
     assert "The house is old → I am angry" in table.value
@@ -634,10 +564,9 @@ def test_words_are_edited_turn_by_turn(own, hearer):
     assert words.value.startswith("I am so happy") and "angry" not in table.value.split("<tr>")[2]
 
 
-def test_the_gate_is_said_of_what_a_turn_has_alone(own, hearer):
+def test_the_gate_is_said_of_what_a_turn_has_alone(asked):
     """Four turns: both, text alone, audio alone, nothing."""
-    talk = sources.from_folder(own)
-    turns = predict.turn_predictions(hearer, talk, predict.vectors(hearer, talk))
+    _, _, turns = asked
     has = turns[["has_text", "has_audio"]].to_numpy()
     said = np.array([predict.gate_weight(turns, m) for m in ("text", "audio")]).T
     assert ((said != "") == has).all() and has.sum() == 4
@@ -669,7 +598,7 @@ def test_a_checkpoint_from_elsewhere_has_no_seeds_beside_it(place, reader):
     rows = predict.vectors(reader, talk)
     turns = predict.turn_predictions(reader, talk, rows)
     for changes in ({"experiment": "../../full"}, {"key": "0"}, {"fold": "other"}):
-        known = checkpoint.Reader(**reader._hub_mixin_config | {"trained": reader.trained | changes})
+        known = altered(reader, trained=reader.trained | changes)
         assert "seeds" not in spread.add_seeds(place, known, rows, turns)
 
 
@@ -715,16 +644,6 @@ def test_a_wrong_call_is_one_clear_error_and_leaves_nothing(place, tmp_path, arg
 # What a missing turn costs
 
 
-def test_at_no_loss_the_confusion_is_the_record_s(place, data):
-    every = planned(place, records.read_data(place.runs), list(missing_turns.EXPERIMENTS), 2)
-    assert len(every) == 4
-    for job in every:
-        reader = checkpoint.load(place.checkpoints / job.experiment / job.path.stem)
-        wanted = records.read(job.path).confusion["best_validation"]
-        for modality in SIZES:
-            assert missing_turns.confusion(reader, data, modality, 0.0).tolist() == wanted
-
-
 def test_all_lost_is_the_other_modality_alone(reader, data):
     units = data.units["test"]
     rows = predict.masked(vectors(data, units), ["audio"])
@@ -740,8 +659,8 @@ def test_lost_turns_are_nested_and_depend_on_the_dialogue_alone():
         now = missing_turns.lost_turns(TEST, 40, rate)
         assert now.sum() == round(rate * 40) and (now | ~before).all()
         before = now
-    assert missing_turns.lost_turns(TEST, 40, 0.5).tolist() == missing_turns.lost_turns(TEST, 40, 0.5).tolist()
-    assert missing_turns.lost_turns(TEST, 40, 0.5).tolist() != missing_turns.lost_turns(SEEN, 40, 0.5).tolist()
+    first, again, other = (missing_turns.lost_turns(name, 40, 0.5).tolist() for name in (TEST, TEST, SEEN))
+    assert first == again != other
 
 
 def test_the_table_has_every_rate_and_its_first_line_is_the_tables_score(place, tmp_path):
@@ -749,11 +668,14 @@ def test_the_table_has_every_rate_and_its_first_line_is_the_tables_score(place, 
     frame = missing_turns.table(place, data, 2)
     assert len(frame) == 2 * 2 * len(missing_turns.RATES) and set(frame["n_seeds"]) == {2}
     assert frame["modality"].drop_duplicates().tolist() == ["text", "audio"]
-    runs = current_records(place, data)
-    right = [metrics.scores(c["best_validation"])["accuracy"] for c in runs.query("experiment == 'full'")["confusion"]]
-    first = frame.iloc[0]
-    assert first["accuracy_mean"] == pytest.approx(np.mean(right))
-    assert first["accuracy_std"] == pytest.approx(np.std(right, ddof=1))
+    runs, none = current_records(place, data), frame[frame["rate"] == 0]
+    for line in none.to_dict("records"):  # by experiment and modality, of which nothing is lost
+        mine = runs.loc[runs["experiment"] == line["experiment"], "confusion"]
+        right = [metrics.scores(counts["best_validation"]) for counts in mine]
+        for name in missing_turns.SCORES:
+            each = [score[name] for score in right]
+            assert (line[f"{name}_mean"], line[f"{name}_std"]) == pytest.approx((np.mean(each), np.std(each, ddof=1)))
+    assert len(none) == 4
     assert set(frame["corpus"]) == {"simulated"}
     paths = missing_turns.write(frame, dataclasses.replace(place, output=tmp_path))
     assert [p.name for p in paths] == ["missing.csv", "missing.md", "missing.png"]
@@ -782,9 +704,8 @@ def test_a_run_without_a_checkpoint_is_named(place, tmp_path):
 # Pictures
 
 
-def test_the_timeline_marks_what_is_missing_and_what_is_not_sure(own, hearer):
-    talk = sources.from_folder(own)
-    turns = predict.turn_predictions(hearer, talk, predict.vectors(hearer, talk), sure=1.0)
+def test_the_timeline_marks_what_is_missing_and_what_is_not_sure(asked, hearer):
+    turns = predict.turn_predictions(hearer, *asked[:2], sure=1.0)
     figure = timeline.timeline(turns, "talk", "Trained on the simulated corpus")
     marks = {line.get_label(): line.get_xdata() for axis in figure.axes for line in axis.lines}
     assert list(marks["abstains"]) == [1, 2, 3, 4] and "missing here" in marks
@@ -794,10 +715,8 @@ def test_the_timeline_marks_what_is_missing_and_what_is_not_sure(own, hearer):
     assert first[3].get_height() == pytest.approx(turns["p_happy"].iloc[3])
 
 
-def test_the_timeline_has_words_and_times_below_its_bars(own, hearer):
-    talk = sources.from_folder(own)
-    turns = predict.turn_predictions(hearer, talk, predict.vectors(hearer, talk))
-    turns = turns.assign(start=[0.0, 65.4, np.nan, 70.0], text=["it was $5 and $6", "早 yes", "", "a " * 60])
+def test_the_timeline_has_words_and_times_below_its_bars(asked):
+    turns = asked[2].assign(start=[0.0, 65.4, np.nan, 70.0], text=["it was $5 and $6", "早 yes", "", "a " * 60])
     labels = timeline.timeline(turns, "talk", "").axes[2].get_xticklabels()
     said = [label.get_text() for label in labels]
     assert not any(label.get_parse_math() for label in labels)

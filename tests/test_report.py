@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +24,7 @@ from lpgnet.beyond.report import blocks, equations, page, provenance, sections, 
 from lpgnet.beyond.report import tables as report_tables
 from lpgnet.config import ROOT
 from lpgnet.labels import folds, manifest
-from lpgnet.runs import records
+from lpgnet.runs import calibration, records
 from lpgnet.runs.plan import current_records, describe, planned
 from lpgnet.runs.training import DECODED
 from lpgnet.tables.figures import inside, of_runs, theme
@@ -52,12 +53,8 @@ def filled(place: places.Place, seeds: int = 2) -> None:
         if (job.experiment, job.seed) == ("full", 0):
             keep(place.checkpoints / "full" / f"{job.path.stem}.npz", rows, rng)
     who = {"corpus": place.name, "profile": "quick", "split": "session5", "labels": "majority-4"}
-    cost = {"parameters": [7, 70], "multiply_adds": [11, 110], "accuracy_mean": [51.0, 57.0]}
-    cost |= {
-        "accuracy_std": [1.0, 2.0],
-        "n_seeds": [2, 2],
-        "experiment": ["full", "<script>alert(1)</script>"],
-    }
+    cost = {"parameters": [7, 70], "multiply_adds": [11, 110], "accuracy_mean": [51.0, 57.0], "accuracy_std": 1.0}
+    cost |= {"n_seeds": 2, "experiment": ["full", "<script>alert(1)</script>"]}
     pd.DataFrame(cost).assign(**who).to_csv(place.results / "efficiency.csv", index=False)
 
 
@@ -77,20 +74,12 @@ def made_run(place, data, job, rows, rng) -> tuple[records.Record, pd.DataFrame]
         frame["predicted_crf"] = named
     frame[[f"p_{name}" for name in classes]] = sure
     rules = ("best_validation", "last", "best_test")
+    known = {name: getattr(place, name) for name in ("corpus", "profile", "split")}
+    names = ("experiment", "seed", "fold", "labels", "asked", "code", "libraries", "key")
     record = records.Record(
-        corpus=place.corpus,
-        profile=place.profile,
-        split=place.split,
-        experiment=job.experiment,
-        seed=job.seed,
-        fold=job.fold,
-        labels=job.labels,
+        **known | {name: getattr(job, name) for name in names},
         classes=classes,
         version="0",
-        asked=job.asked,
-        code=job.code,
-        libraries=job.libraries,
-        key=job.key,
         config=job.run.as_dict(),
         manifest=data["protocols"][job.labels]["manifest"],
         features={"text": "a", "audio": "b"},
@@ -320,7 +309,7 @@ def test_a_claim_shows_both_numbers_and_both_intervals():
 
 
 def test_a_reading_s_two_metrics_stand_side_by_side_and_one_not_run_says_why():
-    ends = {"ci_low": -2.0, "ci_high": 0.5, "dialogues_low": -3.0, "dialogues_high": 1.0, "difference": -1.0}
+    ends = {"seeds_low": -2.0, "seeds_high": 0.5, "dialogues_low": -3.0, "dialogues_high": 1.0, "difference": -1.0}
     one = {"reading": "R1", "alternative": "x", "default": "full", "verdict": "matters: worse", "note": np.nan} | ends
     lines = [one | {"metric": metric} for metric in ("accuracy", "weighted_f1")]
     absent = dict.fromkeys(ends, np.nan) | {"verdict": np.nan, "note": "not run: no fits"}
@@ -335,7 +324,7 @@ def test_a_reading_s_two_metrics_stand_side_by_side_and_one_not_run_says_why():
 
 
 def test_recognised_texts_of_a_model_have_lines_of_their_own():
-    ends = dict.fromkeys(("ci_low", "ci_high", "dialogues_low", "dialogues_high"), -1.0)
+    ends = dict.fromkeys(("seeds_low", "seeds_high", "dialogues_low", "dialogues_high"), -1.0)
     line = {"model": "full", "accuracy_mean": 80.0, "accuracy_std": 1.0, "note": ""} | ends
     lines = [
         line | {"text": "transcript", "difference": np.nan, "verdict": np.nan, "wer": np.nan},
@@ -425,18 +414,16 @@ def test_readings_are_read_from_the_code(tmp_path):
         '"""Words.\n\nReading R2: a long\nstory.  Reading R3: short.\n\nMore.\n"""\n'
         "x = 1  # Reading R1: one, not two\n# Reading R2: again,\n# and on\ny = 2  # (Reading R1)\n"
     )
-    one, two, three = equations.readings(folder)
-    assert one.says == [("x = 1", "one, not two", "pack/one.py:8")]
-    assert one.places == ["pack/one.py:8", "pack/one.py:11"]
+    one, two, three = equations.readings(folder).values()
+    assert one == [("x = 1", "one, not two", "pack/one.py:8")]
     story = ("", "a long story.", "pack/one.py:3")
-    assert two.says == [story, ("", "again, and on", "pack/one.py:9")]
-    assert three.says[0][1] == "short."
+    assert two == [story, ("", "again, and on", "pack/one.py:9")]
+    assert three[0][1] == "short."
 
 
 def test_every_reading_of_the_design_is_on_the_page(html):
-    assert [r.number for r in equations.readings()] == list(range(1, 29))
+    assert list(equations.readings()) == list(range(1, 29))
     assert all(f'id="reading-{n}"' in html for n in range(1, 29))
-    assert all(r.says for r in equations.readings())
 
 
 def test_options_name_a_place_again():
@@ -460,10 +447,16 @@ def test_every_box_of_fig_1_is_joined_and_every_equation_named():
     assert named == set(range(2, 23))
 
 
-def test_gates_are_means_over_utterances_then_seeds(place):
+@pytest.fixture
+def full(place):
+    """The predictions of `full`, its runs, the data: what its figures are drawn of."""
     runs = current_records(place)
-    mine, data = runs[runs["experiment"] == "full"], records.read_data(place.runs)
-    scored = inside.predictions(mine)
+    mine = runs[runs["experiment"] == "full"]
+    return inside.predictions(mine), mine, records.read_data(place.runs)
+
+
+def test_gates_are_means_over_utterances_then_seeds(full):
+    scored, mine, data = full
     figure = inside.gates(scored, mine, data)
     want = [
         scored[scored["label"] == name].groupby("seed")["weight_text"].mean().mean() for name in mine["classes"].iloc[0]
@@ -476,27 +469,21 @@ def test_gates_are_means_over_utterances_then_seeds(place):
     assert np.isnan(np.array(got, dtype=float)).tolist() == [True, False, False, False]
 
 
-def test_calibration_scales_by_each_runs_temperature(place):
-    from lpgnet.runs.calibration import ece, scaled
-
-    runs = current_records(place)
-    mine, data = runs[runs["experiment"] == "full"], records.read_data(place.runs)
-    scored = inside.predictions(mine)
+def test_calibration_scales_by_each_runs_temperature(full):
+    scored, mine, data = full
     classes = list(mine["classes"].iloc[0])
     errors = []
     for _, part in scored.groupby("seed"):
         sure = part[[f"p_{name}" for name in classes]].to_numpy()
-        errors.append(100 * ece(scaled(sure, 2.0), pd.Index(classes).get_indexer(part["label"])))
+        gold = pd.Index(classes).get_indexer(part["label"])
+        errors.append(100 * calibration.ece(calibration.scaled(sure, 2.0), gold))
     before, after = (axis.texts[0].get_text() for axis in inside.calibration(scored, mine, data).axes)
     assert after == f"ECE {np.mean(errors):.1f} ± {np.std(errors, ddof=1):.1f} points" != before
 
 
-def test_risk_is_drawn_over_what_is_answered_and_both_tables_stand_below(place):
-    from lpgnet.runs import calibration
-
-    runs = current_records(place)
-    mine, data = runs[runs["experiment"] == "full"], records.read_data(place.runs)
-    scored, classes = inside.predictions(mine), list(mine["classes"].iloc[0])
+def test_risk_is_drawn_over_what_is_answered_and_both_tables_stand_below(place, full):
+    scored, mine, data = full
+    classes = list(mine["classes"].iloc[0])
     curves, answered = [], []
     for _, part in scored.groupby("seed"):
         sure = calibration.scaled(part[[f"p_{name}" for name in classes]].to_numpy(), 2.0)
@@ -508,15 +495,14 @@ def test_risk_is_drawn_over_what_is_answered_and_both_tables_stand_below(place):
     np.testing.assert_allclose([line[50], line[100]], np.mean(curves, axis=0))
     point = np.array(axis.containers[0].lines[0].get_xdata(), dtype=float)
     np.testing.assert_allclose(point, np.mean(answered))
-    shown = {block.name: block for block in sections.certainty(sections.gather(place)) if block.kind == "sheet"}
+    shown = {b.name: b for b in sections.model(sections.gather(place)).blocks if isinstance(b, blocks.Sheet)}
     assert list(shown) == ["calibration-errors", "coverage"]
     first = [cell.text for cell in shown["coverage"].rows[0]]
     assert first[:2] == ["80.0", "all classes"] and "exchangeable" in shown["coverage"].caption
 
 
-def test_attention_and_features_are_drawn_where_a_run_left_them(place):
-    runs, data = current_records(place), records.read_data(place.runs)
-    mine = runs[runs["experiment"] == "full"]
+def test_attention_and_features_are_drawn_where_a_run_left_them(place, full):
+    _, mine, data = full
     kept = inside.checkpoint(mine, data, place.checkpoints)
     figure = inside.attention(kept, mine, data)
     for axis, path in zip(figure.axes[:-1], inside.PATHS, strict=True):
@@ -530,12 +516,8 @@ def test_attention_and_features_are_drawn_where_a_run_left_them(place):
     (folder := place.checkpoints).rename(away := folder.with_name("away"))
     paths = draw(made)
     away.rename(folder)
-    assert {"gates", "calibration"} == {p.stem for p in paths} & {
-        "gates",
-        "calibration",
-        "attention",
-        "embedding",
-    }
+    inner = {"gates", "calibration", "attention", "embedding"}
+    assert {"gates", "calibration"} == {p.stem for p in paths} & inner
     draw(made)
 
 
@@ -657,31 +639,30 @@ addEventListener("message", (m) => {{
 """
 
 
-@pytest.fixture(scope="module")
-def browsed(html, tmp_path_factory):
-    """The page in Debian's Chromium at the width of a phone: what it says, its console, its net log."""
+def browse(folder: Path, html: str, checks: str, *more: str) -> tuple[dict, str]:
+    """A page in Debian's Chromium at the width of a phone: what its checks say, and the browser's own words."""
     if CHROMIUM is None:
-        warnings.warn("no chromium on PATH: the report was not opened in a browser", stacklevel=1)
-        pytest.skip("no chromium on PATH: the report was not opened in a browser (Debian: apt install chromium)")
-    folder = tmp_path_factory.mktemp("browser")
-    (folder / "page.html").write_text(html.replace("</body>", CHECKS), encoding="utf-8")
+        warnings.warn("no chromium on PATH: a page was not opened in a browser", stacklevel=1)
+        pytest.skip("no chromium on PATH (Debian: apt install chromium)")
+    (folder / "page.html").write_text(html.replace("</body>", checks), encoding="utf-8")
     (folder / "frame.html").write_text(FRAME)
-    frame = f"file://{folder / 'frame.html'}"
-    quiet = ["--disable-quic", "--no-first-run", "--disable-background-networking"]
-    quiet += ["--disable-component-update", "--disable-sync", "--disable-extensions"]
-    quiet += [f"--user-data-dir={folder / 'profile'}", f"--log-net-log={folder / 'net.json'}"]
-    quiet += ["--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr"]
-    quiet += ["--virtual-time-budget=20000"]
-    done = subprocess.run(
-        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", *quiet, "--dump-dom", frame],
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
+    quiet = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    quiet += [f"--user-data-dir={folder / 'profile'}", "--enable-logging=stderr", "--virtual-time-budget=20000"]
+    command = [CHROMIUM, *quiet, *more, "--dump-dom", f"file://{folder / 'frame.html'}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
     said = re.search(r'<pre id="said">(.*?)</pre>', done.stdout, re.S)
     assert said and said[1], done.stderr[-2000:]
-    net = json.loads((folder / "net.json").read_text())["events"]
-    return json.loads(said[1].replace("&quot;", '"')), done.stderr, net
+    return json.loads(unescape(said[1])), done.stderr
+
+
+@pytest.fixture(scope="module")
+def browsed(html, tmp_path_factory):
+    """The page: what it says, its console, its net log."""
+    folder = tmp_path_factory.mktemp("browser")
+    quiet = ["--disable-quic", "--disable-component-update", "--disable-sync", "--disable-extensions"]
+    quiet += [f"--log-net-log={folder / 'net.json'}", "--host-resolver-rules=MAP * ~NOTFOUND"]
+    said, console = browse(folder, html, CHECKS, *quiet)
+    return said, console, json.loads((folder / "net.json").read_text())["events"]
 
 
 def test_in_a_browser_nothing_is_complained_of_and_no_request_leaves(browsed):

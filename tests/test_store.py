@@ -345,7 +345,7 @@ def test_cross_fitting_wants_the_fold_s_own_fit(crossed):
     index = store.read_index(crossed.features)
     del index["sets"][f"text/tiny-bert/{FIT.key}"]
     write_json(crossed.features / "index.json", index)
-    with pytest.raises(LookupError, match="to cross-fit beside: run notebook 01"):
+    with pytest.raises(LookupError, match=r"no features text/.*: run notebook 01"):
         crossfit.extract_crossfitted(crossed, [FIT], jobs=1)
 
 

@@ -257,7 +257,7 @@ def talk_of(folder, times) -> Conversation:
 
 
 def test_each_clip_sounds_where_its_turn_stands(tmp_path):
-    samples = hearing.joined(talk_of(tmp_path, [(10.0, 11.0), (11.0, 12.0), (12.0, 12.5)]))
+    samples = hearing.joined(hearing.placed(talk_of(tmp_path, [(10.0, 11.0), (11.0, 12.0), (12.0, 12.5)])))
     assert len(samples) == int(2.5 * RATE) and np.allclose(samples[:RATE], 0.25, atol=1e-3)
     assert not samples[RATE : 2 * RATE].any() and np.allclose(samples[2 * RATE :], 0.25, atol=1e-3)
 

@@ -92,16 +92,15 @@ def write(frame: pd.DataFrame, place: Place) -> Path:
     return write_csv(place.results / "efficiency.csv", frame)
 
 
-def network(run: RunConfig, sizes: dict[str, int], classes: int, speakers: int) -> nn.Module:
+def network(run: RunConfig, sizes: dict[str, int], classes: int, speakers: int, device: str = "cpu") -> nn.Module:
     """The model of a run, without dropout."""
-    return MODELS[type(run.model)](run.model, sizes, classes, speakers).eval()
+    with torch.device(device):
+        return MODELS[type(run.model)](run.model, sizes, classes, speakers).eval()
 
 
 def parameters(run: RunConfig, sizes: dict[str, int], classes: int, speakers: int = 2) -> int:
     """Counted without making them."""
-    with torch.device("meta"):
-        model = network(run, sizes, classes, speakers)
-    return sum(p.numel() for p in model.parameters())
+    return sum(p.numel() for p in network(run, sizes, classes, speakers, "meta").parameters())
 
 
 def counting_device(run: RunConfig) -> str:
@@ -123,8 +122,7 @@ def dialogue(sizes: dict[str, int], turns: int, device: str) -> Batch:
 def count(run: RunConfig, sizes: dict[str, int], classes: int, speakers: int, turns: int) -> int:
     """Multiply-adds of the matrix products for one dialogue."""
     device = counting_device(run)
-    with torch.device(device):
-        model = network(run, sizes, classes, speakers)
+    model = network(run, sizes, classes, speakers, device)
     with FlopCounterMode(display=False) as counter:
         model(dialogue(sizes, turns, device))
     return counter.get_total_flops() // 2
@@ -145,15 +143,14 @@ class _Alive(TorchDispatchMode):
         return made
 
     def _meet(self, storage) -> None:
-        if storage in self.seen:
-            return
-        self.seen.add(storage)
-        self.now += storage.nbytes()
-        self.most = max(self.most, self.now)
-        weakref.finalize(storage, self._part, storage.nbytes())
+        if storage not in self.seen:
+            self.seen.add(storage)
+            self._add(storage.nbytes())
+            weakref.finalize(storage, self._add, -storage.nbytes())
 
-    def _part(self, size: int) -> None:
-        self.now -= size
+    def _add(self, size: int) -> None:
+        self.now += size
+        self.most = max(self.most, self.now)
 
 
 @torch.no_grad()
@@ -161,8 +158,7 @@ def peak(run: RunConfig, sizes: dict[str, int], classes: int, speakers: int, tur
     """Bytes of weights, features and intermediate results that one dialogue needs at once."""
     device = counting_device(run)
     with _Alive() as alive:
-        with torch.device(device):
-            model = network(run, sizes, classes, speakers)
+        model = network(run, sizes, classes, speakers, device)
         alive.most = alive.now  # not what making the weights took
         model(dialogue(sizes, turns, device))
     return alive.most
@@ -175,7 +171,7 @@ def latency(
     """Milliseconds from a dialogue's features to its logits: median, least and most of some calls."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    model, batch = network(run, sizes, classes, speakers).to(device), dialogue(sizes, turns, device)
+    model, batch = network(run, sizes, classes, speakers, device), dialogue(sizes, turns, device)
     spent = []
     for _ in range(REPEATS + 2):  # the first two warm up
         start = time.perf_counter()

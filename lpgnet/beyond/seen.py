@@ -13,7 +13,7 @@ from lpgnet.places import Place
 from lpgnet.runs.plan import describe
 from lpgnet.tables.claims import stand, verdict
 from lpgnet.tables.classes import BOTH_HAPPY, FRUSTRATED, OLD, by_kind
-from lpgnet.tables.comparisons import PAIRS, pairs, scored
+from lpgnet.tables.comparisons import PAIRS, all_scored, pairs
 from lpgnet.tables.names import plain_name
 from lpgnet.tables.scores import SHOWN, Evaluation
 from lpgnet.tables.statistics import columns, summary
@@ -63,10 +63,8 @@ def compared(found: Evaluation, table: int) -> list[dict]:
     """The pairs of a table in accuracy, whole seeds alone; each a line of `comparisons.pairs`."""
     names = {name for pair in PAIRS[table] for name in pair}
     mine = Evaluation(found.runs[found.runs["experiment"].isin(names)], found.data)
-    sets = [scored(part, part.predicted) for part in mine.predictions]
-    return [
-        line for line in pairs(sets, mine.data, {table: PAIRS[table]}).to_dict("records") if line["metric"] == METRIC
-    ]
+    lines = pairs(all_scored(mine.predictions), mine.data, {table: PAIRS[table]}).to_dict("records")
+    return [line for line in lines if line["metric"] == METRIC]
 
 
 def sentence(line: dict) -> str:

@@ -19,14 +19,12 @@ from lpgnet.labels import meant
 from lpgnet.runs.metrics import METRICS
 from lpgnet.runs.plan import FROZEN_HERE, possible
 from lpgnet.tables.rows import SIMULATOR, TABLES, Row
-from lpgnet.tables.scores import POOLED, Evaluation, identity, scored_line, seed_scores, tested
+from lpgnet.tables.scores import POOLED, Evaluation, identity, scored_line, tested
 from lpgnet.tables.statistics import columns, summary
 from lpgnet.tables.table1 import class_counts
 from lpgnet.tables.typeset import write
 
 REPORTED = ROOT / "paper_tables" / "reported"
-# Reading R26: the class columns are recall; `class_metric="f1"` of `build` is the alternative.
-CLASS_METRIC = "recall"
 IDENTIFYING = ("model", "citation", "group", "upstream", "downstream", "upstream_audio", "upstream_text")
 WHOLE = ("citation", "classes", "n_seeds", "hidden", "epochs", "parameters")  # whole, and empty in some rows
 
@@ -51,20 +49,14 @@ def write_all(tables: dict[int, pd.DataFrame], out: Path) -> list[Path]:
     return [path for number, frame in tables.items() for path in write(frame, out, number)]
 
 
-def build(
-    number: int, found: Evaluation, reported: dict[int, pd.DataFrame], class_metric: str = CLASS_METRIC
-) -> pd.DataFrame:
-    """One table: the paper's rows in its order, then ours.
-
-    class_metric: what the class columns of Table 7 hold: recall, precision or f1.
-    """
+def build(number: int, found: Evaluation, reported: dict[int, pd.DataFrame]) -> pd.DataFrame:
+    """One table: the paper's rows in its order, then ours."""
     if number not in reported:
         raise ValueError(f"no table {number}; there are {', '.join(map(str, reported))}")
     data, printed = found.data, reported[number]
     if number == 1:
         return class_counts(data, printed)
-    rows, refused = _rows(number, data)
-    seeds = found.seeds if class_metric == CLASS_METRIC else seed_scores(found.pool, class_metric)
+    (rows, refused), seeds = _rows(number, data), found.seeds
     oracle = _oracle(data) if number == 2 else None
     if oracle is not None:
         rows += (Row((SIMULATOR,), SIMULATOR, printed=False),)
@@ -87,20 +79,14 @@ def lacking(number: int, found: Evaluation) -> list[str]:
 
 
 def _rows(number: int, data: dict) -> tuple[tuple[Row, ...], dict[str, str]]:
-    """The rows of a table, and why some can't be run on this corpus.
+    """The rows of a table, and why some can't be run on this corpus; Table 1 needs no run.
 
     Where the text encoder is frozen already, the rows that show it frozen would repeat others: left out.
     """
-    _, refused = possible(data, _experiments(number))
     rows = TABLES[number].rows if number in TABLES else ()
+    _, refused = possible(data, list(dict.fromkeys(row.experiment for row in rows if row.experiment)))
     kept = tuple(row for row in rows if refused.get(row.experiment) != FROZEN_HERE)
     return kept, {name: f"not run: {why}" for name, why in refused.items()}
-
-
-def _experiments(number: int) -> list[str]:
-    """The experiments that feed a table, in its order; Table 1 needs no run."""
-    rows = TABLES[number].rows if number in TABLES else ()
-    return list(dict.fromkeys(row.experiment for row in rows if row.experiment))
 
 
 def _oracle(data: dict) -> pd.DataFrame | None:
@@ -112,7 +98,7 @@ def _oracle(data: dict) -> pd.DataFrame | None:
         return None
     line = dict.fromkeys(POOLED) | {"experiment": SIMULATOR, "labels": data["labels"]}
     line |= {"classes": tuple(protocol["classes"]), "confusion": np.sum(matrices, axis=0)}
-    return pd.DataFrame([scored_line(line, CLASS_METRIC)])
+    return pd.DataFrame([scored_line(line)])
 
 
 def _printed(number: int, paper: pd.DataFrame) -> dict[tuple, dict]:
@@ -136,7 +122,7 @@ def _metrics(number: int, paper: pd.DataFrame, data: dict) -> dict[str, str]:
 
 
 def _line(number: int, row: Row, paper: dict, seeds: pd.DataFrame, metrics: dict[str, str], data: dict) -> dict:
-    """One line of the output, in the order of its columns."""
+    """One line of the output, in the order of its columns; metrics that are no headline of the table at its end."""
     mine = seeds[seeds["experiment"] == row.experiment]
     same = len(mine) > 0 and len(mine["classes"].iloc[0]) == _width(number, row)
     others = [name for name in METRICS if name not in metrics.values()]
@@ -144,7 +130,7 @@ def _line(number: int, row: Row, paper: dict, seeds: pd.DataFrame, metrics: dict
         _who(number, row, paper, mine, data)
         | _headline(metrics, mine, paper, comparable=same)
         | _cost(row, mine)
-        | _conventions(others, mine)
+        | {key: x for name in others for key, x in columns(name, summary(mine[name])).items()}
     )
 
 
@@ -197,11 +183,6 @@ def _headline(metrics: dict[str, str], mine: pd.DataFrame, paper: dict, comparab
         delta = cells[f"{name}_mean"] - printed if comparable else np.nan
         cells[f"{name}_delta"] = round(delta, 2) + 0.0
     return cells
-
-
-def _conventions(names: list[str], mine: pd.DataFrame) -> dict:
-    """Mean and std of every metric that is no headline of this table."""
-    return {key: x for name in names for key, x in columns(name, summary(mine[name])).items()}
 
 
 def _cost(row: Row, mine: pd.DataFrame) -> dict:

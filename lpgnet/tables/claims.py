@@ -25,14 +25,14 @@ from lpgnet.labels import is_simulated
 from lpgnet.machine.files import write_csv
 from lpgnet.tables import certainty
 from lpgnet.tables.build import reported
-from lpgnet.tables.comparisons import compare, decoder, pairs, scored
+from lpgnet.tables.comparisons import all_scored, compare, decoder, pairs
 from lpgnet.tables.raters import raters
 from lpgnet.tables.rows import TABLES
 from lpgnet.tables.scores import SHOWN, Evaluation, Predictions, identity
 from lpgnet.tables.selection import selection_gap
 from lpgnet.tables.slices import slices
 from lpgnet.tables.statistics import ALPHA, EQUAL, equal
-from lpgnet.tables.typeset import IEMOCAPS, SIMULATED
+from lpgnet.tables.typeset import IEMOCAPS, OF_IEMOCAP, SIMULATED
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def build_all(found: Evaluation, features: Path | None = None) -> dict[str, pd.D
 def stated(predictions: list[Predictions], data: dict) -> dict[str, pd.DataFrame]:
     """Intervals, comparisons, and one line per claim whose two models have been run."""
     intervals, compared = compare(predictions, data)
-    last = pairs([scored(part, part.last) for part in predictions], data)
+    last = pairs(all_scored(predictions, "last"), data)
     return {"intervals": intervals, "comparisons": compared, "claims": _claims(compared, last, data)}
 
 
@@ -145,7 +145,7 @@ def _claims(compared: pd.DataFrame, last: pd.DataFrame, data: dict) -> pd.DataFr
             | {"reported_is_inside": _inside(printed, found)}
             | {"verdict": verdict(found, claim.margin), "verdict_other_metric": verdict(other, claim.margin)}
             | {"difference_last": end["difference"], "verdict_last": verdict(end, claim.margin)}
-            | {"note": _note(data, found["labels"])}
+            | {"note": SIMULATED if is_simulated(data["place"]) else "" if found["labels"] in IEMOCAPS else OF_IEMOCAP}
         )
     return pd.DataFrame(lines)
 
@@ -163,20 +163,15 @@ def verdict(found: dict, margin: float = 0.0) -> str:
         return EQUAL_TO
     if over_seeds and not margin:
         return way + HERE_ONLY
-    return f"{UNDECIDED}: {could_show(found)}"
+    if np.isnan(ends).any():
+        return f"{UNDECIDED}: one seed or dialogue has no interval"
+    wider = max(ends[1] - ends[0], ends[3] - ends[2])
+    return f"{UNDECIDED}: could have shown {wider / 2:.1f} points at least"
 
 
 def stand(verdict: str) -> str:
     """Which of `STANDS` a verdict is."""
     return verdict.partition(":")[0]
-
-
-def could_show(found: dict) -> str:
-    """The smallest difference that would have shown with these seeds and dialogues."""
-    half = [(found[f"{kind}_high"] - found[f"{kind}_low"]) / 2 for kind in ("seeds", "dialogues")]
-    if np.isnan(half).any():
-        return "one seed or dialogue has no interval"
-    return f"could have shown {max(half):.1f} points at least"
 
 
 def _printed(claim: Claim, paper: dict[int, pd.DataFrame], classes: int) -> float:
@@ -204,9 +199,3 @@ def _inside(printed: float, found: dict) -> str:
     if np.isnan([printed, *ends]).any():
         return ""
     return "yes" if max(ends[0], ends[2]) <= printed <= min(ends[1], ends[3]) else "no"
-
-
-def _note(data: dict, labels: str) -> str:
-    if is_simulated(data["place"]):
-        return SIMULATED
-    return "" if labels in IEMOCAPS else "Printed numbers are of IEMOCAP."

@@ -5,7 +5,6 @@ other seeds (paired t-test over seeds)?  Would it be there in other dialogues (p
 seeds averaged)?  Only seeds that both models have are paired; folds are pooled before.
 """
 
-from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -60,8 +59,8 @@ def compare(predictions: list[Predictions], data: dict) -> tuple[pd.DataFrame, p
     Pairs: one line per pair of `PAIRS` and metric: a - b in points with both intervals, both tests, and d_z.
     Holm's correction is over the pairs of a table that have been run, for each metric and kind of test apart.
     """
-    sets = [scored(part, part.predicted) for part in predictions]
-    return _intervals(sets, data), pairs(sets, data)
+    found = all_scored(predictions)
+    return _intervals(found, data), pairs(found, data)
 
 
 def decoder(found: Evaluation) -> pd.DataFrame:
@@ -69,57 +68,46 @@ def decoder(found: Evaluation) -> pd.DataFrame:
 
     It is fitted on validation (`lpgnet.runs.decoder`).  full minus linear_crf: is LPGNet's context worth more?
     """
-    sets = []
+    both: dict[str, Resampled] = {}
     for part in found.predictions:
         plain = {name: part.predicted[name] for name in part.decoded}
-        sets.append(scored(part, plain | {f"{name}_crf": seeds for name, seeds in part.decoded.items()}))
-    return pairs(sets, found.data, {2: DECODER})
+        both |= scored(part, plain | {f"{name}_crf": seeds for name, seeds in part.decoded.items()})
+    return pairs(both, found.data, {2: DECODER})
 
 
-@dataclass(frozen=True)
-class Scored:
-    """The models of one label set: their seeds, and their scores on the resampled test set."""
-
-    labels: str
-    seeds: dict[str, list[int]]
-    scores: dict[str, Resampled]
-
-    def by_seed(self, experiment: str, metric: str) -> dict[int, float]:
-        return dict(zip(self.seeds[experiment], self.scores[experiment].whole[metric], strict=True))
-
-
-def scored(part: Predictions, predicted: dict[str, dict[int, np.ndarray]]) -> Scored:
+def scored(part: Predictions, predicted: dict[str, dict[int, np.ndarray]]) -> dict[str, Resampled]:
     """The same test dialogues are drawn for every model of a label set.  predicted: one of the set's."""
-    seeds = {name: list(found) for name, found in predicted.items()}
-    scores = {name: resample(part.counts(found), SHOWN) for name, found in predicted.items()}
-    return Scored(part.labels, seeds, scores)
+    return {name: resample(part.counts(seeds), list(seeds), part.labels) for name, seeds in predicted.items()}
 
 
-def _intervals(sets: list[Scored], data: dict) -> pd.DataFrame:
+def all_scored(predictions: list[Predictions], what: str = "predicted") -> dict[str, Resampled]:
+    """Every experiment on the resampled test set of its labels.  what: of `Predictions`."""
+    return {name: found for part in predictions for name, found in scored(part, getattr(part, what)).items()}
+
+
+def _intervals(found: dict[str, Resampled], data: dict) -> pd.DataFrame:
     lines = []
-    for part in sets:
-        for (name, found), metric in product(part.scores.items(), SHOWN):
-            seeds, dialogues = summary(found.whole[metric]), dialogue_interval(found, metric)
-            lines.append(
-                identity(data, part.labels)
-                | {"experiment": name, "metric": metric, "mean": percent(seeds.mean)}
-                | {"std": percent(seeds.std), "n_seeds": seeds.n}
-                | _range("seeds", seeds)
-                | {"n_dialogues": dialogues.n}
-                | _range("dialogues", dialogues)
-            )
+    for (name, one), metric in product(found.items(), SHOWN):
+        seeds, dialogues = summary(one.whole[metric]), dialogue_interval(one, metric)
+        lines.append(
+            identity(data, one.labels)
+            | {"experiment": name, "metric": metric, "mean": percent(seeds.mean)}
+            | {"std": percent(seeds.std), "n_seeds": seeds.n}
+            | _range("seeds", seeds)
+            | {"n_dialogues": dialogues.n}
+            | _range("dialogues", dialogues)
+        )
     return pd.DataFrame(lines)
 
 
-def pairs(sets: list[Scored], data: dict, asked: dict[int, tuple] = PAIRS) -> pd.DataFrame:
+def pairs(found: dict[str, Resampled], data: dict, asked: dict[int, tuple] = PAIRS) -> pd.DataFrame:
     """The lines of `compare` for the pairs asked, by table."""
     lines = [
-        identity(data, part.labels) | {"table": table} | compared(part, a, b, metric)
+        identity(data, found[a].labels) | {"table": table} | compared(found, a, b, metric)
         for table, names in asked.items()
         for metric in SHOWN
         for a, b in names
-        for part in sets
-        if set(part.seeds.get(a, ())) & set(part.seeds.get(b, ()))
+        if {a, b} <= found.keys() and set(found[a].seeds) & set(found[b].seeds)
     ]
     frame = pd.DataFrame(lines)
     for name in ("p_seeds", "p_dialogues") if lines else ():
@@ -129,14 +117,11 @@ def pairs(sets: list[Scored], data: dict, asked: dict[int, tuple] = PAIRS) -> pd
     return frame
 
 
-def compared(part: Scored, a: str, b: str, metric: str) -> dict:
+def compared(found: dict[str, Resampled], a: str, b: str, metric: str) -> dict:
     """a - b in points over their common seeds: both intervals, both tests (not yet corrected), and d_z."""
-    first, second = part.by_seed(a, metric), part.by_seed(b, metric)
+    first, second = (found[name].by_seed(metric) for name in (a, b))
     common = [s for s in first if s in second]
-    seeds = paired_seeds(first, second)
-    dialogues = paired_dialogues(
-        *(part.scores[name].of([part.seeds[name].index(s) for s in common]) for name in (a, b)), metric
-    )
+    seeds, dialogues = paired_seeds(first, second), paired_dialogues(found[a], found[b], metric)
     means = {f"mean_{x}": percent(np.mean([f[s] for s in common])) for x, f in (("a", first), ("b", second))}
     return (
         {"a": a, "b": b, "metric": metric}

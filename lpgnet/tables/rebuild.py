@@ -13,8 +13,8 @@ from lpgnet.machine.files import write_csv
 from lpgnet.places import Place
 from lpgnet.runs import records
 from lpgnet.runs.plan import current_records
-from lpgnet.tables import build, claims, folds, typeset
-from lpgnet.tables.scores import Evaluation
+from lpgnet.tables import build, claims, typeset
+from lpgnet.tables.scores import Evaluation, fold_scores
 from lpgnet.tables.speakers import speaker_independence
 
 
@@ -63,7 +63,7 @@ def rebuild(place: Place) -> Rebuilt:
     if kept := sorted(set(runs["kept"]) - {""}):  # every line of every table names its place
         data = data | {"place": f"{data['place']} (records of earlier code: {'; '.join(kept)})"}
     found = Evaluation(runs, data)
-    tables, by_fold = build.build_all(found), folds.fold_scores(runs, data)
+    tables, by_fold = build.build_all(found), fold_scores(runs, data)
     beside = claims.build_all(found, place.features)
     paths = [*build.write_all(tables, place.tables), write_csv(place.tables / "folds.csv", by_fold)]
     paths += claims.write(beside, place.results)

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from lpgnet.runs.metrics import METRICS, per_class, scores
-from lpgnet.tables.statistics import dialogue_counts
+from lpgnet.tables.statistics import columns, dialogue_counts, summary
 
 SHOWN = ("accuracy", "weighted_f1")
 HEADLINE = "best_validation"  # Reading R14: the only selection rule that feeds a table
+CLASS_METRIC = "recall"  # Reading R26: what the class columns hold; "f1" is the alternative
 POOLED = ["experiment", "seed", "labels", "classes", "confusion", "parameters", "config", "lacks"]
 PREDICTED = ("predicted", "predicted_last", "predicted_crf")  # columns: those of `Predictions`, in its order
 ROWS = ["id", "dialogue", "order", "speaker", "scripted", "start", "end", "label"]
@@ -60,19 +61,31 @@ def _pool(group: list[dict], folds: list[str], rule: str) -> dict:
     }
 
 
-def seed_scores(pool: pd.DataFrame, class_metric: str = "recall") -> pd.DataFrame:
+def seed_scores(pool: pd.DataFrame) -> pd.DataFrame:
     """Per experiment and whole seed of `pooled`: every metric, and one column per class, in fractions."""
     whole = pool[pool["lacks"] == ""]
-    lines = [scored_line(line, class_metric) for line in whole.to_dict("records")]
+    lines = [scored_line(line) for line in whole.to_dict("records")]
     return pd.DataFrame(lines) if lines else pd.DataFrame(columns=[*POOLED, *METRICS])
 
 
-def scored_line(line: dict, class_metric: str) -> dict:
-    each = per_class(line["confusion"])
-    if class_metric not in each:
-        raise ValueError(f"no class metric {class_metric!r}; there are {', '.join(each)}")
-    classes = dict(zip(line["classes"], each[class_metric], strict=True))
+def scored_line(line: dict) -> dict:
+    classes = dict(zip(line["classes"], per_class(line["confusion"])[CLASS_METRIC], strict=True))
     return line | scores(line["confusion"]) | classes
+
+
+def fold_scores(runs: pd.DataFrame, data: dict) -> pd.DataFrame:
+    """One line per experiment and fold, mean and standard deviation over seeds in percent; then one over
+    every fold and seed together, whose deviation holds both."""
+    lines = []
+    for (experiment, labels), mine in runs.groupby(["experiment", "labels"], sort=True):
+        each = pd.DataFrame([scores(confusion[HEADLINE]) for confusion in mine["confusion"]])
+        each["fold"] = mine["fold"].to_numpy()
+        for fold, part in [*each.groupby("fold"), ("all folds and seeds", each)]:
+            line = identity(data, labels) | {"experiment": experiment, "fold": fold, "n_runs": len(part)}
+            for name in SHOWN:
+                line |= columns(name, summary(part[name]))
+            lines.append(line)
+    return pd.DataFrame(lines)
 
 
 @dataclass(frozen=True)
@@ -122,20 +135,16 @@ class Evaluation:
 
     @cached_property
     def predictions(self) -> list[Predictions]:
-        return read_predictions(self.runs, self.pool)
+        """Those of whole seeds, by label set."""
+        whole = self.pool.loc[self.pool["lacks"] == "", ["experiment", "seed"]]
+        if whole.empty:
+            return []
+        kept = self.runs.merge(whole, on=["experiment", "seed"]).sort_values(["experiment", "seed", "fold"])
+        return [_label_set(name, mine) for name, mine in kept.groupby("labels", sort=True)]
 
     def whole(self, experiment: str) -> pd.DataFrame:
         """The lines of `pool` whose seeds have run every fold of an experiment."""
         return self.pool[self.pool["experiment"].eq(experiment) & self.pool["lacks"].eq("")]
-
-
-def read_predictions(runs: pd.DataFrame, pool: pd.DataFrame) -> list[Predictions]:
-    """Every whole seed's predictions by label set.  pool: of `pooled`, which says what seeds are whole."""
-    whole = pool.loc[pool["lacks"] == "", ["experiment", "seed"]]
-    if whole.empty:
-        return []
-    kept = runs.merge(whole, on=["experiment", "seed"]).sort_values(["experiment", "seed", "fold"])
-    return [_label_set(name, mine) for name, mine in kept.groupby("labels", sort=True)]
 
 
 def _label_set(name: str, runs: pd.DataFrame) -> Predictions:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lpgnet.corpora.table import plain
+from lpgnet.corpora.table import plain, utterances
 from lpgnet.labels import folds, manifest
 from lpgnet.runs.metrics import scores
 from lpgnet.tables.scores import SHOWN, Evaluation, Predictions, identity
@@ -84,8 +84,6 @@ def _either(first: pd.Series, covered: pd.Series, name: str) -> pd.Series:
 
 def _transcripts(part: Predictions, split: str, features: Path) -> pd.Series:
     """seen or unseen; missing where an utterance has no words."""
-    from lpgnet.corpora.table import utterances
-
     table = utterances(features)
     kept = manifest(table, part.labels)
     words = table.set_index("id")["text"].map(plain)

@@ -48,16 +48,16 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Resampled:
-    """Metric -> scores of S seeds on one test set, seeds last."""
+    """Metric -> scores of S seeds on one test set, seeds last.  labels: the label set that it carries."""
 
+    labels: str
+    seeds: list[int]
     whole: dict[str, np.ndarray]  # (S,)
     drawn: dict[str, np.ndarray]  # (draws, S): D dialogues drawn with replacement
     without: dict[str, np.ndarray]  # (D, S): each dialogue left out in turn
 
-    def of(self, seeds: Sequence[int]) -> "Resampled":
-        """Some of the seeds, by place."""
-        parts = (self.whole, self.drawn, self.without)
-        return Resampled(*({name: v[..., list(seeds)] for name, v in part.items()} for part in parts))
+    def by_seed(self, metric: str) -> dict[int, float]:
+        return dict(zip(self.seeds, self.whole[metric], strict=True))
 
 
 def summary(values: Sequence[float]) -> Summary:
@@ -103,25 +103,19 @@ def dialogue_counts(dialogue: np.ndarray, gold: np.ndarray, predicted: np.ndarra
     return np.bincount(cells.ravel(), minlength=int(np.prod(shape))).reshape(shape)
 
 
-def resample(counts: np.ndarray, metrics: Sequence[str], draws: int = DRAWS, seed: int = 0) -> Resampled:
+def resample(counts: np.ndarray, seeds: list[int], labels: str = "", draws: int = DRAWS, seed: int = 0) -> Resampled:
     """Scores of every seed on drawn dialogues and without each one.
 
     All stacks of D dialogues see the same draws, so that two models can be compared draw by draw.
     """
-    unknown = [name for name in metrics if name not in METRICS]
-    if unknown:
-        raise ValueError(f"no metric {unknown[0]!r}; there are {', '.join(METRICS)}")
     counts = np.asarray(counts, dtype=float)
     dialogues = counts.shape[1]
     rng = np.random.default_rng(seed)
     weights = rng.multinomial(dialogues, np.full(dialogues, 1 / dialogues), size=draws).astype(float)
     total, drawn = counts.sum(1), np.tensordot(weights, counts, axes=(1, 1))
-    parts = [scores(total), scores(drawn)]
-    if dialogues > 1:
-        parts.append(scores(total - np.moveaxis(counts, 1, 0)))
-    else:
-        parts.append({name: np.full((1, len(counts)), np.nan) for name in metrics})
-    return Resampled(*({name: found[name] for name in metrics} for found in parts))
+    nothing = dict.fromkeys(METRICS, np.full((1, len(counts)), np.nan))  # is left without the only dialogue
+    without = scores(total - np.moveaxis(counts, 1, 0)) if dialogues > 1 else nothing
+    return Resampled(labels, seeds, scores(total), scores(drawn), without)
 
 
 def dialogue_interval(found: Resampled, metric: str) -> Summary:
@@ -132,20 +126,21 @@ def dialogue_interval(found: Resampled, metric: str) -> Summary:
 
 
 def paired_dialogues(a: Resampled, b: Resampled, metric: str) -> Comparison:
-    """The mean over seeds of a minus that of b, on the same dialogues: bootstrap interval, jackknife p.
+    """The mean over common seeds of a minus that of b, on the same dialogues: bootstrap interval, jackknife p.
 
     p is of a t-test, D - 1 degrees of freedom, whose standard error is from leaving out one dialogue at a
     time; with dialogues of equal length and accuracy it is the paired t-test on dialogues.  On made data
     without a difference and 7 dialogues it rejects 6 % at the 5 % level, the share of draws beyond zero
     13 %, and swapping the models within dialogues cannot reach Holm's levels (2 / 2^7).
     """
-    if a.drawn[metric].shape != b.drawn[metric].shape:
-        raise ValueError(f"a is {a.drawn[metric].shape}, b is {b.drawn[metric].shape}: want the same seeds")
     n = len(a.without[metric])
     if n != len(b.without[metric]):
         raise ValueError(f"a has {n} dialogues, b has {len(b.without[metric])}: want the same ones")
+    common = [seed for seed in a.seeds if seed in b.seeds]
+    mine, theirs = ([found.seeds.index(seed) for seed in common] for found in (a, b))
     whole, drawn, without = (
-        (getattr(a, part)[metric] - getattr(b, part)[metric]).mean(-1) for part in ("whole", "drawn", "without")
+        (one[metric][..., mine] - other[metric][..., theirs]).mean(-1)
+        for one, other in ((a.whole, b.whole), (a.drawn, b.drawn), (a.without, b.without))
     )
     low, high = _percentiles(drawn, n)
     difference = float(whole)

@@ -11,6 +11,7 @@ from lpgnet.machine.files import write_forms
 
 IEMOCAPS = ("majority-4", "majority-6", "erc-6")
 SIMULATED = "Simulated corpus: shows that the machinery works, says nothing about the paper."
+OF_IEMOCAP = "Printed numbers are of IEMOCAP."
 TITLES = {
     1: "Emotion distribution: ours (printed in the paper)",
     2: "Overall performance",
@@ -119,15 +120,17 @@ def origin(frame: pd.DataFrame) -> str:
         text += f", {low} seeds" if low == high else f", {low} to {high} seeds"
     if is_simulated(one["corpus"]):
         return f"{text}.{warning(one['corpus'])}"
-    return f"{text}." if one["labels"] in IEMOCAPS else f"{text}. Printed numbers are of IEMOCAP."
+    return f"{text}." if one["labels"] in IEMOCAPS else f"{text}. {OF_IEMOCAP}"
 
 
 def readable(frame: pd.DataFrame) -> pd.DataFrame:
     """The columns worth reading, one text cell per metric."""
     if "part" in frame:
-        names = [c.removesuffix("_ours") for c in frame if c.endswith("_ours")]
-        cells = {n: [_pair(a, b) for a, b in zip(*_two(frame, n), strict=True)] for n in names}
-        return _named(pd.DataFrame({"part": frame["part"]} | cells))
+        table = frame[["part"]].copy()
+        for name in (c.removesuffix("_ours") for c in frame if c.endswith("_ours")):
+            ours, printed = (frame[f"{name}_{what}"].astype("string").fillna("-") for what in ("ours", "reported"))
+            table[name] = (ours + " (" + printed + ")").replace("- (-)", "")
+        return _named(table)
     metrics = headline(frame)
     before = [c for c in frame if c in HEADS and c not in ("n_seeds", "experiment", *metrics)]
     table = frame[before].map(lambda value: "" if pd.isna(value) else str(value))
@@ -159,18 +162,6 @@ def cell(line: dict, name: str, interval: bool = True) -> str:
 
 def _crowded(frame: pd.DataFrame) -> bool:
     return len(headline(frame)) > 3  # Table 7: the intervals stand in its CSV
-
-
-def _two(frame: pd.DataFrame, name: str) -> tuple[pd.Series, pd.Series]:
-    return frame[f"{name}_ours"], frame[f"{name}_reported"]
-
-
-def _pair(ours: int, printed: int) -> str:
-    return "" if pd.isna(ours) and pd.isna(printed) else f"{_or_dash(ours)} ({_or_dash(printed)})"
-
-
-def _or_dash(value: int) -> str:
-    return "-" if pd.isna(value) else str(value)
 
 
 def _named(table: pd.DataFrame) -> pd.DataFrame:

@@ -21,7 +21,7 @@ def table(runs: pd.DataFrame, data: dict, place: Place, heard: pd.Series | None)
     wer: word error rate over the corpus's utterances that have words and a clip, percent.  After LPGNet's lines
     those of missing.csv, where it is there: a part of the turns without text, over its own seeds, not paired.
     """
-    sets = sets_of(runs[runs["experiment"].isin(GROUPS["asr"])], data)
+    sets = sets_of(runs, data, GROUPS["asr"])
     frame = judged(list(beside_default(sets, data, RECOGNITION, TRANSCRIPT))).rename(columns={"turns": "text"})
     frame = pd.concat([frame, pd.DataFrame(_missing(place, data))], ignore_index=True)
     frame = frame.sort_values("model", key=lambda m: m.map(list(dict.fromkeys(m)).index), kind="stable")

@@ -22,7 +22,7 @@ import pandas as pd
 
 from lpgnet.beyond.conversation import recognise
 from lpgnet.beyond.conversation.transcripts import plain
-from lpgnet.beyond.readings.crossfit import OWN, composed
+from lpgnet.beyond.readings.crossfit import OWN, composed, own_set
 from lpgnet.config import RECOGNISED
 from lpgnet.corpora.load import made_here, refuse_other, scan
 from lpgnet.corpora.sound import read_clip
@@ -162,12 +162,10 @@ def extract_recognised(place: Place, heard: pd.Series, jobs: int, device: str = 
     """Make (or finish, or keep) the sets of recognised text of every fold; returns the store's index."""
     table, jobs = utterances(place.features), 1 if device == "cuda" else jobs
     spoken, base = table.assign(text=heard.to_numpy()), f"text/{slug(place.text)}"
-    index, sets, wanted = store.read_index(place.features)["sets"], {}, fits(place, table, [EXPERIMENTS["full"]])
+    sets, wanted = {}, fits(place, table, [EXPERIMENTS["full"]])
     readers, groups = _readers(place, table, spoken, wanted, jobs, device), group(table, place.split)
     for fit in wanted:
-        own = f"{base}/{fit.key}" if place.finetuned else base
-        if own not in index:
-            raise LookupError(f"no features {own} in {place.features}: run notebook 01")
+        own = own_set(place, f"{base}/{fit.key}" if place.finetuned else base)
         tested = groups == held_groups(place.split, groups.unique().tolist())[fit.fold]  # the same for all labels
         for text in RECOGNISED:
             key = base + recognised_key(text, fit.fold, fit.key if place.finetuned else "")
@@ -179,9 +177,9 @@ def extract_recognised(place: Place, heard: pd.Series, jobs: int, device: str = 
             identity = json_sha256([identity, rows["text"][read_so].tolist()])
             about = {
                 "encoder": f"{encoder('text', place.text).name}, recognised text {key.removeprefix(base)}",
-                "version": f"{index[own]['version']}; {_recogniser().version}",
+                "version": f"{own['version']}; {_recogniser().version}",
             }
-            sets[key] = composed(place, index[own], about, rows, {HEARD: (folder, identity)}, jobs, device)
+            sets[key] = composed(place, own, about, rows, {HEARD: (folder, identity)}, jobs, device)
     return store.add(place.features, sets)
 
 

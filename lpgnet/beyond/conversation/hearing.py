@@ -4,14 +4,15 @@ Words and voices of a licensed corpus don't belong in the copy of a notebook tha
 `players` and `player` are silent there; the waveform's picture holds neither.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
-from html import escape
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from IPython.display import HTML, Audio
+from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -47,6 +48,13 @@ def sound(samples: np.ndarray | None) -> Audio | None:
     return made
 
 
+def html_table(heads: Iterable[str], rows: Iterable[Iterable]) -> HTML:
+    """Cells are escaped but for Markup."""
+    lines = [("th", heads), *(("td", row) for row in rows)]
+    cells = ("".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in line) for tag, line in lines)
+    return HTML(f"<table>{''.join(f'<tr>{line}</tr>' for line in cells)}</table>")
+
+
 def players(turns: pd.DataFrame, root: Path) -> HTML:
     """A line per turn: who speaks, its sound, words and label.  turns: columns turn, speaker, wav, text, label."""
     if not (turns[["text", "wav"]] != "").to_numpy().any():
@@ -55,11 +63,8 @@ def players(turns: pd.DataFrame, root: Path) -> HTML:
     for line in turns.to_dict("records"):
         clip = root / line["wav"] if line["wav"] else None
         heard = sound(read_clip(clip))._repr_html_().replace("<audio", SMALL, 1) if clip and clip.is_file() else ""
-        cells = [escape(str(line[name])) for name in ("turn", "speaker", "text", "label")]
-        cells.insert(2, heard)
-        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    head = "".join(f"<th>{name}</th>" for name in ("turn", "speaker", "sound", "text", "label"))
-    return HTML(f"<table><tr>{head}</tr>{''.join(rows)}</table>")
+        rows.append((line["turn"], line["speaker"], Markup(heard), line["text"], line["label"]))
+    return html_table(("turn", "speaker", "sound", "text", "label"), rows)
 
 
 def tested(place: Place, root: Path) -> Conversation:
@@ -72,7 +77,7 @@ def tested(place: Place, root: Path) -> Conversation:
 
 
 def placed(talk: Conversation) -> pd.DataFrame:
-    """Each turn's begin and stop in seconds from the first one's start, up to `SECONDS`.
+    """Each turn's begin and stop in seconds from the first one's start, up to `SECONDS`, and its wave or None.
 
     Turns without times stand one after the other, a second each where there is no clip either.
     """
@@ -87,9 +92,11 @@ def placed(talk: Conversation) -> pd.DataFrame:
     return frame[frame["begin"] < SECONDS]
 
 
-def joined(talk: Conversation) -> np.ndarray:
-    """The sound of the first `SECONDS`, each clip where its turn stands; empty where there is no clip."""
-    where = placed(talk)
+def joined(where: pd.DataFrame) -> np.ndarray:
+    """The sound of the first `SECONDS`, each clip where its turn stands; empty where there is no clip.
+
+    where: of `placed`.
+    """
     parts = [(round(line.begin * RATE), line.wave) for line in where.itertuples() if line.wave is not None]
     samples = np.zeros(max((at + len(part) for at, part in parts), default=0), np.float32)
     for at, part in parts:
@@ -105,12 +112,15 @@ def player(samples: np.ndarray, corpus: str) -> Audio | HTML:
 
 
 @themed
-def along_time(talk: Conversation, samples: np.ndarray, place: Place) -> Figure:
-    """The waveform, and below it who speaks when, in the colour of the turn's label.  talk: of `tested`."""
+def along_time(talk: Conversation, where: pd.DataFrame, samples: np.ndarray, place: Place) -> Figure:
+    """The waveform, and below it who speaks when, in the colour of the turn's label.
+
+    talk: of `tested`.  where: of `placed`.  samples: of `joined`.
+    """
     figure, axes = empty_figure(10.5, 4.4 if len(samples) else 2.6, 1, 2 if len(samples) else 1)
     if len(samples):
         _waveform(axes[0], samples)
-    _turns(axes[-1], talk, rule(talk.turns, place.labels).classes)
+    _turns(axes[-1], talk, where, rule(talk.turns, place.labels).classes)
     text = f"{place.name}, labels {place.labels}; numbers: turns; grey: not scored.{warning(place.corpus)}"
     return titled(figure, f"Dialogue {talk.name}, the first {SECONDS:.0f} seconds", text, axes[-1])
 
@@ -123,8 +133,8 @@ def _waveform(axis: Axes, samples: np.ndarray) -> None:
     axis.set(xlim=(0, SECONDS), ylabel="sound")
 
 
-def _turns(axis: Axes, talk: Conversation, classes: tuple[str, ...]) -> None:
-    where, speakers = placed(talk), list(dict.fromkeys(talk.turns["speaker"]))
+def _turns(axis: Axes, talk: Conversation, where: pd.DataFrame, classes: tuple[str, ...]) -> None:
+    speakers = list(dict.fromkeys(talk.turns["speaker"]))
     colours = dict(zip(classes, class_colours(classes), strict=True))
     for place, line in zip(where.index, where.itertuples(), strict=True):
         label, row = talk.turns["label"].iat[place], speakers.index(talk.turns["speaker"].iat[place])

@@ -13,7 +13,7 @@ import pandas as pd
 from lpgnet.beyond.conversation.recording import Recording
 from lpgnet.beyond.report.blocks import style, template
 from lpgnet.labels import is_simulated
-from lpgnet.machine.files import whole, write_csv
+from lpgnet.machine.files import write_csv, write_forms
 from lpgnet.machine.workers import as_clock
 from lpgnet.runs.model_card import SIMULATED
 from lpgnet.tables.figures.theme import class_colours
@@ -29,10 +29,7 @@ def write(turns: pd.DataFrame, said: list[str], recording: Recording, stem: Path
     """
     cues = [(0.0, min(SHOWN, recording.seconds), "", said[0]), *_cues(turns)]
     texts = {"srt": srt(cues), "vtt": vtt(cues), "html": html(turns, said, recording)}
-    paths = [stem.with_name(f"{stem.name}.{ending}") for ending in texts]
-    for path, text in zip(paths, texts.values(), strict=True):
-        with whole(path) as part:
-            part.write_text(text, encoding="utf-8")
+    paths = write_forms(stem, texts)
     if recording.heard:  # one that was given stays as it is
         heard = turns[["start", "end", "text", "speaker"]].round(3)
         paths.append(write_csv(stem.with_name(f"{stem.name}.transcript.csv"), heard))

@@ -69,14 +69,14 @@ def encoders(reader: Reader, talk: Conversation, folders: dict[str, str | None] 
     return {m: _encoder(reader, m, (folders or {}).get(m)) for m in wanted}
 
 
-def vectors(reader: Reader, talk: Conversation, folders: dict[str, str | None] | None = None) -> dict[str, Tensor]:
-    """Per modality what the reader wants of each turn, (T, F), NaN where a turn lacks it.  folders: of `encoders`."""
-    return encoded(reader, talk, encoders(reader, talk, folders))
+def vectors(
+    reader: Reader, talk: Conversation, folders: dict[str, str | None] | None = None, made: dict | None = None
+) -> dict[str, Tensor]:
+    """Per modality what the reader wants of each turn, (T, F), NaN where a turn lacks it.
 
-
-def encoded(reader: Reader, talk: Conversation, made: dict) -> dict[str, Tensor]:
-    """`vectors` by encoders that are open.  made: as `encoders` gives them."""
-    rows = {}
+    folders: of `encoders`.  made: what `encoders` gives, where it is open already.
+    """
+    made, rows = encoders(reader, talk, folders) if made is None else made, {}
     for modality, size in reader.sizes.items():
         rows[modality] = torch.full((len(talk.turns), size), torch.nan)
         if modality in talk.vectors:
@@ -196,7 +196,9 @@ def tabled(
     p, names = probability.numpy().astype(float), np.array(reader.classes)
     if not np.isfinite(p).all():
         raise ValueError(f"the checkpoint gives {talk.name} probabilities that are no numbers: train it again")
-    known = talk.turns if not talk.corpus else talk.turns.assign(label=_classes(reader, talk.turns))
+    known = talk.turns
+    if talk.corpus:
+        known = known.assign(label=labelled(known, reader.trained["labels"]).fillna(""))
     has = {m: ~rows[m].isnan().any(dim=1).numpy() for m in reader.sizes}
     nothing = ~np.any(list(has.values()), axis=0)
     order = (-p).argsort(1, kind="stable")
@@ -212,10 +214,6 @@ def tabled(
         | {f"has_{m}": has.get(m, np.zeros(len(p), bool)) for m in MODALITIES}
         | {"trained_on": reader.trained["corpus"]}
     )
-
-
-def _classes(reader: Reader, turns: pd.DataFrame) -> pd.Series:
-    return labelled(turns, reader.trained["labels"]).fillna("")
 
 
 def entropy(p: np.ndarray) -> np.ndarray:
@@ -241,7 +239,7 @@ def turns_as_they_come(
     for i in range(len(talk.turns)):
         stored = {m: x[i : i + 1] for m, x in talk.vectors.items()}
         turn = replace(talk, turns=talk.turns.iloc[i : i + 1], vectors=stored)
-        rows = masked(encoded(reader, turn, made), without)
+        rows = masked(vectors(reader, turn, made=made), without)
         seen = {m: torch.cat([x, rows[m]]) for m, x in seen.items()}
         yield tabled(reader, turn, rows, reader.latest(seen), sure, coverage)
 
@@ -317,19 +315,17 @@ def as_text(turns: pd.DataFrame) -> str:
     return _shown(turns).to_string(index=False)
 
 
-def as_line(turn: pd.DataFrame) -> str:
-    """A turn as it stands on a terminal where it comes alone."""
-    return "  ".join(str(cell) for cell in _shown(turn).iloc[0] if cell != "")
-
-
 def _shown(turns: pd.DataFrame) -> pd.DataFrame:
-    top = turns.filter(like="p_").max(axis=1)
+    top, seeds = turns.filter(like="p_").max(axis=1), ""
+    if "seeds" in turns:
+        mean, low, high = (turns[f"seeds_{what}"].map("{:.2f}".format) for what in ("mean", "low", "high"))
+        seeds = mean + " (" + low + " to " + high + ")"
     return turns[["turn", "speaker", "predicted"]].assign(
         p=top.map("{:.2f}".format),
         entropy=turns["entropy"].map("{:.2f}".format),
         abstain=turns["abstain"].map({True: "abstain", False: ""}),
         set=turns["set"].map(lambda names: f"{{{', '.join(names)}}}"),
-        seeds=turns["seeds_mean"].map("{:.2f}".format) + _range(turns) if "seeds" in turns else "",
+        seeds=seeds,
         **{f"gate_{m}": gate_weight(turns, m) for m in MODALITIES},
         has=[" ".join(m for m in MODALITIES if line[f"has_{m}"]) for line in turns.to_dict("records")],
         text=turns["text"].str.slice(0, 48),
@@ -341,10 +337,6 @@ def gate_weight(turns: pd.DataFrame, modality: str) -> pd.Series:
     if f"weight_{modality}" not in turns:
         return pd.Series("", index=turns.index)
     return turns[f"weight_{modality}"].map("{:.2f}".format).where(turns[f"has_{modality}"], "")
-
-
-def _range(turns: pd.DataFrame) -> pd.Series:
-    return turns["seeds_low"].map(" ({:.2f}".format) + turns["seeds_high"].map(" to {:.2f})".format)
 
 
 def predict_and_write(
@@ -371,10 +363,10 @@ def predict_and_write(
     if online:
         for turn in turns_as_they_come(reader, talk, made, without, sure, coverage):
             found.append(turn)
-            yield as_line(turn)
+            yield "  ".join(str(cell) for cell in _shown(turn).iloc[0] if cell != "")
         turns = pd.concat(found, ignore_index=True)
     else:
-        rows = masked(encoded(reader, talk, made), without)
+        rows = masked(vectors(reader, talk, made=made), without)
         turns = spread.add_seeds(place, reader, rows, turn_predictions(reader, talk, rows, sure, coverage))
         yield as_text(turns)
     said = notes(reader, talk, turns, sure, coverage)

@@ -4,13 +4,12 @@ A folder holds transcript.csv (UTF-8, comma) or transcript.json (a list of objec
     wav             a clip in the folder; empty: this turn has no audio
     text            what was said; empty: this turn has no text
     speaker         optional, shown beside the turn; the model doesn't read it
-    start, end      optional, seconds; where every turn has a start, turns are put in order of it; where all
+    start, end      optional, seconds or a clock; where every turn has a start, turns are put in its order; where all
                     turns name the same wav, it is a recording, of which they are cut
 At least one of the columns wav and text must be there.  A wav that no line names stops the reading.
 """
 
 import csv
-import math
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -197,7 +196,10 @@ def _turn(line: dict, number: int, transcript: Path) -> dict:
         value = line.get(name)
         said = " ".join(value.split()) if isinstance(value, str) else value
         words[name] = plain_string("" if said is None else said, f"{where}: {name}")
-    times = {name: _seconds(line.get(name), f"{where}: {name}") for name in ("start", "end")}
+    times = {name: transcripts.seconds(line.get(name), f"{where}: {name}") for name in ("start", "end")}
+    for name, time in times.items():
+        if time < 0:
+            raise ValueError(f"{where}: {name} is {shown(repr(line[name]))}: want seconds from 0 on")
     if times["end"] < times["start"]:
         raise ValueError(f"{where} ends at {times['end']} s, before its start at {times['start']} s")
     if words["wav"] and not below(folder, words["wav"], f"{where}: wav").is_file():
@@ -205,19 +207,6 @@ def _turn(line: dict, number: int, transcript: Path) -> dict:
             f"{where}: no file {words['wav']!r} in {folder}; leave wav empty where a turn has no audio"
         )
     return {"id": str(number), "label": "", **words, **times}
-
-
-def _seconds(value: str | float | None, where: str) -> float:
-    """NaN where there is none."""
-    if value is None or value == "":
-        return math.nan
-    try:
-        seconds = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise ValueError(f"{where} is {shown(repr(value))}: want seconds, as 12.5")
-    return seconds
 
 
 def _every_wav_once(folder: Path, transcript: Path, named: pd.Series) -> None:

@@ -3,9 +3,6 @@
 A turn longer than `LONGEST` is split at its quietest places, since an encoder hears half a minute at most.
 """
 
-import math
-from itertools import pairwise
-
 import pandas as pd
 
 from lpgnet.beyond.conversation.recording import Recording
@@ -24,23 +21,38 @@ def timed(turns: list[Turn], recording: Recording) -> tuple[pd.DataFrame, list[s
     id: the turn's number in its transcript, "3.2" for the second part of a split one.  wav: the recording's
     name, "" where the turn has no time in it.
     """
-    numbered = [(str(i), turn) for i, turn in enumerate(turns, 1)]
-    said = _order(numbered)
-    numbered.sort(key=lambda pair: (math.isnan(pair[1].start), pair[1].start, pair[1].end))
-    numbered = _ended(numbered, recording, said)
-    here = [(i, turn) for i, turn in numbered if turn.start < min(recording.seconds, turn.end) and turn.end > 0]
-    if not here:
+    seconds, said = recording.seconds, []
+    frame = pd.DataFrame(turns, columns=Turn._fields).astype({"start": float, "end": float})
+    frame.insert(0, "id", [str(i) for i in range(1, len(turns) + 1)])
+
+    def name(what: str, odd: pd.Series, then: str = "") -> None:
+        said.extend(_named(what, frame["id"][odd].tolist(), then))
+
+    name("Without a start, so without sound", frame["start"].isna())
+    name("Negative times, read as zero", frame[["start", "end"]].min(axis=1) < 0)
+    name("Ending before they start, so without sound", frame["end"] < frame["start"])
+    if (frame["start"].shift() > frame["start"]).any():
+        said.append("Order: the transcript's turns are not in order of start; here they are.")
+    frame = frame.sort_values(["start", "end"], kind="stable", ignore_index=True)
+    start = frame["start"]
+    name("Without an end, so until the next turn", frame["end"].isna() & start.notna())
+    end = frame["end"].fillna(start.shift(-1)).fillna(seconds)
+    name(f"Beyond the recording's {seconds:.1f} s, so without sound", start >= seconds)
+    name(f"Ending after the recording's {seconds:.1f} s, so cut there", (start < seconds) & (seconds < end - SAME))
+    if not ((start < end.clip(upper=seconds)) & (end > 0)).any():
         raise ValueError(
-            f"no turn of the transcript lies within {recording.path.name}, which is {recording.seconds:.1f} s long: "
+            f"no turn of the transcript lies within {recording.path.name}, which is {seconds:.1f} s long: "
             "is it another recording's?"
         )
-    numbered = [_within(i, turn, recording.seconds) for i, turn in numbered]
-    _names("Empty, left out", [i for i, t in numbered if not t.text and t.end <= t.start], "", said)
-    numbered = [(i, turn) for i, turn in numbered if turn.text or turn.end > turn.start]
-    _names("Without text", [i for i, t in numbered if not t.text], ": read by their sound alone", said)
-    said += _together(numbered, recording.seconds)
-    parts = [part for i, turn in numbered for part in _split(i, turn, recording)]
-    _names(f"Longer than {LONGEST:.0f} s, split at pauses", [i[:-2] for i, _ in parts if i.endswith(".1")], "", said)
+    start, end = start.clip(lower=0.0), end.clip(upper=seconds)
+    heard, text = end > start, frame["text"] != ""
+    frame = frame.assign(start=start, end=end.where(heard, start))
+    name("Empty, left out", ~heard & ~text)
+    name("Without text", heard & ~text, ": read by their sound alone")
+    frame, heard = frame[heard | text], frame[heard]
+    said += _together(heard, seconds)
+    name(f"Longer than {LONGEST:.0f} s, split at pauses", frame["end"] - frame["start"] > LONGEST)
+    parts = [part for i, *turn in frame.itertuples(index=False) for part in _split(i, Turn(*turn), recording)]
     lines = [
         {"id": i, "speaker": t.speaker, "text": t.text, "wav": recording.path.name if t.end > t.start else ""}
         | {"start": t.start, "end": t.end, "label": ""}
@@ -49,61 +61,23 @@ def timed(turns: list[Turn], recording: Recording) -> tuple[pd.DataFrame, list[s
     return pd.DataFrame(lines), said
 
 
-def _names(what: str, turns: list[str], then: str, said: list[str]) -> None:
-    """Adds a line that names turns, where there are any."""
-    if turns:
-        said.append(f"{what}: turn{'s' * (len(turns) > 1)} {listed(turns)}{then}.")
+def _named(what: str, turns: list[str], then: str = "") -> list[str]:
+    """A line that names turns, where there are any."""
+    return [f"{what}: turn{'s' * (len(turns) > 1)} {listed(turns)}{then}."] if turns else []
 
 
-def _order(numbered: list[tuple[str, Turn]]) -> list[str]:
-    """What is odd about times by themselves."""
-    said: list[str] = []
-    starts = [turn.start for _, turn in numbered]
-    _names("Without a start, so without sound", [i for i, t in numbered if math.isnan(t.start)], "", said)
-    _names("Negative times, read as zero", [i for i, t in numbered if min(t.start, t.end) < 0], "", said)
-    backwards = [i for i, t in numbered if t.end < t.start]
-    _names("Ending before they start, so without sound", backwards, "", said)
-    if any(a > b for a, b in pairwise(starts)):
-        said.append("Order: the transcript's turns are not in order of start; here they are.")
-    return said
-
-
-def _ended(numbered: list[tuple[str, Turn]], recording: Recording, said: list[str]) -> list[tuple[str, Turn]]:
-    """A turn without an end lasts to the next one's start."""
-    open_ = [i for i, turn in numbered if math.isnan(turn.end) and not math.isnan(turn.start)]
-    _names("Without an end, so until the next turn", open_, "", said)
-    nexts = [turn.start for _, turn in numbered[1:]] + [math.nan]
-    ends = [recording.seconds if math.isnan(following) else following for following in nexts]
-    made = [
-        (i, turn._replace(end=end) if math.isnan(turn.end) else turn)
-        for (i, turn), end in zip(numbered, ends, strict=True)
-    ]
-    beyond = [i for i, turn in made if turn.start >= recording.seconds]
-    _names(f"Beyond the recording's {recording.seconds:.1f} s, so without sound", beyond, "", said)
-    cut = [i for i, turn in made if turn.start < recording.seconds < turn.end - SAME]
-    _names(f"Ending after the recording's {recording.seconds:.1f} s, so cut there", cut, "", said)
-    return made
-
-
-def _within(number: str, turn: Turn, seconds: float) -> tuple[str, Turn]:
-    """The turn's times within the recording; equal where it has none there."""
-    start = turn.start if math.isnan(turn.start) else max(turn.start, 0.0)
-    end = min(turn.end, seconds)
-    return number, turn._replace(start=start, end=end if end > start else start)
-
-
-def _together(numbered: list[tuple[str, Turn]], seconds: float) -> list[str]:
+def _together(heard: pd.DataFrame, seconds: float) -> list[str]:
     """Overlaps, and times without a turn."""
-    said, overlaps, gaps, last = [], [], [], (0.0, "")
-    for number, turn in ((i, t) for i, t in numbered if t.end > t.start):
-        if last[1] and turn.start < last[0] - SAME:
-            overlaps.append(f"{last[1]} and {number}")
-        if turn.start - last[0] > GAP:
-            gaps.append((last[0], turn.start))
-        last = max(last, (turn.end, number))
+    overlaps, gaps, last = [], [], (0.0, "")
+    for line in heard.itertuples():
+        if last[1] and line.start < last[0] - SAME:
+            overlaps.append(f"{last[1]} and {line.id}")
+        if line.start - last[0] > GAP:
+            gaps.append((last[0], line.start))
+        last = max(last, (line.end, line.id))
     if seconds - last[0] > GAP:
         gaps.append((last[0], seconds))
-    _names("Overlaps, heard with each other's voices", overlaps, "", said)
+    said = _named("Overlaps, heard with each other's voices", overlaps)
     if gaps:
         spans = [f"{as_clock(start)} to {as_clock(end)}" for start, end in gaps]
         said.append(f"Nobody speaks by the transcript, for more than {GAP:.0f} s: {listed(spans, 5)}.")

@@ -98,11 +98,11 @@ def seconds(value: Any, where: str) -> float:
         hours, minutes = (0, first or 0) if second is None else (first, second)
         found = 3600 * int(hours) + 60 * int(minutes) + float(rest.replace(",", "."))
         return -found if sign == "-" else found
-    if isinstance(value, str | bool | dict | list):
-        found = math.inf
-    else:
-        found = float(value) if abs(value) < 1e12 else math.inf
-    if not math.isfinite(found):
+    try:
+        found = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        found = math.nan
+    if not abs(found) < 1e12:
         raise ValueError(f"{where} is {shown(repr(value))}: want seconds, as 12.5 or 0:01:02.5")
     return found
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 from html import escape
 
 import pandas as pd
-from IPython.display import HTML, Audio
+from IPython.display import HTML
+from markupsafe import Markup
 from torch import Tensor
 
 from lpgnet.beyond.conversation import predict, timeline
-from lpgnet.beyond.conversation.hearing import sound
+from lpgnet.beyond.conversation.hearing import html_table, sound
 from lpgnet.beyond.conversation.sources import Conversation
 from lpgnet.runs.checkpoint import Reader
 
@@ -21,18 +22,13 @@ NEEDED = "<p>The controls need ipywidgets: pip install ipywidgets</p>"
 
 def clips(talk: Conversation, turns: pd.DataFrame) -> HTML:
     """A line per turn: its sound where it has a clip, what was said, what is predicted."""
-    shown = [_line(line, sound(talk.wave(i))) for i, line in enumerate(turns.to_dict("records"))]
-    head = "".join(f"<th>{name}</th>" for name in ("turn", "speaker", "sound", "text", "predicted", "p", "set"))
-    return HTML(f"<table><tr>{head}</tr>{''.join(shown)}</table>")
-
-
-def _line(line: dict, heard: Audio | None) -> str:
-    top = max(value for name, value in line.items() if name.startswith("p_"))
-    said = line["predicted"] + " (abstains)" * line["abstain"]
-    cells = [line["turn"], line["speaker"], line["text"], said, f"{top:.2f}", ", ".join(line["set"])]
-    cells = [escape(str(cell)) for cell in cells]
-    cells.insert(2, heard._repr_html_() if heard else "")
-    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+    rows = []
+    for i, line in enumerate(turns.to_dict("records")):
+        heard = sound(talk.wave(i))
+        said, top = line["predicted"] + " (abstains)" * line["abstain"], line[f"p_{line['predicted']}"]
+        player = Markup(heard._repr_html_() if heard else "")
+        rows.append((line["turn"], line["speaker"], player, line["text"], said, f"{top:.2f}", ", ".join(line["set"])))
+    return html_table(("turn", "speaker", "sound", "text", "predicted", "p", "set"), rows)
 
 
 def live(reader: Reader, talk: Conversation, rows: dict[str, Tensor]):
@@ -89,9 +85,7 @@ def corrected(
     others = moved.drop(index=turn - 1).sort_values(ascending=False, kind="stable").index[:OTHERS]
     words = before["text"].where(before["turn"] != turn, f"{before['text'][turn - 1]} → {text or '(no text)'}")
     lines = [(i + 1, words[i], _top(before, i), _top(after, i), f"{moved[i]:.2f}") for i in [turn - 1, *others]]
-    head = "".join(f"<th>{name}</th>" for name in ("turn", "words", "before", "after", "moved"))
-    cells = ("".join(f"<td>{escape(str(cell))}</td>" for cell in line) for line in lines)
-    return HTML(f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in cells)}</table>")
+    return html_table(("turn", "words", "before", "after", "moved"), lines)
 
 
 def _top(turns: pd.DataFrame, i: int) -> str:

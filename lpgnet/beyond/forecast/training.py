@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -66,6 +65,7 @@ class Measure(AbstractContextManager):
         # On a core the time of this process alone, so that what else runs now counts for nothing.
         self.clock = time.perf_counter if device == "cuda" else time.process_time
         self.timed: dict[str, tuple[Timed, Timed]] = {}
+        self.stores: dict[bool, tuple[Path, dict]] = {}  # by whether there are frames in it
         self.threads = torch.get_num_threads()
         torch.set_num_threads(1)  # as a worker has
         keep_freed_memory()
@@ -123,23 +123,19 @@ class Measure(AbstractContextManager):
 
     def _data(self, run: RunConfig, labels: str) -> Dataset:
         """As many dialogues of random features as a batch has, all of them to train on."""
-        folder, part = self.framed if _framed(run) else self.vectors
+        framed = _framed(run)
+        if framed not in self.stores:
+            self.stores[framed] = self._store(framed)
+        folder, part = self.stores[framed]
         index = {m: part[m] for m in self.sizes}
         names = tuple(part["dialogues"])
         read = replace(run.data, validation="none")
-        return Dataset(folder, index, read, labels, Fold("all", names, (), names), _framed(run)).to(self.device)
+        return Dataset(folder, index, read, labels, Fold("all", names, (), names), framed).to(self.device)
 
-    @cached_property
-    def vectors(self) -> tuple[Path, dict]:
-        return self._store("vectors", 32, False)
-
-    @cached_property
-    def framed(self) -> tuple[Path, dict]:
-        turns = len(self.table) / self.table["dialogue"].nunique()
-        return self._store("frames", math.ceil(64 / turns), True)
-
-    def _store(self, name: str, dialogues: int, framed: bool) -> tuple[Path, dict]:
+    def _store(self, framed: bool) -> tuple[Path, dict]:
         """A store of random numbers for dialogues of all lengths; its folder, and what its index has."""
+        turns = len(self.table) / self.table["dialogue"].nunique()
+        dialogues = math.ceil(64 / turns) if framed else 32
         kept = self.table["dialogue"].isin(manifest(self.table, self.place.labels)["dialogue"])
         lengths = self.table["dialogue"][kept].value_counts(ascending=True)
         chosen = _spread([*lengths.index], dialogues)
@@ -149,7 +145,7 @@ class Measure(AbstractContextManager):
             vectors = rng.standard_normal((len(table), size.vector), np.float32)
             frames = [rng.standard_normal((n, max(1, size.frame)), np.float32) for n in counts[m]]
             sets[m] = Modality("random", vectors, frames if framed else None)
-        folder = Path(self.folder.name) / name
+        folder = Path(self.folder.name) / str(framed)
         index = write(folder, table, sets, {"sha256": "0" * 64})
         return folder, {m: index["sets"][f"{m}/imported"] for m in sets} | {"dialogues": chosen}
 

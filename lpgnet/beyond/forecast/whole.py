@@ -18,7 +18,7 @@ from lpgnet.corpora.simulated.plan import KNOBS
 from lpgnet.corpora.table import utterances
 from lpgnet.experiments import RECOGNITION, experiment
 from lpgnet.labels import meant
-from lpgnet.machine.workers import as_clock, device_named
+from lpgnet.machine.workers import as_clock
 from lpgnet.places import Place
 from lpgnet.runs.plan import describe, foreseen
 from lpgnet.runs.training import KEEP_WEIGHTS, ON_CARD
@@ -53,22 +53,14 @@ class Asked:
     runs: dict[str, int]
     known: dict[str, float]
     notebooks: int
-    jobs: int | None
-    asked_device: str
+    workers: int
+    device: str
 
-    @property
-    def device(self) -> str:
-        return device_named(self.asked_device)
 
-    @property
-    def workers(self) -> int:
-        """As many as `training.run_missing` starts."""
-        cores = joblib.cpu_count()
-        return self.jobs or (min(ON_CARD, cores) if self.device == "cuda" else cores)
-
-    @property
-    def data(self) -> dict:
-        return self.corpus.data
+def workers(jobs: int | None, device: str) -> int:
+    """As many as `training.run_missing` starts."""
+    cores = joblib.cpu_count()
+    return jobs or (min(ON_CARD, cores) if device == "cuda" else cores)
 
 
 def corpus(place: Place, root: str | None, folder: Path, ready: bool) -> Corpus:
@@ -87,57 +79,45 @@ def corpus(place: Place, root: str | None, folder: Path, ready: bool) -> Corpus:
     return Corpus(foreseen(place, table), table, here, ready, speech)
 
 
-def mean_seconds(records: pd.DataFrame | None) -> dict[str, float]:
-    """Experiment -> mean seconds of its runs."""
-    return {} if records is None else records.groupby("experiment")["seconds"].mean().to_dict()
-
-
 def lines(asked: Asked) -> list[str]:
     """Every line but the first, which names the place."""
     sizes = _sizes(asked)
     seconds = _per_run(asked, sizes)
+    before, runs = _before(asked, sizes), sum(asked.runs.values())
+    total = sum(runs * seconds[name] for name, runs in asked.runs.items())
+    longest = max((seconds[name] for name, runs in asked.runs.items() if runs), default=0.0)
+    starts = asked.notebooks * STARTS + runs * PER_RUN if asked.notebooks else 0
+    spent = {
+        "Features": sum(work.seconds or 0 for work in before) / asked.workers + LOADS * _start() * bool(before),
+        "Training": max(total / asked.workers, longest),
+        "Notebooks": starts and starts * _start(),
+    }
     said = [
         f"  {name:16} {runs:4} runs, about {seconds[name]:8.1f} s each "
         f"({'by its records' if name in asked.known else 'timed now'})"
         for name, runs in asked.runs.items()
     ]
-    before = _before(asked, sizes)
-    total = sum(runs * seconds[name] for name, runs in asked.runs.items())
-    longest = max((seconds[name] for name, runs in asked.runs.items() if runs), default=0.0)
-    spent = {
-        "Features": sum(work.seconds or 0 for work in before) / asked.workers + LOADS * _start() * bool(before),
-        "Training": max(total / asked.workers, longest),
-        "Notebooks": (asked.notebooks * STARTS + sum(asked.runs.values()) * PER_RUN) * _start()
-        if asked.notebooks
-        else 0.0,
-    }
+    one = "core" if asked.device == "cpu" else "process beside others on the GPU"
+    said.append(f"{runs} runs, {total / 3600:.2f} hours of one {one}")
+    for work in before:
+        took = "not known, since it isn't on this machine"
+        if work.seconds is not None:
+            took = f"about {as_clock(work.seconds / asked.workers)}"
+        said.append(f"  {work.what}: {took}")
+    by = f" by {asked.workers} worker{'s' * (asked.workers > 1)}"
+    of = {"Notebooks": f" for the starts, figures and pages of {asked.notebooks}, and the report"}
+    said += [f"{what}: about {as_clock(s)}{of.get(what, by)}" for what, s in spent.items()]
     unknown = [work.what for work in before if work.seconds is None]
-    said.append(f"{sum(asked.runs.values())} runs, {total / 3600:.2f} hours of one {_one(asked)}")
-    said += [f"  {work.what}: {_clock(work.seconds, asked.workers)}" for work in before]
-    said += [f"{what}: about {as_clock(s)}{_says(what, asked)}" for what, s in spent.items()]
     rest = f", without {' and '.join(unknown)} (not at hand, so not timed)" if unknown else ""
     said.append(f"In all about {as_clock(sum(spent.values()))} where nothing else runs{rest}")
     return [*said, _disk(asked, sizes, before)]
-
-
-def _one(asked: Asked) -> str:
-    return "core" if asked.device == "cpu" else "process beside others on the GPU"
-
-
-def _clock(seconds: float | None, workers: int) -> str:
-    return "not known, since it isn't on this machine" if seconds is None else f"about {as_clock(seconds / workers)}"
-
-
-def _says(what: str, asked: Asked) -> str:
-    more = {"Notebooks": f" for the starts, figures and pages of {asked.notebooks}, and the report"}
-    return more.get(what, f" by {asked.workers} worker{'s' * (asked.workers > 1)}")
 
 
 def _sizes(asked: Asked) -> dict[str, Sizes]:
     """Of the features that there are, else of what the encoders make."""
     found = {}
     for m in MODALITIES:
-        entry = asked.data["features"].get(m)
+        entry = asked.corpus.data["features"].get(m)
         if entry and "size" in entry:
             found[m] = Sizes(entry["size"], entry["frame_size"])
         elif entry:
@@ -147,11 +127,11 @@ def _sizes(asked: Asked) -> dict[str, Sizes]:
 
 def _per_run(asked: Asked, sizes: dict[str, Sizes]) -> dict[str, float]:
     """Experiment -> seconds of a run: by its records, else timed now."""
-    known = dict(asked.known)
+    known, protocols = dict(asked.known), asked.corpus.data["protocols"]
     with Measure(asked.place, asked.corpus.table, sizes, asked.device) as measure:
         for name in (n for n, runs in asked.runs.items() if n not in known):
             run = experiment(name, asked.place.profile)
-            known[name] = measure.seconds(run, meant(run.data.labels, asked.place.labels, asked.data["protocols"]))
+            known[name] = measure.seconds(run, meant(run.data.labels, asked.place.labels, protocols))
     return known
 
 
@@ -166,22 +146,18 @@ def _before(asked: Asked, sizes: dict[str, Sizes]) -> list[Work]:
 
 def _disk(asked: Asked, sizes: dict[str, Sizes], before: list[Work]) -> str:
     place, runs = asked.place, asked.runs
-    test = sum(sum(asked.data["protocols"][place.labels]["counts"].get(g, {}).values()) for g in _tested(asked))
+    protocol = asked.corpus.data["protocols"][place.labels]
+    tested = list(protocol["folds"].values())[:1]  # by one fold
+    test = sum(sum(protocol["counts"].get(group, {}).values()) for group in tested)
     records = sum(runs.values()) * (RECORD + ROW * test)
     own = {m: size.vector for m, size in sizes.items()}
     weights = {n: experiment(n, place.profile) for n in KEEP_WEIGHTS if runs.get(n)}
-    classes = len(asked.data["protocols"][place.labels]["classes"])
-    kept = sum(4 * parameters(run, own, classes) * runs[n] for n, run in weights.items())
+    kept = sum(4 * parameters(run, own, len(protocol["classes"])) * runs[n] for n, run in weights.items())
     pages = asked.notebooks * PAGES + REPORT * bool(asked.notebooks)
     parts = {"corpus and features": sum(work.bytes for work in before), "records": records, "checkpoints": kept}
     parts["notebooks and report"] = pages
     listed = ", ".join(f"{what} {size / MB:.0f}" for what, size in parts.items())
     return f"Disk: about {sum(parts.values()) / MB:.0f} MB ({listed})"
-
-
-def _tested(asked: Asked) -> list[str]:
-    """The group that one fold tests."""
-    return list(asked.data["protocols"][asked.place.labels]["folds"].values())[:1]
 
 
 @cache

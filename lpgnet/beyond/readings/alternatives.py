@@ -25,13 +25,12 @@ from lpgnet.labels import meant
 from lpgnet.machine.files import write_csv
 from lpgnet.runs.plan import possible, unfitted
 from lpgnet.tables.claims import EQUAL_TO
-from lpgnet.tables.comparisons import Scored, compared, scored
+from lpgnet.tables.comparisons import all_scored, compared, scored
 from lpgnet.tables.scores import HEADLINE, SHOWN, Evaluation, identity, pooled, seed_scores
-from lpgnet.tables.statistics import ALPHA, equal, holm, paired_seeds, percent, significant, summary
+from lpgnet.tables.statistics import ALPHA, Resampled, equal, holm, paired_seeds, percent, significant, summary
 
 RENAMED = {"mean_b": "default_mean", "mean_a": "alternative_mean"}
-RENAMED |= {"seeds_low": "ci_low", "seeds_high": "ci_high"}
-PAIRED = ["difference", "ci_low", "ci_high", "n_seeds", "dialogues_low", "dialogues_high", "n_dialogues"]
+PAIRED = ["difference", "seeds_low", "seeds_high", "n_seeds", "dialogues_low", "dialogues_high", "n_dialogues"]
 TESTED = ["p_seeds_holm", "p_dialogues_holm", "verdict", "note"]
 WHERE = ["corpus", "profile", "split", "labels"]
 COMPARED = [*WHERE, "reading", "alternative", "default", "experiment", "metric"]
@@ -46,7 +45,7 @@ def readings(runs: pd.DataFrame, data: dict) -> pd.DataFrame:
 
     One that has not been run, or can't be here, keeps its line: empty numbers, and the reason in `note`.
     """
-    sets = _sets(runs, data)
+    sets = sets_of(runs, data, GROUPS["readings"])
     lines = [
         _named(data, a.reading, a.says, a.default, a.experiment, metric)
         | against(sets, data, a.experiment, a.default, metric)
@@ -63,16 +62,16 @@ def contexts(runs: pd.DataFrame, data: dict) -> pd.DataFrame:
 
     A difference is to the same model with the turns as spoken; `linear` sees no other turn.
     """
-    sets = _sets(runs, data)
+    sets = sets_of(runs, data, GROUPS["readings"])
     lines = [_given(sets, data, "linear", ALONE, "linear"), *beside_default(sets, data, CONTEXTS, SPOKEN)]
     return judged(lines)[CONTEXT]
 
 
-def beside_default(sets: dict[str, Scored], data: dict, asked: Iterable[Alternative], usual: str) -> Iterator[dict]:
+def beside_default(sets: dict[str, Resampled], data: dict, asked: Iterable[Alternative], usual: str) -> Iterator[dict]:
     """Each model as it usually is, in words, on the seeds of its alternatives, and those after it against it."""
     for model in dict.fromkeys(a.default for a in asked):
         changed = [a for a in asked if a.default == model]
-        beside = [set(sets[a.experiment].seeds[a.experiment]) for a in changed if a.experiment in sets]
+        beside = [set(sets[a.experiment].seeds) for a in changed if a.experiment in sets]
         yield _given(sets, data, model, usual, model, set.union(*beside) if beside else None)
         for a in changed:
             line = _given(sets, data, model, a.says, a.experiment) | {"metric": "accuracy"}
@@ -84,15 +83,9 @@ def write(frames: dict[str, pd.DataFrame], folder: Path) -> list[Path]:
     return [write_csv(Path(folder) / f"{name}.csv", frame) for name, frame in frames.items()]
 
 
-def sets_of(runs: pd.DataFrame, data: dict) -> dict[str, Scored]:
-    """Experiment -> the models of its label set, whole seeds alone."""
-    parts = [scored(part, part.predicted) for part in Evaluation(runs, data).predictions]
-    return {name: part for part in parts for name in part.seeds}
-
-
-def _sets(runs: pd.DataFrame, data: dict) -> dict[str, Scored]:
-    """The same of the group of notebook 07."""
-    return sets_of(runs[runs["experiment"].isin(GROUPS["readings"])], data)
+def sets_of(runs: pd.DataFrame, data: dict, names: Iterable[str]) -> dict[str, Resampled]:
+    """Some experiments, each on the resampled test set of its labels, whole seeds alone."""
+    return all_scored(Evaluation(runs[runs["experiment"].isin(list(names))], data).predictions)
 
 
 def _named(data: dict, reading: str, says: str, default: str, experiment: str, metric: str) -> dict:
@@ -101,18 +94,18 @@ def _named(data: dict, reading: str, says: str, default: str, experiment: str, m
     return identity(data, labels) | dict(zip(COMPARED[4:], values, strict=True))
 
 
-def against(sets: dict[str, Scored], data: dict, a: str, b: str, metric: str) -> dict:
+def against(sets: dict[str, Resampled], data: dict, a: str, b: str, metric: str) -> dict:
     """The numbers of a - b as `comparisons.compared` has them, and a note; without a run, the note alone."""
     lacking = [name for name in (a, b) if name not in sets]
     if lacking:
         return {"note": _why_not(data, lacking[0])}
-    first, second = sets[a].by_seed(a, metric), sets[b].by_seed(b, metric)
+    first, second = sets[a].by_seed(metric), sets[b].by_seed(metric)
     if not first.keys() & second.keys():
         return {"note": f"{a} and {b} have no seed in common"}
-    if sets[a] is not sets[b]:
+    if sets[a].labels != sets[b].labels:
         note = f"other test sets ({sets[a].labels}, {sets[b].labels}): paired by seeds alone"
         return over_seeds(first, second) | {"note": note}
-    return compared(sets[a], a, b, metric) | {"note": ""}
+    return compared(sets, a, b, metric) | {"note": ""}
 
 
 def _why_not(data: dict, experiment: str) -> str:
@@ -188,13 +181,13 @@ def _untested(line: dict, verdict: str) -> dict:
     return line | {"verdict": verdict, "note": "", "p_seeds": np.nan} if "difference" in line else line
 
 
-def _given(sets: dict[str, Scored], data: dict, model: str, turns: str, experiment: str, seeds=None) -> dict:
+def _given(sets: dict[str, Resampled], data: dict, model: str, turns: str, experiment: str, seeds=None) -> dict:
     """A model's accuracy.  seeds: those that count; None: all that it has."""
     line = identity(data, meant(EXPERIMENTS[experiment].data.labels, data["labels"], data["protocols"]))
     line |= {"model": model, "turns": turns, "experiment": experiment}
     if experiment not in sets:
         return line | {"note": _why_not(data, experiment)}
-    every = sets[experiment].by_seed(experiment, "accuracy")
+    every = sets[experiment].by_seed("accuracy")
     kept = [value for seed, value in every.items() if seeds is None or seed in seeds] or list(every.values())
     found = summary(kept)
     spread = {"accuracy_mean": percent(found.mean), "accuracy_std": percent(found.std)}
@@ -223,7 +216,7 @@ def verdict(found: dict) -> str:
     beyond = f"undecided beyond it ({found['n_dialogues']:.0f} dialogues)" if paired else "not asked beyond it"
     if found["p_seeds_holm"] < ALPHA:
         return f"matters: {way}" if found["p_dialogues_holm"] < ALPHA else f"{way} on this test set, {beyond}"
-    if paired and equal(*(found[f"{kind}_{end}"] for kind in ("ci", "dialogues") for end in ("low", "high"))):
+    if paired and equal(*(found[f"{kind}_{end}"] for kind in ("seeds", "dialogues") for end in ("low", "high"))):
         return EQUAL_TO
     n = f"n = {found['n_seeds']:.0f} seeds" + (f", {found['n_dialogues']:.0f} dialogues" if paired else "")
     if found["p_seeds"] < ALPHA:

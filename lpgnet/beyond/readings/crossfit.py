@@ -41,8 +41,14 @@ def extract_crossfitted(place: Place, wanted: list[FoldFit], jobs: int, device: 
     made, sets = fitted_encoders(place, parts, jobs, device), {}
     for fit in wanted:
         groups = {group: found for (of, group), found in made.items() if of == fit}
+        own = own_set(place, f"text/{slug(place.text)}/{fit.key}")
+        rows = table[["id", "text"]].assign(reader=readers_of(table, place.split, fit))
+        about = {
+            "encoder": f"{encoder('text', place.text).name}, cross-fitted on {fit.key}",
+            "version": f"{own['version']}, and {len(groups)} fits without a group each",
+        }
         key = f"text/{slug(place.text)}/{fit_key(*astuple(fit), 'crossfitted')}"
-        sets[key] = _set(place, table, fit, groups, jobs, device)
+        sets[key] = composed(place, own, about, rows, groups, jobs, device)
     return store.add(place.features, sets)
 
 
@@ -56,24 +62,6 @@ def prepare(place: Place, names: list[str], jobs: int, device: str = "cpu") -> N
     crossed = [run for run in read if run.data.text == "crossfitted"]
     if crossed:
         extract_crossfitted(place, fits(place, table, crossed), jobs, device)
-
-
-def _set(
-    place: Place,
-    table: pd.DataFrame,
-    fit: FoldFit,
-    groups: dict[str, tuple[Path, str]],
-    jobs: int,
-    device: str,
-) -> dict:
-    """Write the shards that a set lacks; returns its entry.  groups: group -> its fit's folder, identity."""
-    own = _own(place, fit)
-    rows = table[["id", "text"]].assign(reader=readers_of(table, place.split, fit))
-    about = {
-        "encoder": f"{encoder('text', place.text).name}, cross-fitted on {fit.key}",
-        "version": f"{own['version']}, and {len(groups)} fits without a group each",
-    }
-    return composed(place, own, about, rows, groups, jobs, device)
 
 
 def composed(
@@ -101,11 +89,11 @@ def composed(
     return about
 
 
-def _own(place: Place, fit: FoldFit) -> dict:
-    """The entry of the fold's own fit."""
-    key, sets = f"text/{slug(place.text)}/{fit.key}", store.read_index(place.features)["sets"]
+def own_set(place: Place, key: str) -> dict:
+    """The entry of the set that another is made beside."""
+    sets = store.read_index(place.features)["sets"]
     if key not in sets:
-        raise LookupError(f"no features {key} in {place.features} to cross-fit beside: run notebook 01")
+        raise LookupError(f"no features {key} in {place.features}: run notebook 01")
     return sets[key]
 
 

@@ -9,8 +9,8 @@ from lpgnet.beyond.readings.alternatives import PAIRED, against, judged, sets_of
 from lpgnet.places import Place
 from lpgnet.runs.plan import current_records, possible
 from lpgnet.runs.records import read_data
-from lpgnet.tables.comparisons import Scored
 from lpgnet.tables.scores import SHOWN
+from lpgnet.tables.statistics import Resampled
 
 EXPLORED = " with SETTINGS"
 SHOWN_COLUMNS = ["experiment", "metric", "default_mean", "alternative_mean", *PAIRED, "verdict", "note"]
@@ -26,13 +26,12 @@ def against_default(place: Place, names: list[str], settings: dict[str, Any]) ->
     default, changed = current_records(place, data), current_records(place, data, settings)
     changed = changed.assign(experiment=changed["experiment"] + EXPLORED)
     runs = pd.concat([default, changed], ignore_index=True)
-    runs = runs[runs["experiment"].str.removesuffix(EXPLORED).isin(names)]
-    sets = sets_of(runs, data)
+    sets = sets_of(runs, data, [*names, *(name + EXPLORED for name in names)])
     lines = [_line(sets, data, name, metric) for name, metric in product(names, SHOWN)]
     return judged(lines)[SHOWN_COLUMNS].rename(columns={"alternative_mean": "explored_mean"})
 
 
-def _line(sets: dict[str, Scored], data: dict, name: str, metric: str) -> dict:
+def _line(sets: dict[str, Resampled], data: dict, name: str, metric: str) -> dict:
     line = {"experiment": name, "metric": metric}
     if name not in sets or name + EXPLORED not in sets:
         refused = possible(data, [name])[1].get(name)

@@ -9,7 +9,6 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import jinja2
 import pandas as pd
@@ -65,7 +64,6 @@ class Cell:
 class Sheet:
     """A table.  name: its anchor.  source: the CSV that holds all of it, as a link.  links: (words, to), beside it."""
 
-    kind: ClassVar[str] = "sheet"
     name: str
     caption: str
     heads: list[str]
@@ -79,7 +77,6 @@ class Sheet:
 class Picture:
     """A figure, embedded.  width: in CSS pixels."""
 
-    kind: ClassVar[str] = "picture"
     name: str
     alt: str
     data: str  # base64 of the PNG
@@ -99,7 +96,6 @@ class Card:
 
 @dataclass(frozen=True)
 class Cards:
-    kind: ClassVar[str] = "cards"
     cards: list[Card]
 
 
@@ -107,7 +103,6 @@ class Cards:
 class Text:
     """A paragraph: text, or HTML of our own as Markup."""
 
-    kind: ClassVar[str] = "text"
     html: str | Markup
 
 
@@ -115,7 +110,6 @@ class Text:
 class Equations:
     """number, MathML, readings as (n, words)."""
 
-    kind: ClassVar[str] = "equations"
     lines: list[tuple[str, Markup, list[tuple[int, str]]]]
 
 

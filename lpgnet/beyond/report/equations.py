@@ -1,7 +1,6 @@
 """The paper's Eqs. (2)-(22) as it prints them, and the readings of the code beside them."""
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from lpgnet.config import ROOT
@@ -85,34 +84,24 @@ EQUATIONS: dict[str, tuple[str, tuple[int, ...]]] = {  # number -> LaTeX, our re
     ),
 }
 STATED = re.compile(r"Reading R(\d+):\s*")
-NAMED = re.compile(r"Reading R(\d+)")
 
 
-@dataclass(frozen=True)
-class Reading:
-    """A choice that the paper leaves open: what the code says where it takes it, and every place it names."""
+def readings(folder: Path = ROOT / "lpgnet") -> dict[int, list[tuple[str, str, str]]]:
+    """Number of a reading -> what the code says wherever it takes that choice; the report's own files are not searched.
 
-    number: int
-    says: list[tuple[str, str, str]]  # the line of code that a comment stands at, words, file:line
-    places: list[str]
-
-
-def readings(folder: Path = ROOT / "lpgnet") -> list[Reading]:
-    """Every reading in the code, by number; the report's own files are not searched."""
+    That is the line of code that a comment stands at, the words, and file:line.
+    """
     says: dict[int, list[tuple[str, str, str]]] = {}
-    places: dict[int, list[str]] = {}
     for path in sorted(folder.rglob("*.py")):
         if path.parent == Path(__file__).parent:
             continue
         lines = path.read_text(encoding="utf-8").splitlines()
         for at, line in enumerate(lines):
             where = f"{path.relative_to(folder.parent).as_posix()}:{at + 1}"
-            for found in NAMED.finditer(line):
-                places.setdefault(int(found[1]), []).append(where)
             for found in STATED.finditer(line):
                 code = line.partition("#")[0].strip() if "#" in line[: found.start()] else ""
                 says.setdefault(int(found[1]), []).append((code, _words(lines, at, found.end()), where))
-    return [Reading(n, says.get(n, []), places[n]) for n in sorted(places)]
+    return dict(sorted(says.items()))
 
 
 def _words(lines: list[str], at: int, start: int) -> str:

@@ -26,7 +26,7 @@ def options(place: Place) -> str:
     parts += [f"--labels {place.labels}"] * (place.labels != usual.labels)
     for name in ("text", "audio"):
         mine, theirs = getattr(place, name), getattr(usual, name)
-        parts += [f"--{name} {mine if not Path(mine).is_absolute() else slug(mine)}"] * (mine != theirs)
+        parts += [f"--{name} {_short(mine)}"] * (mine != theirs)
     if place.finetuned != usual.finetuned:
         parts.append("--finetune" if place.finetuned else "--frozen")
     return " ".join(parts)

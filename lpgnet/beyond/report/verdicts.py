@@ -1,5 +1,6 @@
 """What the first screen of the report answers: does the paper's headline hold, and do its claims?"""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pandas as pd
@@ -56,7 +57,7 @@ def _headline(intervals: pd.DataFrame, data: dict) -> Card:
     if mine.empty:
         return Card(title, "not run yet", "There is no whole seed of `full` here.", "open", "table2")
     line = mine.iloc[0]
-    says = f"Here {line['mean']:.1f} %, {_both(line, 'n_seeds')}."
+    says = f"Here {line['mean']:.1f} %, {_both(line)}."
     classes = data["protocols"][data["labels"]]["classes"]
     if is_simulated(data["corpus"]) or data["labels"] not in IEMOCAPS or len(classes) != 4:
         return Card(title, "not comparable", f"{says} Not the paper's data.", "open", "table2")
@@ -83,7 +84,7 @@ def _claim(line: dict) -> Card:
     printed = line["difference_reported"]
     says = "" if pd.isna(printed) else f"Printed: {number(printed, 2, signed=True).text} points. "
     margin = f" Margin: {line['margin']:g} point." if line["margin"] else ""
-    says += f"Here: {_points(line['difference'])}, {_both(line, 'n_seeds')}{more and '; '}{more}.{margin}"
+    says += f"Here: {_points(line['difference'])}, {_both(line)}{more and '; '}{more}.{margin}"
     if stand(line["verdict_last"]) != short:
         says += f" At the last epoch: {line['verdict_last']} ({_points(line['difference_last'])})."
     return Card(line["claim"], short, says, STYLE[short], "claims")
@@ -93,10 +94,10 @@ def _points(difference: float) -> str:
     return f"{number(difference, signed=True).text} points"
 
 
-def _both(line, seeds: str) -> str:
+def _both(line) -> str:
     seen = interval(line["seeds_low"], line["seeds_high"]).text or "(none)"
     drawn = interval(line["dialogues_low"], line["dialogues_high"]).text or "(none)"
-    return f"95 % intervals {seen} over {line[seeds]} seeds and {drawn} over {line['n_dialogues']} dialogues"
+    return f"95 % intervals {seen} over {line['n_seeds']} seeds and {drawn} over {line['n_dialogues']} dialogues"
 
 
 def _size(runs: pd.DataFrame) -> list[Card]:
@@ -147,73 +148,69 @@ def claims_sheet(claims: pd.DataFrame, source: str) -> Sheet:
     return Sheet("claims", caption, heads, rows, source)
 
 
+def _joined(lines: Iterable[tuple[list[Cell], list[Cell]]]) -> list[list[Cell]]:
+    """Lines that begin alike as one row: their beginning, then the rest of each."""
+    rows: dict[tuple, list[Cell]] = {}
+    for first, more in lines:
+        rows.setdefault(tuple(first), list(first)).extend(more)
+    return list(rows.values())
+
+
 def pairs_sheet(frame: pd.DataFrame, name: str, caption: str, source: str) -> Sheet:
     """Pairs of `comparisons`, a line each: the difference by both metrics with both intervals, and p by both tests."""
     heads = ["Table", "First", "Second"]
     heads += [head for title in METRICS.values() for head in (f"{title}, points", "p")]
-    lines: dict[tuple, list[Cell]] = {}
+    lines = []
     for line in frame.to_dict("records"):
+        seeds, dialogues = (p_value(line[f"p_{kind}_holm"]).text for kind in ("seeds", "dialogues"))
+        both = replace(p_value(line["p_seeds_holm"]), text=f"seeds {seeds}", small=f"dialogues {dialogues}")
         first = [Cell(f"Table {line['table']}", sort=line["table"]), *(Cell(plain_name(line[x])) for x in "ab")]
-        cells = lines.setdefault((line["labels"], line["table"], line["a"], line["b"]), first)
-        cells.append(_difference(line))
-        both = [p_value(line[f"p_{kind}_holm"]) for kind in ("seeds", "dialogues")]
-        cells.append(replace(both[0], text=f"seeds {both[0].text}", small=f"dialogues {both[1].text}"))
+        lines.append((first, [_difference(line), both]))
     over = {kind: sorted(set(frame[f"n_{kind}"])) for kind in ("seeds", "dialogues")}
     counted = " and ".join(f"{' or '.join(map(str, n))} {kind}" for kind, n in over.items())
-    return Sheet(name, f"{caption} Over {counted}.", heads, list(lines.values()), source)
+    return Sheet(name, f"{caption} Over {counted}.", heads, _joined(lines), source)
 
 
-def speakers_sheet(frame: pd.DataFrame, caption: str, source: str) -> Sheet:
+def speakers_sheet(frame: pd.DataFrame, name: str, caption: str, source: str) -> Sheet:
     """Models with and without speakers, then their differences: by both metrics with both intervals, and who leads."""
     heads = ["Split", "Model", *(head for title in METRICS.values() for head in (title, "Ahead"))]
-    lines: dict[tuple, list[Cell]] = {}
+    lines = []
     for line in frame.to_dict("records"):
         first, _, second = line["what"].partition(" - ")
-        name = " minus ".join(map(plain_name, filter(None, (first, second))))
-        cells = lines.setdefault((line["split"], name), [Cell(line["split"]), Cell(name)])
         ahead, _, _ = line["verdict"].partition(" is ahead")
-        cells += [
-            _difference(line, "value", bool(second)),
-            Cell(plain_name(ahead) if ahead in (first, second) else ahead),
-        ]
-    return Sheet("speakers", caption, heads, list(lines.values()), source)
+        who = " minus ".join(map(plain_name, filter(None, (first, second))))
+        leads = Cell(plain_name(ahead) if ahead in (first, second) else ahead)
+        lines.append(([Cell(line["split"]), Cell(who)], [_difference(line, "value", bool(second)), leads]))
+    return Sheet(name, caption, heads, _joined(lines), source)
 
 
-def gap_sheet(frame: pd.DataFrame, source: str, links: tuple) -> Sheet:
+def gap_sheet(frame: pd.DataFrame, name: str, caption: str, source: str, links: tuple) -> Sheet:
     """Scores at three epochs, a line per model; what the best on the test set adds to the best on validation."""
     whens = {"last": "last", "best_validation": "validation", "best_test": "test"}
     heads = ["Model", *(f"{title}, {when}" for title in METRICS.values() for when in (*whens.values(), "gap"))]
-    lines: dict[str, list[Cell]] = {}
+    lines = []
     for line in frame.to_dict("records"):
-        name = plain_name(line["experiment"])
-        cells = lines.setdefault(name, [Cell(name)])
-        cells += [spread(line[f"{rule}_mean"], line[f"{rule}_std"]) for rule in whens]
-        cells.append(spread(*(line[f"gap_validation_{what}"] for what in ("mean", "std", "ci_low", "ci_high"))))
-    caption = (
-        "Scores at three epochs. The last, the best on validation (the tables'), the best on test; gap: test minus "
-        "validation, in points, its 95 % interval below."
-    )
-    return Sheet("gap", caption, heads, list(lines.values()), source, links=links)
+        scores = [spread(line[f"{rule}_mean"], line[f"{rule}_std"]) for rule in whens]
+        gap = spread(*(line[f"gap_validation_{what}"] for what in ("mean", "std", "ci_low", "ci_high")))
+        lines.append(([Cell(plain_name(line["experiment"]))], [*scores, gap]))
+    return Sheet(name, caption, heads, _joined(lines), source, links=links)
 
 
 def alternatives_sheet(frame: pd.DataFrame, name: str, caption: str, source: str) -> Sheet:
     """readings, context and asr.csv: alternative minus default in points with both intervals, and what that says."""
-    frame = frame.rename(columns={"ci_low": "seeds_low", "ci_high": "seeds_high"})
+    frame = frame.rename(columns={"ci_low": "seeds_low", "ci_high": "seeds_high"})  # as they were called at first
     keys = [c for c in ("reading", "alternative", "default", "model", "turns", "text") if c in frame]
-    heads = [*(key.capitalize() for key in keys), *["Accuracy"] * ("accuracy_mean" in frame)]
-    heads += ["Words wrong"] * ("wer" in frame)
+    own = {"accuracy_mean": "Accuracy", "wer": "Words wrong"}
     titles = [title for metric, title in METRICS.items() if metric in set(frame.get("metric", ["accuracy"]))]
+    heads = [*(key.capitalize() for key in keys), *(head for column, head in own.items() if column in frame)]
     heads += [head for title in titles for head in (f"{title}, points", "Verdict")]
-    lines: dict[tuple, list[Cell]] = {}
+    lines = []
     for line in frame.to_dict("records"):
-        own = [Cell(plain_name(line[c]) if c in ("default", "model") else line[c]) for c in keys]
-        if "accuracy_mean" in line:
-            own.append(spread(line["accuracy_mean"], line["accuracy_std"]))
-        if "wer" in line:
-            own.append(number(line["wer"]))
+        first = [Cell(plain_name(line[c]) if c in ("default", "model") else line[c]) for c in keys]
+        first += [spread(line[c], line.get("accuracy_std") if c != "wer" else None) for c in own if c in frame]
         said = next((line[c] for c in ("verdict", "note") if not pd.isna(line[c])), "")
         points = Cell("") if pd.isna(line["difference"]) else _difference(line)
         if line.get("metric", "accuracy") not in METRICS:
             points = replace(points, small=f"{line['metric']}\n{points.small}")
-        lines.setdefault(tuple(line[c] for c in keys), own).extend([points, Cell(said)])
-    return Sheet(name, caption, heads, list(lines.values()), source)
+        lines.append((first, [points, Cell(said)]))
+    return Sheet(name, caption, heads, _joined(lines), source)

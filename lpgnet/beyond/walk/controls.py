@@ -1,6 +1,5 @@
 """The walk with controls: choose a path, drop one, mute a turn, swap two, move tau.  Needs a running kernel."""
 
-from dataclasses import dataclass
 from html import escape
 
 from IPython.display import HTML
@@ -9,26 +8,6 @@ from lpgnet.beyond.walk import dialogue, figures, steps
 from lpgnet.beyond.walk.dialogue import Walk
 
 NONE = "none"
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What the controls say.  shown: the path whose attention is drawn.  dropped, muted: NONE, 0: none."""
-
-    shown: str
-    dropped: str = NONE
-    muted: int = 0
-    swapped: tuple[int, int] = (1, 1)
-    tau: float = 1.0
-
-
-def altered(walk: Walk, asked: Asked) -> Walk:
-    """The walk with all that is asked for, the swap last: a turn is muted by where it stood."""
-    if asked.dropped != NONE:
-        walk = dialogue.without_path(walk, asked.dropped)
-    if asked.muted:
-        walk = dialogue.muted(walk, asked.muted)
-    return dialogue.swapped(walk, *asked.swapped)
 
 
 def said(before: Walk, after: Walk, tau: float) -> str:
@@ -40,13 +19,6 @@ def said(before: Walk, after: Walk, tau: float) -> str:
         f"{int(after.dialogue.heard.sum())} turns get another class. Loss at tau {tau:g}:"
     )
     return f"<p>{escape(sentence)}</p>{terms}"
-
-
-def pictures(after: Walk, shown: str) -> tuple[bytes, bytes]:
-    """Attention of a path and the answers, as PNG."""
-    found = steps.every_step(after)
-    drawn = (figures.attention(after, found, shown), figures.answers(after, found))
-    return tuple(figure._repr_png_() for figure in drawn)
 
 
 def live(walk: Walk):
@@ -65,14 +37,20 @@ def live(walk: Walk):
     words, attention, answers = widgets.HTML(), widgets.Image(format="png"), widgets.Image(format="png")
 
     def draw(_) -> None:
-        asked = Asked(shown.value, dropped.value, muted.value, (first.value, second.value), tau.value)
+        after = walk
         try:
-            after = altered(walk, asked)
+            if dropped.value != NONE:
+                after = dialogue.without_path(after, dropped.value)
+            if muted.value:
+                after = dialogue.muted(after, muted.value)
         except ValueError as error:  # the only turn is muted
             words.value, attention.value, answers.value = escape(str(error)), b"", b""
             return
-        words.value = said(walk, after, asked.tau)
-        attention.value, answers.value = pictures(after, asked.shown)
+        after = dialogue.swapped(after, first.value, second.value)  # the last: a turn is muted by where it stood
+        found = steps.every_step(after)
+        words.value = said(walk, after, tau.value)
+        attention.value = figures.attention(after, found, shown.value)._repr_png_()
+        answers.value = figures.answers(after, found)._repr_png_()
 
     controls = (shown, dropped, muted, first, second, tau)
     for control in controls:

@@ -11,21 +11,17 @@ from torch import Tensor
 from lpgnet.beyond.walk.dialogue import Walk
 from lpgnet.beyond.walk.steps import number
 from lpgnet.tables.figures.inside import PATHS
-from lpgnet.tables.figures.theme import OTHER, OURS, QUOTED, empty_figure, themed, titled
+from lpgnet.tables.figures.theme import OTHER, OURS, QUOTED, empty_figure, name_rows, themed, titled
 
 LINE, STRIP = 0.13, 0.75  # inches of a turn's name in a map, and of a map of one vector
 NAMED = 30  # turns that have room for their names
 
 
-def turn_names(walk: Walk) -> list[str]:
-    heard = walk.dialogue.heard.tolist()
-    return [name if there else f"({name})" for name, there in zip(walk.dialogue.words, heard, strict=True)]
-
-
 def _name_turns(axis: Axes, walk: Walk, across: bool = False) -> None:
     """The turns down an axis, or along the other one too; every second or so where there are many."""
-    names, step = turn_names(walk), -(-len(walk.dialogue.turns) // NAMED)
-    places = range(0, len(names), step)
+    talk = walk.dialogue
+    names = [name if there else f"({name})" for name, there in zip(talk.words, talk.heard.tolist(), strict=True)]
+    places = range(0, len(names), -(-len(names) // NAMED))
     axis.set_yticks(places, [names[p] for p in places], fontsize=7)
     if across:
         axis.set_xticks(places, [names[p] for p in places], fontsize=7, rotation=90)
@@ -131,9 +127,8 @@ def loss_steps(walk: Walk, terms: pd.DataFrame) -> Figure:
         axis.barh(place, line["adds"], left=0 if last else start, color=QUOTED if last else colours[place])
         axis.text(1.01, place, f"{line['adds']:.3f}", transform=axis.get_yaxis_transform(), va="center", fontsize=9)
         start += 0 if last else line["adds"]
-    axis.set_yticks(range(len(terms)), [f"{line.term} {line.equation}" for line in terms.itertuples()])
-    axis.set(ylim=(len(terms) - 0.4, -0.6), xlabel="weight times value")
-    axis.grid(visible=False, axis="y")
+    name_rows([axis], [f"{line.term} {line.equation}" for line in terms.itertuples()])
+    axis.set(xlabel="weight times value")
     return titled(figure, "The loss, term by term, Eq. (22)", f"{walk.origin} Mean over the dialogue's scored turns.")
 
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from lpgnet.tables.classes import is_new
-from lpgnet.tables.figures.theme import OTHER, OURS, QUOTED, empty_figure, heat_map, themed, titled
+from lpgnet.tables.figures.theme import OTHER, OURS, QUOTED, empty_figure, heat_map, name_rows, themed, titled
 from lpgnet.tables.scores import identity
 from lpgnet.tables.typeset import origin
 
@@ -56,11 +56,8 @@ def class_differences(frame: pd.DataFrame, names: tuple[str, str], caption: str)
         axis.plot([line["ci_low"], line["ci_high"]], [place, place], color=OURS, linewidth=2, alpha=0.6)
         axis.plot(line["difference"], place, "o", color=OURS, markersize=7)
     axis.axvline(0, color=QUOTED, linewidth=1.2)
-    axis.set_yticks(range(len(frame)), frame["class"].str.capitalize())
-    axis.set(
-        ylim=(len(frame) - 0.4, -0.6), xlabel=f"{names[1]} ahead  ←  difference of recall (points)  →  {names[0]} ahead"
-    )
-    axis.grid(visible=False, axis="y")
+    name_rows([axis], frame["class"].str.capitalize().tolist())
+    axis.set(xlabel=f"{names[1]} ahead  ←  difference of recall (points)  →  {names[0]} ahead")
     return titled(
         figure, f"{names[0]} against {names[1]}, class by class", f"{caption} Line: 95 % interval over seeds, paired."
     )

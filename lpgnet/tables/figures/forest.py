@@ -7,42 +7,31 @@ from matplotlib.figure import Figure
 
 from lpgnet.labels import is_simulated
 from lpgnet.tables.claims import EQUAL_TO, HERE_ONLY, STANDS, UNDECIDED, stand
-from lpgnet.tables.figures.theme import (
-    OURS,
-    QUOTED,
-    beside,
-    difference,
-    empty_figure,
-    figure,
-    limit,
-    themed,
-    tick,
-    titled,
-)
+from lpgnet.tables.figures import theme
 from lpgnet.tables.statistics import EQUAL
 from lpgnet.tables.typeset import origin
 
 AGAINST, ALIKE = "#8E1B4F", "#8FB8DE"
 MARKS = {  # what a verdict says -> mark, colour
-    "supported": ("o", OURS),
-    f"supported{HERE_ONLY}": ("^", OURS),
+    "supported": ("o", theme.OURS),
+    f"supported{HERE_ONLY}": ("^", theme.OURS),
     EQUAL_TO: ("D", ALIKE),
     "not supported": ("s", AGAINST),
     f"not supported{HERE_ONLY}": ("v", AGAINST),
-    UNDECIDED: ("o", QUOTED),
+    UNDECIDED: ("o", theme.QUOTED),
 }
 
 
-@figure(
+@theme.figure(
     "claims",
     "A line per claim of the paper: the difference found with both 95 % intervals, coloured by verdict, and the "
     "printed difference.",
     of=lambda made: (made.beside["claims"],) if len(made.beside["claims"]) else None,
 )
-@themed
+@theme.themed
 def claims(lines: pd.DataFrame) -> Figure:
     """One line per claim, in the paper's order, zero marked; the printed difference at the right."""
-    figure, (axis,) = empty_figure(11.5, 2.2 + 0.34 * len(lines), 1)
+    figure, (axis,) = theme.empty_figure(11.5, 2.2 + 0.34 * len(lines), 1)
     axis.axvspan(-EQUAL, EQUAL, color="#F0F0F0", zorder=0)
     axis.axvline(0, color="black", linewidth=0.8)
     for place, line in enumerate(lines.to_dict("records")):
@@ -50,16 +39,17 @@ def claims(lines: pd.DataFrame) -> Figure:
     for name in (name for name in STANDS if (lines["verdict"].map(stand) == name).any()):
         mark, colour = MARKS[name]
         axis.plot([], [], mark, color=colour, label=name)
-    limit(axis, lines)
+    theme.limit(axis, lines)
     names = [f"{line.claim}{' (F1)' if line.metric == 'weighted_f1' else ''}" for line in lines.itertuples()]
     axis.set_yticks(range(len(lines)), names)
     axis.set(ylim=(len(lines) - 0.4, -0.9), xlabel="Points by which the claim's first model is ahead")
-    axis.text(1.02, -0.8, "here", transform=axis.get_yaxis_transform(), fontsize=9, fontweight="bold")
-    axis.text(1.12, -0.8, "printed", transform=axis.get_yaxis_transform(), fontsize=9, fontweight="bold", color=QUOTED)
+    above = {"transform": axis.get_yaxis_transform(), "fontsize": 9, "fontweight": "bold"}
+    axis.text(1.02, -0.8, "here", **above)
+    axis.text(1.12, -0.8, "printed", color=theme.QUOTED, **above)
     axis.grid(visible=False, axis="y")
     text = f"{origin(lines)} Thick line: 95 % interval over seeds; thin line: over test dialogues. Grey band: within "
     text += f"{EQUAL:g} point of zero."
-    titled(figure, "What became of the paper's claims", text)
+    theme.titled(figure, "What became of the paper's claims", text)
     handles, labels = axis.get_legend_handles_labels()
     shown = dict(zip(labels, handles, strict=True))
     figure.legend(shown.values(), shown.keys(), loc="upper right", ncols=3, frameon=False, fontsize=9)
@@ -67,9 +57,9 @@ def claims(lines: pd.DataFrame) -> Figure:
 
 
 def _claim(axis: Axes, place: int, line: dict) -> None:
-    difference(axis, place, line, MARKS[stand(line["verdict"])])
+    theme.difference(axis, place, line, MARKS[stand(line["verdict"])])
     printed = line["difference_reported"]
     if not np.isnan(printed):
-        beside(axis, place, f"{printed:+.2f}", QUOTED, at=1.12)
+        theme.beside(axis, place, f"{printed:+.2f}", theme.QUOTED, at=1.12)
         if not is_simulated(line["corpus"]):
-            tick(axis, printed, place, "|", line["corpus"])
+            theme.tick(axis, printed, place, "|", line["corpus"])

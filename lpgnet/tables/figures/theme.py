@@ -151,15 +151,19 @@ def heat_map(axis: Axes, values: np.ndarray, highest: float, **more) -> None:
     sns.heatmap(values, ax=axis, cmap="Blues", vmin=0, vmax=highest, cbar=False, **more)
 
 
-def name_rows(axes: list[Axes], table: pd.DataFrame) -> None:
-    """The rows of a table down the first panel, first row on top."""
+def name_rows(axes: list[Axes], names: Sequence[str]) -> None:
+    """Rows from the top, named down the first panel."""
     for axis in axes:
-        axis.set_ylim(len(table) - 0.4, -0.6)
-        axis.set_yticks(range(len(table)), [""] * len(table))
+        axis.set_ylim(len(names) - 0.4, -0.6)
+        axis.set_yticks(range(len(names)), names if axis is axes[0] else [""] * len(names))
         axis.grid(visible=False, axis="y")
-    if "lambda_task" in table:
-        axes[0].set_ylabel("λ task / CE / KL")
-    axes[0].set_yticklabels([row_name(line) for line in table.to_dict("records")])
+
+
+def same_height(axes: list[Axes]) -> None:
+    """One scale for all panels."""
+    low, high = zip(*(axis.get_ylim() for axis in axes), strict=True)
+    for axis in axes:
+        axis.set_ylim(min(low), max(high))
 
 
 def row_name(line: dict) -> str:
@@ -184,7 +188,9 @@ def point(axis: Axes, place: int, line: dict, metric: str) -> None:
     if source == "run" and not pd.isna(printed):
         tick(axis, printed, place, "|", line["corpus"])
     if pd.isna(value):
-        not_run(axis, place, source)
+        if source == "run":  # a quoted row has none where the paper has a dash
+            side = axis.get_yaxis_transform()
+            axis.text(0.02, place, "not run yet", transform=side, va="center", fontsize=9, color=QUOTED)
         return
     colour = COLOURS[source]
     axis.plot(value, place, MARKERS[source], color=colour, markersize=7, label=LABELS[source])
@@ -197,11 +203,11 @@ def beside(axis: Axes, place: int, text: str, colour: str, at: float = 1.02) -> 
     axis.text(at, place, text, transform=axis.get_yaxis_transform(), va="center", fontsize=9, color=colour)
 
 
-def difference(axis: Axes, place: int, line: dict, look: tuple[str, str], seeds: str = "seeds", label=None) -> None:
-    """A row's difference, both of its intervals and the number.  look: mark, colour; seeds: whose `_low`, `_high`."""
+def difference(axis: Axes, place: int, line: dict, look: tuple[str, str], label: str | None = None) -> None:
+    """A row's difference, both of its intervals and the number.  look: mark, colour."""
     mark, colour = look
     axis.plot([line["dialogues_low"], line["dialogues_high"]], [place] * 2, color=QUOTED, linewidth=1)
-    axis.plot([line[f"{seeds}_low"], line[f"{seeds}_high"]], [place] * 2, color=colour, linewidth=3, alpha=0.5)
+    axis.plot([line["seeds_low"], line["seeds_high"]], [place] * 2, color=colour, linewidth=3, alpha=0.5)
     axis.plot(line["difference"], place, mark, color=colour, markersize=6, label=label, linestyle="none")
     beside(axis, place, f"{line['difference']:+.1f}", colour)
 
@@ -212,13 +218,6 @@ def limit(axis: Axes, lines: pd.DataFrame) -> None:
     low, high = axis.get_xlim()
     if ends > 0:
         axis.set_xlim(max(low, -WIDEST * ends), min(high, WIDEST * ends))
-
-
-def not_run(axis: Axes, place: int, source: str) -> None:
-    """Say so where one of our rows has no number; a quoted row has none where the paper has a dash."""
-    if source == "run":
-        side = axis.get_yaxis_transform()
-        axis.text(0.02, place, "not run yet", transform=side, va="center", fontsize=9, color=QUOTED)
 
 
 def class_points(axis: Axes, line: pd.Series, names: list[str], shift: float) -> None:
