@@ -2,11 +2,12 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
-from lpgnet import labels
+from lpgnet.labels import PROTOCOLS
 
 CODES = ("neu", "hap", "sad", "ang", "exc", "fru", "sur", "fea", "dis", "oth", "xxx")
 SESSIONS = ("1", "2", "3", "4", "5")
@@ -32,6 +33,17 @@ PARTS = ("train", "validation", "test")
 OFFICIAL_DIALOGUES = (28, 30, 32, 30, 31)
 
 
+def official(protocol: str, sessions: Iterable[str] = SESSIONS) -> dict[str, int]:
+    """class -> how many utterances of the release's sessions a protocol of IEMOCAP gives it."""
+    rule = PROTOCOLS[protocol]
+    found = Counter(dict.fromkeys(rule.classes, 0))
+    for session in sessions:
+        for code, name in rule.codes.items():
+            found[name] += OFFICIAL[code][int(session) - 1]
+        found.update(filed for name, filed in rule.extra.items() if name[4] == session)
+    return dict(found)
+
+
 def compare(table: pd.DataFrame, corpus: str, root: Path) -> tuple[list[str], int, str]:
     """Lines that show found/expected counts, how many differ, and where the expected are from."""
     if corpus == "meld":
@@ -44,7 +56,7 @@ def compare(table: pd.DataFrame, corpus: str, root: Path) -> tuple[list[str], in
     firsts = table.drop_duplicates("dialogue")["session"].astype(str)
     found = {"dialogues": {"dialogues": Counter(firsts)}, "codes": _by_session(codes, CODES)}
     for name in ("majority-4", "majority-6"):
-        rule = labels.PROTOCOLS[name]
+        rule = PROTOCOLS[name]
         mapped = Counter()
         for (session, code), count in codes.items():
             mapped[session, rule.codes.get(code)] += count
@@ -91,10 +103,8 @@ def _expected(root: Path) -> tuple[dict[str, dict[str, dict[str, int]]], str]:
     tables["codes"] |= {code: {"all": count} for code, count in OFFICIAL_RARE.items()}
     tables["dialogues"] = {"dialogues": _sum(dict(zip(SESSIONS, OFFICIAL_DIALOGUES, strict=True)))}
     for name in ("majority-4", "majority-6"):
-        summed: dict[str, Counter] = {c: Counter() for c in labels.PROTOCOLS[name].classes}
-        for code, kind in labels.PROTOCOLS[name].codes.items():
-            summed[kind].update(by_code[code])
-        tables[name] = {kind: _sum(row) for kind, row in summed.items()}
+        counted = {s: official(name, s) for s in SESSIONS}
+        tables[name] = {kind: _sum({s: counted[s][kind] for s in SESSIONS}) for kind in PROTOCOLS[name].classes}
     return tables, "the official IEMOCAP counts"
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from lpgnet.beyond.exchange.vectors import Key
-from lpgnet.corpora.counts import CODES, OFFICIAL
-from lpgnet.labels import ERC6_EXTRA, FOUR, MELD, OWN, PROTOCOLS, labelled
+from lpgnet.corpora.counts import CODES, SESSIONS, official
+from lpgnet.labels import ERC6_EXTRA, FOUR, MELD, OWN, labelled
 
 IEMOCAP = ("hap", "sad", "neu", "ang", "exc", "fru")  # 0 to 5, in every toolkit
 MELD_NUMBERS = ("neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger")  # 0 to 6
@@ -134,16 +134,5 @@ def differing(table: pd.DataFrame, protocol: str, labels: pd.Series | None = Non
     """
     labels = labelled(table, protocol) if labels is None else labels
     found = Counter(zip(table["session"].astype(str), labels, strict=True))
-    want = official(protocol)
+    want = {(session, name): n for session in SESSIONS for name, n in official(protocol, session).items()}
     return {cell: (found[cell], want[cell]) for cell in sorted(want) if found[cell] != want[cell]}
-
-
-def official(protocol: str) -> Counter:
-    """(session, class) -> how many utterances of the release a protocol has."""
-    found: Counter = Counter()
-    for code, name in PROTOCOLS[protocol].codes.items():
-        for session, count in zip("12345", OFFICIAL[code], strict=True):
-            found[session, name] += count
-    for name, filed in PROTOCOLS[protocol].extra.items():
-        found[name[4], filed] += 1
-    return found
