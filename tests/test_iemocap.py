@@ -245,10 +245,10 @@ def test_an_unknown_code_and_a_stray_wav_are_named(tmp_path):
 
 def test_a_wrong_root_says_what_was_wanted(tmp_path):
     with pytest.raises(FileNotFoundError, match="no folder"):
-        iemocap.read(tmp_path / "nowhere")
-    (tmp_path / "music").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"want folders Session1.*it holds music"):
-        iemocap.read(tmp_path)
+        check(tmp_path / "nowhere")
+    (tmp_path / "manifest.json").touch()
+    with pytest.raises(FileNotFoundError, match=r"want Session1.*it holds manifest.json"):
+        check(tmp_path)
     (tmp_path / "Session1" / "dialog" / "transcriptions").mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match="lacks dialog/EmoEvaluation"):
         iemocap.read(tmp_path)

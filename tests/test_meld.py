@@ -142,14 +142,6 @@ def test_tables_are_found_in_a_folder_below(tmp_path, place):
     assert table["wav"].tolist()[:2] == [f"{place}/train_splits/dia0_utt0.wav", ""]
 
 
-def test_no_release_is_one_clear_error(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere; give the folder that holds"):
-        meld.read(tmp_path / "nowhere")
-    (tmp_path / "readme").touch()
-    with pytest.raises(FileNotFoundError, match=r"no MELD release: want train_sent_emo.csv.* it holds readme"):
-        meld.read(tmp_path)
-
-
 # --- faults
 
 

@@ -58,7 +58,10 @@ def read(root: Path) -> tuple[pd.DataFrame, list[str], list[str]]:
 
 def _scan(root: Path) -> _Scan:
     scan = _Scan()
-    for session in _sessions(root):
+    for session in sessions(root):
+        for part in ("dialog/transcriptions", "dialog/EmoEvaluation", "sentences/wav"):
+            if not (session / part).is_dir():
+                raise FileNotFoundError(f"{session} lacks {part}: want the release as distributed; unpack it again")
         for path in _visible(session / "dialog" / "transcriptions", "*.txt"):
             _transcript(path, scan)
         for path in _visible(session / "dialog" / "EmoEvaluation", "*.txt"):
@@ -72,30 +75,9 @@ def _scan(root: Path) -> _Scan:
     return scan
 
 
-def here(root: Path) -> bool:
-    """Whether a session of a release is there."""
-    return any(root.glob("Session[1-9]")) or any(root.glob("IEMOCAP_full_release/Session[1-9]"))
-
-
-def _sessions(root: Path) -> list[Path]:
-    """The session folders of the release at root or at its child IEMOCAP_full_release."""
-    if not root.is_dir():
-        raise FileNotFoundError(f"no folder {root}; give the path of an IEMOCAP_full_release")
-    for release in (root, root / "IEMOCAP_full_release"):
-        sessions = sorted(release.glob("Session[1-9]"))
-        if sessions:
-            break
-    else:
-        have = ", ".join(sorted(p.name for p in root.iterdir())[:8]) or "nothing"
-        raise FileNotFoundError(
-            f"{root} is no IEMOCAP release: want folders Session1 to Session5, it holds {have}; "
-            "give the folder that holds them (IEMOCAP_full_release)"
-        )
-    for session in sessions:
-        for part in ("dialog/transcriptions", "dialog/EmoEvaluation", "sentences/wav"):
-            if not (session / part).is_dir():
-                raise FileNotFoundError(f"{session} lacks {part}: want the release as distributed; unpack it again")
-    return sessions
+def sessions(root: Path) -> list[Path]:
+    """The session folders of a release at root or at its child IEMOCAP_full_release."""
+    return sorted(root.glob("Session[1-9]")) or sorted(root.glob("IEMOCAP_full_release/Session[1-9]"))
 
 
 def _visible(folder: Path, pattern: str) -> list[Path]:

@@ -23,6 +23,12 @@ def fine(check: str, finding: str, detail: str = "") -> Finding:
     return Finding(check, OK, finding, detail)
 
 
+def judged(check: str, bad: Iterable, found: str, do: str, ok: str, severity: str = FAULT) -> Finding:
+    """What is wrong, with the first of the bad ones by name; where none is bad, that all is well."""
+    bad = list(bad)
+    return Finding(check, severity, found, some(bad), do) if bad else fine(check, ok)
+
+
 def unchecked(check: str, why: str) -> Finding:
     return Finding(check, NOTE, f"{UNCHECKED}: {why}")
 
