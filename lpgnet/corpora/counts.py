@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from lpgnet.corpora.table import PARTS
 from lpgnet.labels import PROTOCOLS
 
 CODES = ("neu", "hap", "sad", "ang", "exc", "fru", "sur", "fea", "dis", "oth", "xxx")
@@ -29,7 +30,6 @@ OFFICIAL_MELD = {  # train, validation, test: 9,989, 1,109 and 2,610
     "disgust": (271, 22, 68),
     "anger": (1109, 153, 345),
 }
-PARTS = ("train", "validation", "test")
 SIMPLE = ("majority-4", "majority-6")  # protocols that are a table of codes
 OFFICIAL_DIALOGUES = (28, 30, 32, 30, 31)
 

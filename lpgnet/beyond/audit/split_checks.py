@@ -1,14 +1,15 @@
 """Who stands on both sides of a split: ids, clips, dialogues, sessions, speakers, transcripts, classes."""
 
 from collections.abc import Iterator
+from itertools import combinations
 
 import pandas as pd
 
 from lpgnet.beyond.audit.findings import FAULT, WARNING, Finding, fine, judged, some, unchecked
-from lpgnet.corpora.table import plain
+from lpgnet.corpora.table import PARTS, plain
 from lpgnet.labels import Fold, folds, labelled, manifest, rule
 
-PARTS = ("train", "validation", "test")
+PAIRS = tuple(combinations(PARTS, 2))
 SHORTEST = 3  # different transcripts by which a dialogue can be told from another
 
 
@@ -73,7 +74,7 @@ def _sizes(where: str, rows: dict[str, pd.DataFrame], classes: tuple[str, ...]) 
 
 def _dialogues(where: str, fold: Fold) -> Finding:
     parts = {part: set(getattr(fold, part)) for part in PARTS}
-    both = {f"{a} and {b}": parts[a] & parts[b] for a, b in _pairs() if parts[a] & parts[b]}
+    both = {f"{a} and {b}": parts[a] & parts[b] for a, b in PAIRS if parts[a] & parts[b]}
     if not both:
         return fine("dialogues", f"{where}: each in one part")
     found = "validation is the test part" if parts["validation"] == parts["test"] else "parts overlap"
@@ -81,16 +82,12 @@ def _dialogues(where: str, fold: Fold) -> Finding:
     return Finding("dialogues", FAULT, f"{where}: {found}", detail, "Correct the split; no number made with it counts.")
 
 
-def _pairs() -> tuple[tuple[str, str], ...]:
-    return (("train", "validation"), ("train", "test"), ("validation", "test"))
-
-
 def _copies(where: str, rows: dict[str, pd.DataFrame]) -> Finding:
     """Dialogues under two names: the same transcripts with the same labels, in order."""
     prints = {part: _fingerprints(frame) for part, frame in rows.items()}
     same = [
         f"{prints[a][key]} ({a}) = {prints[b][key]} ({b})"
-        for a, b in _pairs()
+        for a, b in PAIRS
         for key in prints[a].keys() & prints[b].keys()
     ]
     whole = prints["test"] and prints["validation"].keys() == prints["test"].keys()

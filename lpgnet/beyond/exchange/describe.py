@@ -3,10 +3,10 @@
 import pandas as pd
 
 from lpgnet.beyond.exchange import differences
-from lpgnet.beyond.exchange.assemble import PARTS
 from lpgnet.beyond.exchange.codes import differing
 from lpgnet.beyond.exchange.imported import Imported
 from lpgnet.corpora.counts import SESSIONS, official
+from lpgnet.corpora.table import PARTS
 from lpgnet.labels import CARRIES, ERC6_EXTRA, MELD, OWN, PROTOCOLS, SIX_CLASSES, labelled
 from lpgnet.machine.files import listed
 
