@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import environment, lpgnet
+from conftest import environment, lpgnet, refused
 from test_bundle import changed
 from test_report import filled
 from test_tables import WITHOUT_TORCH
@@ -234,19 +234,16 @@ def test_tampered_records_are_refused_by_name(one, other):
     matrix[0][0], matrix[0][1] = matrix[0][0] + 1, matrix[0][1] - 1
     rewrite(other, "full", 2, confusion=record.confusion | {"best_validation": matrix})
     says = rf"full/{path.name}: its confusion matrix isn't that of its predictions"
-    with pytest.raises(ValueError, match=says):
-        sides(one, other)
+    refused(sides, one, other, says=says)
 
     def relabelled(frame):  # a wrong prediction is made right, but not its probabilities
         row = frame.index[frame["predicted"] != frame["label"]][0]
         frame.at[row, "predicted"] = frame.at[row, "label"]
 
     rewrite(other, "full", 2, relabelled, confusion=record.confusion)
-    with pytest.raises(ValueError, match=f"full/{path.name}: a predicted class isn't the most probable one"):
-        sides(one, other)
+    refused(sides, one, other, says=f"full/{path.name}: a predicted class isn't the most probable one")
     path.write_text(path.read_text().replace('"temperature": 2.0', '"temperature": 2.5'))
-    with pytest.raises(ValueError, match=f"record {path} is not as it was written"):
-        sides(one, other)
+    refused(sides, one, other, says=f"record {path} is not as it was written")
 
 
 def test_a_table_that_its_records_do_not_give_is_refused(one, other):
@@ -258,8 +255,7 @@ def test_a_table_that_its_records_do_not_give_is_refused(one, other):
     row = found.index[found["experiment"] == "full"][0]
     found.loc[row, "accuracy_mean"] = 99.99
     found.to_csv(path, index=False)
-    with pytest.raises(ValueError, match=r"b has tables .* \(table2\.csv, full, accuracy: 99\.99 for "):
-        sides(one, other)
+    refused(sides, one, other, says=r"b has tables .* \(table2\.csv, full, accuracy: 99\.99 for ")
     found.loc[row, "n_seeds"] = 2  # of fewer seeds: older than its records, not changed by hand
     found.to_csv(path, index=False)
     assert sides(one, other).degree == BYTES
@@ -318,11 +314,9 @@ def test_a_bundle_with_a_changed_table_is_refused(one, reference, tmp_path):
     ):
         done = lpgnet(one.output, "compare", "simulated", str(spoilt))
         assert done.returncode == 2 and f"error: {spoilt} isn't as it was made ({says}" in done.stderr
-        with pytest.raises(ValueError, match="isn't as it was made"):
-            unpack.rebuild_from(spoilt, tmp_path / "out")
+        refused(unpack.rebuild_from, spoilt, tmp_path / "out", says="isn't as it was made")
     (tmp_path / "d.zip").write_bytes(b"PK")
-    with pytest.raises(ValueError, match=r"d\.zip can't be read as a bundle"):
-        unpack.unpack(tmp_path / "d.zip", tmp_path)
+    refused(unpack.unpack, tmp_path / "d.zip", tmp_path, says=r"d\.zip can't be read as a bundle")
 
 
 def test_only_what_is_known_by_its_name_is_unpacked(reference, tmp_path):
@@ -413,8 +407,7 @@ def test_a_record_of_another_form_is_refused_although_its_hash_is_its_own(other)
 
 def test_a_folder_that_is_not_of_a_bundle_is_left_alone(reference, tmp_path):
     (tmp_path / "mine").mkdir()
-    with pytest.raises(FileExistsError, match="isn't of a bundle"):
-        unpack.rebuild_from(reference, tmp_path / "mine")
+    refused(unpack.rebuild_from, reference, tmp_path / "mine", says="isn't of a bundle")
 
 
 def test_a_reference_is_equal_bytes_small_and_of_a_finished_run(one, reference, tmp_path, monkeypatch):

@@ -3,7 +3,6 @@
 import json
 import pickle
 import random
-import re
 import resource
 import shutil
 import struct
@@ -15,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from conftest import refused
 from test_imported import IDS, emotion2vec, fields, folder_of, iemocap, merbench, npy, rewritten, write
 from test_predict import hearer, own  # noqa: F401 - fixtures
 
@@ -30,16 +30,6 @@ from lpgnet.features import store
 from lpgnet.labels import labelled
 from lpgnet.machine.files import below, plain_name, plain_string, plain_text
 from lpgnet.runs import checkpoint
-
-
-def refused(call, *arguments, says):
-    """The message, which is one line and matches; the call must raise an error that users see in one line."""
-    with pytest.raises((ValueError, LookupError, OSError)) as caught:
-        call(*arguments)
-    said = str(caught.value)
-    assert re.search(says, said) and "\n" not in said and len(said) < 700, said
-    return said
-
 
 # Names that become parts of paths
 
