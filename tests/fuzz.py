@@ -44,16 +44,7 @@ from lpgnet.runs import checkpoint, records, training
 SECONDS, MEMORY, TOO_SLOW = 20, 2 << 30, "too slow"
 ONE_LINE = (ValueError, LookupError, OSError, RuntimeError)
 ODD = [b"\r", b"\r\n", b"\n", b"\0", b'"', b"'", b",", b"../", b"[[[[[[", b"{", b"}", b"-1", b"1e999", b"NaN"]
-ODD += [
-    b"9" * 400,
-    b"\xff\xfe",
-    b"\xed\xa0\x80",
-    b"\xe2\x80\xa8",
-    b"true",
-    b"null",
-    b"$\\frac{$",
-    b"<script>",
-]
+ODD += [b"9" * 400, b"\xff\xfe", b"\xed\xa0\x80", b"\xe2\x80\xa8", b"true", b"null", b"$\\frac{$", b"<script>"]
 EDITS = st.lists(
     st.tuples(
         st.floats(0, 1),

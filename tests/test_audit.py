@@ -48,12 +48,7 @@ def verdict(printed, says: str) -> tuple[str, str, str]:
 
 
 BY_HAND = [
-    (
-        "row train_val: the classes add up",
-        FAILS,
-        "4281",
-        "1262 + 828 + 1319 + 872 = 4281, printed total 4290",
-    ),
+    ("row train_val: the classes add up", FAILS, "4281", "1262 + 828 + 1319 + 872 = 4281, printed total 4290"),
     ("row test: the classes add up", HOLDS, "1241", "442 + 245 + 384 + 170 = 1241"),
     ("row total: the classes add up", FAILS, "5522", "printed total 5531"),
     ("every column adds up", HOLDS, "1704, 1073, 1703, 1042, 5531", "sad: 828 + 245 = 1073"),
@@ -215,11 +210,7 @@ def clean_table() -> pd.DataFrame:
                     | {"speaker": f"Ses0{session}{letter}", "party": letter, "session": session}
                     | {"scripted": kind == "script"}
                     | {"text": usual[rng.integers(SENTENCES)] if turn % 3 else own.strip()}
-                    | {
-                        "wav": f"S{session}/{dialogue}_{turn}.wav",
-                        "start": time,
-                        "end": round(time + seconds, 3),
-                    }
+                    | {"wav": f"S{session}/{dialogue}_{turn}.wav", "start": time, "end": round(time + seconds, 3)}
                     | {"label": codes[rng.integers(len(codes))], "votes": "{}", "line": turn, "part": ""}
                 )
                 time += seconds + 0.2
@@ -241,11 +232,7 @@ def features_of(table: pd.DataFrame) -> dict[str, tuple[np.ndarray, np.ndarray]]
 def save_set(place, modality: str, vectors: np.ndarray, lengths: np.ndarray | None, table: pd.DataFrame) -> None:
     name = {"text": place.text, "audio": place.audio}[modality]
     about = {"encoder": name, "version": "1", "size": vectors.shape[1], "precision": "float32", "absent": []}
-    about |= {
-        "frame_size": 2 if lengths is not None else 0,
-        "utterances": len(table),
-        "folder": f"{modality}-0",
-    }
+    about |= {"frame_size": 2 if lengths is not None else 0, "utterances": len(table), "folder": f"{modality}-0"}
     made = SimpleNamespace(name=name, version="1", size=about["size"], frame_size=about["frame_size"])
     about["recipe"] = extract.recipe(modality, made, table, place.output / "release")
     folder = place.features / about["folder"]

@@ -137,17 +137,7 @@ def test_an_imported_file_runs_to_its_tables(tmp_path):
     assert "35 dialogues, 315 utterances" in said and "text: SDT IEMOCAP: text, 11 values" in said
     again = lpgnet(tmp_path, "import", str(tmp_path / "features.pkl"), "--name", "ours")
     assert again.returncode and "exists: take another --name" in again.stderr
-    said = run(
-        tmp_path,
-        "reproduce",
-        "--corpus",
-        "ours",
-        "--profile",
-        "quick",
-        "--seeds",
-        "1",
-        *("--only", "02,04,06"),
-    )
+    said = run(tmp_path, "reproduce", "--corpus", "ours", "--profile", "quick", "--seeds", "1", *("--only", "02,04,06"))
     assert "not run, since ours has utterance vectors only, no frame sequences: frame" in said
     tables = tmp_path / "paper_tables" / "ours--quick--official--majority-4"
     two = pd.read_csv(tables / "table2.csv").set_index("experiment")

@@ -235,10 +235,7 @@ def pair(tmp_path):
 
 def exported(tmp_path):
     found = read(
-        write(
-            tmp_path / "x.pkl",
-            fields(iemocap(), "ids speakers labels text audio visual sentences train test"),
-        )
+        write(tmp_path / "x.pkl", fields(iemocap(), "ids speakers labels text audio visual sentences train test"))
     )
     return export(found, tmp_path / "mine", "neutral", labelled(found.table, "majority-4"))
 
@@ -301,15 +298,7 @@ def test_texts_are_cleaned_and_it_is_said(pair):
 def test_what_is_imported_is_what_is_read_back(tmp_path):
     """A property, over random strings: `utterances.csv` gives back what was written."""
     rng = random.Random(0)
-    odd = [
-        *map(chr, range(256)),
-        *"\u2028\u2029\ufeff\ud800\udfff\U0001f600,\"';",
-        "NA",
-        "nan",
-        "1",
-        "True",
-        " ",
-    ]
+    odd = [*map(chr, range(256)), *"\u2028\u2029\ufeff\ud800\udfff\U0001f600,\"';", "NA", "nan", "1", "True", " "]
 
     def string(fits, pool) -> str:
         while True:
@@ -399,10 +388,7 @@ BOMBS = {
     "laughs in speakers": (lambda: _shared("speakers", _laughs()), "nests lists more than 16 deep"),
     "shallow laughs": (lambda: _shared("speakers", _laughs(8)), "repeats the same data"),
     "in itself": (lambda: _shared("text", _itself()), "or in themselves"),
-    "shared vectors": (
-        lambda: (_shared("text", np.zeros(10**6)), [np.zeros(10**6)] * 1000),
-        "repeats the same",
-    ),
+    "shared vectors": (lambda: (_shared("text", np.zeros(10**6)), [np.zeros(10**6)] * 1000), "repeats the same"),
     "shared sentences": (lambda: [["x" * 10**6] * 20_000], "repeats the same"),
     "a long number": (lambda: _shared("labels", 10**5000), "holds a number of 16610 bits"),
 }
@@ -423,10 +409,7 @@ def test_a_small_pickle_that_would_fill_the_memory_is_refused_soon(tmp_path, nam
 def test_what_the_literature_shares_is_no_bomb(tmp_path):
     """SDT's files have four layers of text, which our own export fills with one."""
     found = read(
-        write(
-            tmp_path / "x.pkl",
-            fields(iemocap(), "ids speakers labels text audio visual sentences train test"),
-        )
+        write(tmp_path / "x.pkl", fields(iemocap(), "ids speakers labels text audio visual sentences train test"))
     )
     (path,) = export(found, tmp_path / "sdt", "sdt", labelled(found.table, "majority-4"))
     assert len(read(path).table) == labelled(found.table, "majority-4").notna().sum()

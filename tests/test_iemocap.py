@@ -310,10 +310,7 @@ SPOILT = {
     "unreadable": (lambda p: p.write_bytes(b"no wav at all"), "can't be read"),
     "empty": (lambda p: soundfile.write(p, np.zeros(0), 16_000), "is empty"),
     "silent": (lambda p: soundfile.write(p, tone(peak=0.5e-4), 16_000, subtype="FLOAT"), "is silent"),
-    "nan": (
-        lambda p: soundfile.write(p, np.full(800, np.nan), 16_000, subtype="FLOAT"),
-        "holds NaN",
-    ),
+    "nan": (lambda p: soundfile.write(p, np.full(800, np.nan), 16_000, subtype="FLOAT"), "holds NaN"),
     "short": (lambda p: soundfile.write(p, tone(399), 16_000), "want at least 400 samples"),
 }
 

@@ -33,18 +33,7 @@ DIALOGUES = {  # in this order in the files, which isn't the table's
     "Ses02F_impro01": ["F000", "M000", "F001"],
 }
 LABELS = {"Ses05M_script01_1b": [4, 3], "Ses02F_impro03": [0, 0, 5, 4, -1], "Ses02F_impro01": [1, 2, 3]}
-CODES = [
-    "sad",
-    "neu",
-    "ang",
-    "hap",
-    "xxx",
-    "fru",
-    "exc",
-    "",
-    "exc",
-    "ang",
-]  # IDS[4] is one of the 53
+CODES = ["sad", "neu", "ang", "hap", "xxx", "fru", "exc", "", "exc", "ang"]  # IDS[4] is one of the 53
 IDS = [
     *("Ses02F_impro01_F000", "Ses02F_impro01_M000", "Ses02F_impro01_F001"),
     *("Ses02F_impro03_M000", "Ses02F_impro03_F007", "Ses02F_impro03_M001"),
@@ -174,6 +163,23 @@ def test_a_pickle_that_calls_is_refused_by_name_and_nothing_runs(tmp_path, proto
     refused(read, file, says=r"names (posix|nt)\.system, which is no type of data")
 
 
+def array_pickle(shape, data, dtype=b"f4"):
+    """Protocol 0 of an array with a state of our choice."""
+    return (
+        b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR"
+        b"(I1\n" + shape + b"cnumpy\ndtype\n(S'" + dtype + b"'\nI0\nI1\ntR"
+        b"(I3\nS'" + (b"|" if dtype[:1] == b"O" else b"<") + b"'\nNNNI-1\nI-1\nI0\ntb"
+        b"I00\n" + data + b"tb."
+    )
+
+
+FILLED = array_pickle(b"(I1\nt", b"S'abcd'\n")
+NESTED = b"(" + b"(" * 50 + b"t" * 50  # a tuple of tuples of tuples
+MAKE = b"cnumpy.core.multiarray\n_reconstruct\n("
+DTYPE = b"cnumpy\ndtype\n(S'%s'\nI0\nI1\ntR"
+BUFFER = b"cnumpy.core.numeric\n_frombuffer\n(c_codecs\nencode\n(Vabcd\nS'latin1'\ntR%s(I%d\ntS'%s'\ntR."
+
+
 @pytest.mark.parametrize(
     ("opcodes", "message"),
     [
@@ -201,48 +207,11 @@ def test_a_pickle_that_calls_is_refused_by_name_and_nothing_runs(tmp_path, proto
         (b"\x80\x04\x95" + struct.pack("<Q", 2**40) + b"N.", "ends too early"),
         (b"\x80\x02N" + b"r\xff\xff\xff\x7f" + b".", "is nothing"),  # a memo index of two thousand million
         (b"(lp0\n0cbuiltins\ntuple\np1\n0" + b"(lg0\na" * 3 + b".", "is a list of"),
-    ],
-)
-def test_opcodes_can_t_call_open_or_take_memory(tmp_path, opcodes, message):
-    refused(read, write(tmp_path / "x.pkl", opcodes), says=message)
-
-
-def array_pickle(shape, data, dtype=b"f4", before=b""):
-    """Protocol 0 of an array with a state of our choice."""
-    return (
-        b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR"
-        b"(I1\n" + shape + b"cnumpy\ndtype\n(S'" + dtype + b"'\nI0\nI1\ntR"
-        b"(I3\nS'" + (b"|" if dtype[:1] == b"O" else b"<") + b"'\nNNNI-1\nI-1\nI0\ntb"
-        b"I00\n" + data + b"tb."
-    )
-
-
-@pytest.mark.parametrize(
-    ("shape", "data", "dtype"),
-    [
-        (b"(I1000000\nI1000000\nt", b"S'abcd'\n", b"f4"),
-        (b"(I2\nt", b"S'abcd'\n", b"f4"),
-        (b"(I-1\nt", b"S'abcd'\n", b"f4"),
-        (b"(I1000\nt", b"(lI1\na", b"O8"),  # numpy itself would read past the list's end
-        (b"(I1\nt", b"S'abcd'\n", b"U0"),
-    ],
-)
-def test_an_array_s_shape_fits_its_data(tmp_path, shape, data, dtype):
-    assert unpickle.load(write(tmp_path / "good.pkl", array_pickle(b"(I1\nt", b"S'abcd'\n"))).shape == (1,)
-    with pytest.raises(ValueError, match=r"array of (shape|dtype)"):
-        unpickle.load(write(tmp_path / "bad.pkl", array_pickle(shape, data, dtype)))
-
-
-FILLED = array_pickle(b"(I1\nt", b"S'abcd'\n")
-NESTED = b"(" + b"(" * 50 + b"t" * 50  # a tuple of tuples of tuples
-MAKE = b"cnumpy.core.multiarray\n_reconstruct\n("
-DTYPE = b"cnumpy\ndtype\n(S'%s'\nI0\nI1\ntR"
-BUFFER = b"cnumpy.core.numeric\n_frombuffer\n(c_codecs\nencode\n(Vabcd\nS'latin1'\ntR%s(I%d\ntS'%s'\ntR."
-
-
-@pytest.mark.parametrize(
-    ("opcodes", "message"),
-    [
+        (array_pickle(b"(I1000000\nI1000000\nt", b"S'abcd'\n"), "array of shape"),
+        (array_pickle(b"(I2\nt", b"S'abcd'\n"), "array of shape"),
+        (array_pickle(b"(I-1\nt", b"S'abcd'\n"), "array of shape"),
+        (array_pickle(b"(I1000\nt", b"(lI1\na", b"O8"), "array of shape"),  # numpy would read past the list's end
+        (array_pickle(b"(I1\nt", b"S'abcd'\n", b"U0"), "array of dtype"),
         (array_pickle(b"S'abc'\n", b"S'abcd'\n"), "array of shape abc"),
         (FILLED[:-1] + b"(I1\n(I1\nt" + DTYPE % b"f4" + b"I0\nS'abcd'\ntb.", "fills an array in a way"),
         (array_pickle(b"(I1\nt", b"(lI1\na"), "fills an array in a way"),
@@ -271,7 +240,9 @@ BUFFER = b"cnumpy.core.numeric\n_frombuffer\n(c_codecs\nencode\n(Vabcd\nS'latin1
     ],
 )  # fmt: skip
 def test_what_numpy_and_python_don_t_write_is_refused(tmp_path, opcodes, message):
-    refused(unpickle.load, write(tmp_path / "x.pkl", opcodes), says=message)
+    """Opcodes can't call, open, take memory, or make what isn't data."""
+    assert unpickle.load(write(tmp_path / "good.pkl", FILLED)).shape == (1,)
+    refused(read, write(tmp_path / "x.pkl", opcodes), says=message)
 
 
 def test_copying_the_same_list_again_and_again_is_refused(tmp_path):
@@ -497,13 +468,8 @@ def test_meld_forms(tmp_path, names, form, parts):
     if "text" in names.split():
         np.testing.assert_array_equal(got.features["text"].vectors, stacked(held["text"], order))
         np.testing.assert_array_equal(got.features["audio"].vectors, stacked(held["audio"], order))
-    assert ("roberta" in form) or ("test: 1 dialogues, 1 utterances" in report(got, None))
-
-
-def test_the_two_forms_of_nine_are_told_apart(tmp_path):
-    names = "ids speakers labels text audio sentences train test sentiments"
-    assert read_fields(tmp_path, meld() | {"train": [0, 2, 5]}, names).about["ignored"] == ["sentiments"]
-    assert read_fields(tmp_path, iemocap(), NINE).about["ignored"] == ["visual (3)"]
+    assert "test: 1 dialogues, 1 utterances" in report(got, None)
+    assert ("sentiments" in got.about["ignored"]) == form.startswith(("DialogueRNN", "COSMIC"))
 
 
 def test_multiemo_takes_features_from_beside_the_file(tmp_path):
@@ -545,18 +511,7 @@ def test_merbench_labels_with_folders(tmp_path):
     text_folder, audio_folder = folder_of(tmp_path / "bert", text), folder_of(tmp_path / "w2v", audio)
     got = read(file, text=text_folder, audio=audio_folder)
     assert got.table["id"].tolist() == IDS and got.about["split"] == "session5"
-    assert got.table["label"].tolist() == [
-        "hap",
-        "sad",
-        "neu",
-        "ang",
-        "xxx",
-        "sad",
-        "neu",
-        "ang",
-        "hap",
-        "sad",
-    ]
+    assert got.table["label"].tolist() == ["hap", "sad", "neu", "ang", "xxx", "sad", "neu", "ang", "hap", "sad"]
     assert got.about["protocols"] == ["majority-4"] and set(got.table["part"]) == {""}
     np.testing.assert_array_equal(got.features["text"].vectors, np.stack([text[n] for n in IDS]).astype(np.float32))
     for name, frames, vector in zip(IDS, *[getattr(got.features["audio"], x) for x in ("frames", "vectors")],
@@ -718,21 +673,11 @@ def test_emobox(tmp_path):
 
 
 def test_emobox_s_meld_is_read_as_meld_is(tmp_path):
-    keys = {
-        "dia1_utt3-train": "joy",
-        "dia1_utt0-train": "fear",
-        "dia0_utt0-val": "anger",
-        "dia1_utt0-test": "joy",
-    }
+    keys = {"dia1_utt3-train": "joy", "dia1_utt0-train": "fear", "dia0_utt0-val": "anger", "dia1_utt0-test": "joy"}
     lines = [json.dumps({"key": f"meld-{k}", "dataset": "meld", "emo": e}) for k, e in keys.items()]
     (tmp_path / "meld.jsonl").write_text("\n".join(lines))
     got = read(tmp_path / "meld.jsonl")
-    assert got.table["id"].tolist() == [
-        "train_dia1_utt0",
-        "train_dia1_utt3",
-        "dev_dia0_utt0",
-        "test_dia1_utt0",
-    ]
+    assert got.table["id"].tolist() == ["train_dia1_utt0", "train_dia1_utt3", "dev_dia0_utt0", "test_dia1_utt0"]
     assert got.table["part"].tolist() == ["train", "train", "validation", "test"]
     assert got.table["label"].tolist() == ["fear", "joy", "anger", "joy"] and got.about["corpus"] == "meld"
     assert got.about["protocols"] == ["meld-7"] and got.about["split"] == "official"
@@ -916,10 +861,7 @@ def test_sets_of_ids_don_t_order_the_table(tmp_path):
         "from lpgnet.beyond.exchange.describe import report;"
         "got = read(Path(sys.argv[1])); print(got.table.to_csv(), got.about, report(got, None))"
     )
-    command, env = (
-        [sys.executable, "-c", code, str(tmp_path / "x.pkl")],
-        os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+    command, env = ([sys.executable, "-c", code, str(tmp_path / "x.pkl")], os.environ | {"OMP_NUM_THREADS": "1"})
     runs = [
         subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, env=env | {"PYTHONHASHSEED": seed})
         for seed in ("1", "2")
@@ -970,6 +912,8 @@ def test_which_protocol_a_file_s_labels_are(tmp_path):
     assert "  majority-6: 53 utterances differ" in said
     assert "only in the file, 53: Ses01F_impro03_F007" in said
     assert said.count(" and 33 more") == 2  # of 53, for majority-4 and majority-6
+    for name in ("majority-4", "majority-6"):
+        assert f"{name}: 53 utterances differ, all of them of erc-6's 53 that the file calls happy; {name}" in said
     own = labelled(table, "majority-6").copy()
     own[table.index[table["label"] == "fru"][0]] = "sad"
     own[table.index[table["label"] == "exc"][0]] = None
@@ -982,16 +926,6 @@ def test_which_protocol_a_file_s_labels_are(tmp_path):
     assert "S1 excited 142 (official 143), S1 frustrated 279 (official 280), S1 sad 195 (official 194)" in said
     assert "erc-6: 55 utterances differ" in said
     assert "lets single utterances be compared by id" in report(got, None)
-
-
-def test_the_53_are_explained_where_they_differ(tmp_path):
-    table = release()
-    said = report(
-        read(write(tmp_path / "e.pkl", as_file(table, labelled(table, "erc-6"), "ids labels - - train test"))),
-        table,
-    )
-    for name in ("majority-4", "majority-6"):
-        assert f"{name}: 53 utterances differ, all of them of erc-6's 53 that the file calls happy; {name}" in said
 
 
 def test_classes_in_another_order_are_recognised(tmp_path):
@@ -1073,20 +1007,39 @@ def test_the_neutral_form_is_exact(tmp_path, names):
     assert np.load(paths[0])["text"].shape == (10, TEXT)
 
 
-def test_a_neutral_pair_that_doesn_t_belong_together_is_refused(tmp_path):
+@pytest.fixture
+def pair(tmp_path):
+    """The two files of our own form."""
     found = framed(read_fields(tmp_path, iemocap()))
-    labels = labelled(found.table, "majority-4")
-    numbers, lines = export(found, tmp_path / "mine", "neutral", labels)
+    return export(found, tmp_path / "mine", "neutral", labelled(found.table, "majority-4"))
+
+
+def test_the_lines_of_a_neutral_pair_are_checked(pair):
+    numbers, lines = pair
     whole = lines.read_text()
-    lines.write_text("".join(whole.splitlines(keepends=True)[:-1]))
-    refused(read, lines, says="has 9 utterances, its header says otherwise")
-    lines.write_text(whole.replace('"order": 0', '"order": "0"', 1))
-    refused(read, lines, says=r"mine\.jsonl line 2: order")
-    lines.write_text(whole.replace(IDS[1], IDS[0]))
-    refused(read, lines, says=f"has the utterance '{IDS[0]}' twice")
-    lines.write_text(whole)
-    numbers.write_bytes(numbers.read_bytes().replace(b"\x00", b"\x01", 1))
+    for old, new, says in (
+        (whole.splitlines(keepends=True)[-1], "", "has 9 utterances, its header says otherwise"),
+        ('"order": 0', '"order": "0"', "line 2: order"),
+        ('"part": "train", ', "", "line 2 lacks part"),
+        ('"start": 0.30000000000000004', '"start": "now"', "line 2: start"),
+        ('"part": "train"', '"part": "dev"', "line 2: part"),
+        ('{"id"', '"id"', "line 2 can't be read as JSON"),
+        (f'"id": "{IDS[1]}"', f'"id": "{IDS[0]}"', f"has the utterance '{IDS[0]}' twice"),
+    ):
+        assert old in whole
+        lines.write_text(whole.replace(old, new, 1))
+        refused(read, numbers, says=rf"mine\.jsonl.*{says}")
+
+
+def test_a_neutral_pair_that_doesn_t_belong_together_is_refused(pair):
+    numbers, lines = pair
+    refused(read, numbers, text=numbers.parent, says="takes no text or audio beside it")
+    whole = numbers.read_bytes()
+    numbers.write_bytes(whole.replace(b"\x00", b"\x01", 1))
     refused(read, numbers, says=r"isn't the file that mine\.jsonl was written with")
+    numbers.unlink()
+    refused(read, lines, says=r"mine\.npz isn't beside it")
+    numbers.write_bytes(whole)
     lines.unlink()
     refused(read, numbers, says="known are MERBench's labels")
 
@@ -1107,10 +1060,6 @@ def rewritten(lines, numbers, **arrays):
         ({}, None),
         ({"text": np.zeros((9, TEXT), np.float32)}, r"text is of shape \(9, 7\), want \(10, F\)"),
         ({"text": np.zeros((10, TEXT))}, "text is of dtype float64, want float32"),
-        (
-            {"text": np.eye(10, dtype=np.float32) / 0.1 - np.diag([0] * 9 + [np.inf])},
-            "text is of dtype float64",
-        ),
         ({"text": np.diag(np.float32([1] * 9 + [np.inf]))}, f"text of utterance {IDS[9]} is NaN or infinite"),
         ({"text": np.diag(np.float32([1] * 8 + [np.nan, 1]))}, f"text of utterance {IDS[8]} is NaN"),
         ({"text": None}, "lacks text; it has"),
@@ -1119,9 +1068,8 @@ def rewritten(lines, numbers, **arrays):
         ({"text": np.array([[1]], object)}, "want float32"),
     ],
 )
-def test_the_numbers_of_a_neutral_pair_are_checked(tmp_path, arrays, message):
-    found = framed(read_fields(tmp_path, iemocap()))
-    numbers, lines = export(found, tmp_path / "mine", "neutral", labelled(found.table, "majority-4"))
+def test_the_numbers_of_a_neutral_pair_are_checked(pair, arrays, message):
+    numbers, lines = pair
     rewritten(lines, numbers, **arrays)
     if message is None:
         assert read(lines).features["text"].vectors.shape == (10, TEXT)
@@ -1129,35 +1077,11 @@ def test_the_numbers_of_a_neutral_pair_are_checked(tmp_path, arrays, message):
     refused(read, numbers, says=rf"mine\.npz.*{message}")
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ('"part": "train", ', "", "line 2 lacks part"),
-        ('"order": 0', '"order": 4294967296', "line 2: order"),
-        ('"start": 0.30000000000000004', '"start": "now"', "line 2: start"),
-        ('"part": "train"', '"part": "dev"', "line 2: part"),
-        ('{"id"', '"id"', "line 2 can't be read as JSON"),
-    ],
-)
-def test_the_lines_of_a_neutral_pair_are_checked(tmp_path, old, new, message):
-    found = framed(read_fields(tmp_path, iemocap()))
-    numbers, lines = export(found, tmp_path / "mine", "neutral", labelled(found.table, "majority-4"))
-    refused(read, numbers, text=tmp_path, says="takes no text or audio beside it")
-    assert old in lines.read_text()
-    lines.write_text(lines.read_text().replace(old, new, 1))
-    refused(read, numbers, says=rf"mine\.jsonl.*{message}")
-    numbers.unlink()
-    refused(read, lines, says=r"mine\.npz isn't beside it")
-
-
 def test_what_a_store_knows_of_itself_may_be_little(tmp_path):
     """A pair without a word on its origin is judged by its ids; the simulated corpus isn't IEMOCAP."""
     found = framed(read_fields(tmp_path, iemocap()))
     labels = labelled(found.table, "majority-4")
-    want = {
-        "{}": ["majority-4", "majority-6", "erc-6"],
-        '{"corpus": "simulated"}': ["majority-4", "majority-6"],
-    }
+    want = {"{}": ["majority-4", "majority-6", "erc-6"], '{"corpus": "simulated"}': ["majority-4", "majority-6"]}
     for about, protocols in want.items():
         held = Imported(found.table, found.features, json.loads(about))
         assert read(export(held, tmp_path / "mine", "neutral", labels)[0]).about["protocols"] == protocols
@@ -1263,13 +1187,7 @@ def test_the_comparison_by_hand():
         "calm 0 / 0 0 / 0 0 / 1 0 / 1",
         "all 2 / 2 2 / 2 0 / 1 4 / 5",
     ]
-    assert lines[13:18] == [
-        "happy sad angry calm",
-        "happy 0 0 0 0",
-        "sad 0 2 0 0",
-        "angry 1 0 0 0",
-        "calm 0 0 0 0",
-    ]
+    assert lines[13:18] == ["happy sad angry calm", "happy 0 0 0 0", "sad 0 2 0 0", "angry 1 0 0 0", "calm 0 0 0 0"]
     assert lines[19:] == [
         *("Only in ours: 1", "d2b happy", "", "Only in theirs: 2", "d2c sad", "d3a calm", ""),
         *("Labelled otherwise (ours, theirs): 1", "d1b angry -> happy"),

@@ -8,18 +8,7 @@ import pytest
 from conftest import refused
 
 from lpgnet.config import Validation
-from lpgnet.labels import (
-    CARRIES,
-    ERC6_EXTRA,
-    PROTOCOLS,
-    counts,
-    digest,
-    folds,
-    manifest,
-    meant,
-    rule,
-    write_manifests,
-)
+from lpgnet.labels import CARRIES, ERC6_EXTRA, PROTOCOLS, counts, digest, folds, manifest, meant, rule, write_manifests
 
 
 def table_of(*rows):

@@ -23,11 +23,7 @@ NAME = "ro-crate-metadata.json"
 SPECIFICATION = "https://w3id.org/ro/crate/1.1"
 PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 SOFTWARE, AUTHOR = "#lpgnet", "#author"
-OUTSIDE = [
-    "#release",
-    "#features-text",
-    "#features-audio",
-]  # what notebooks read that stays out of the bundle
+OUTSIDE = ["#release", "#features-text", "#features-audio"]  # what notebooks read that stays out of the bundle
 FORMATS = {  # what isn't here is text
     ".json": "application/json",
     ".ipynb": "application/x-ipynb+json",

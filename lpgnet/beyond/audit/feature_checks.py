@@ -43,12 +43,7 @@ def read(folder: Path, about: dict, name: str, ids: list[str]) -> np.ndarray | N
 
 
 def check_set(
-    folder: Path,
-    key: str,
-    about: dict,
-    table: pd.DataFrame,
-    folds: dict[str, Fold],
-    root: Path | None,
+    folder: Path, key: str, about: dict, table: pd.DataFrame, folds: dict[str, Fold], root: Path | None
 ) -> Iterator[Finding]:
     """folds: by name, of the place's labels.  root: of the corpus, to hash its clips; None: not here."""
     modality, imported = key.split("/")[0], key.endswith("/imported")

@@ -21,12 +21,7 @@ WORDS = {
     "happy": "hap", "happiness": "hap", "sadness": "sad", "neutral": "neu", "angry": "ang", "anger": "ang",
     "excited": "exc", "excitement": "exc", "frustrated": "fru", "frustration": "fru",
 } | {code: code for code in CODES}  # fmt: skip
-SPELT = {
-    "train": "train",
-    "validation": "dev",
-    "test": "test",
-    "": "dialogue",
-}  # in ids of numbered dialogues
+SPELT = {"train": "train", "validation": "dev", "test": "test", "": "dialogue"}  # in ids of numbered dialogues
 
 
 def plain_value(value: object) -> object:

@@ -171,10 +171,7 @@ def _against_release(found: Imported, reference: pd.DataFrame | None) -> list[st
             lines.append(f"  {name}: can't be compared, the file has four classes")
             continue
         lines += _by_id(
-            merged_labels(filed_labels(found)) if name == "majority-4" else filed_labels(found),
-            found,
-            reference,
-            name,
+            merged_labels(filed_labels(found)) if name == "majority-4" else filed_labels(found), found, reference, name
         )
     return lines
 
