@@ -535,6 +535,9 @@ def test_object_arrays_go_through_the_allow_list(tmp_path):
     assert not mark.exists()
 
 
+NO_SHAPES = ["(-1, 3)", "(-2, -2)", "(True, 3)", "(1.0, 3)", f"({2**70},)", "(0,) * 9", "3", "(1,"]
+
+
 def npy(shape, dtype="<f4", data=b""):
     header = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + data
@@ -549,6 +552,9 @@ def npy(shape, dtype="<f4", data=b""):
         (npy("(2,)", data=b"abcd" * 3), "holds 12 bytes"),
         (npy("()", "|O", pickle.dumps([1])), "holds a list where an array should be"),
         (npy("()", "|O", pickle.dumps(np.array(None, object))[:-9]), "too early|can be read"),
+        *((npy(shape, data=b"abcd" * 4), "no numpy array") for shape in NO_SHAPES),
+        *((npy("(1,)", dtype, b"abcd"), "no numpy array") for dtype in ("<U0", "|V0", "<f3", "no")),
+        (npy("(1,)", "|V4", b"abcd"), r"is a ndarray \|V4|is no dict"),
     ],
 )
 def test_a_broken_npy_is_one_clear_error(tmp_path, content, message):
@@ -556,10 +562,10 @@ def test_a_broken_npy_is_one_clear_error(tmp_path, content, message):
     folder = folder_of(tmp_path / "f", dict.fromkeys(IDS, np.ones(3, np.float32)))
     assert read(file, text=folder).features["text"].vectors.sum() == 30
     write(folder / f"{IDS[2]}.npy", content)
-    refused(read, file, text=folder, says=rf"{IDS[2]}\.npy .*({message})")
+    refused(read, file, text=folder, says=rf"{IDS[2]}.*({message})")
     with zipfile.ZipFile(tmp_path / "bad.npz", "w") as archive:
         archive.writestr("whole_corpus.npy", content)
-    refused(read, tmp_path / "bad.npz", says=rf"bad\.npz\[whole_corpus\] .*({message})")
+    refused(read, tmp_path / "bad.npz", says=rf"bad\.npz.*whole_corpus.*({message})")
 
 
 def test_a_broken_npz_is_one_clear_error(tmp_path):
@@ -615,6 +621,7 @@ HEAD = "id,dialogue,order,speaker,session,scripted,label\n"
         ("train.emo", f"{IDS[0]} sad\n", "1 labels, 10 lengths"),
         ("train.lengths", "1\ntwo\n", r"train\.lengths: want one number of frames per line"),
         ("train.lengths", "0\n" * 10, "each at least 1"),
+        *(("train.lengths", bad, "lengths") for bad in ("9" * 5000, f"{2**62}\n" * 4 + "3\n" * 6, "-1\n" * 10)),
         ("train.emo", b"\xff\xfe", "isn't UTF-8"),
         ("x.jsonl", "{no\n", "line 1 can't be read as JSON"),
         ("x.csv", HEAD + "a,b,x,,0,False,sad\n", "line 2: want order"),
