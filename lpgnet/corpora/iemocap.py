@@ -112,8 +112,7 @@ def _transcript(path: Path, scan: _Scan) -> None:
         if NO_TURN.match(line):
             scan.skipped += 1
         elif match and TURN.fullmatch(match[1]):
-            times = _times(match[2], match[3])
-            said = plain_text(match[4])
+            times, said = (float(match[2]), float(match[3])), plain_text(match[4])
             scan.mended += said != match[4]
             turn = _Turn(text=" ".join(said.split()), line=len(seen), times=times)
             _claim(seen, match[1], turn, f"occurs twice in the transcript {path.name}", scan)
@@ -146,11 +145,7 @@ def _label(block: re.Match, votes: dict[str, list[str]], path: Path, scan: _Scan
         return
     if code not in counts.CODES:
         scan.problems.append(f"{key} has the unknown label {code!r}; there are {', '.join(counts.CODES)}")
-    turn.label, turn.votes, turn.times = code, votes, _times(block[1], block[2])
-
-
-def _times(start: str, end: str) -> tuple[float, float]:
-    return float(start), float(end)
+    turn.label, turn.votes, turn.times = code, votes, (float(block[1]), float(block[2]))
 
 
 def _names(value: str) -> list[str]:

@@ -165,14 +165,12 @@ def _against_release(found: Imported, reference: pd.DataFrame | None) -> list[st
             "With no release at hand only counts are compared; `import --root DIR` with an IEMOCAP release, "
             "or notebook 01 run on one before, lets single utterances be compared by id."
         ]
-    lines = ["Utterances against your release, as the file labels them:"]
+    lines, own = ["Utterances against your release, as the file labels them:"], filed_labels(found)
     for name in CARRIES[found.about["corpus"]]:
         if name != "majority-4" and "majority-6" not in found.about["protocols"]:
             lines.append(f"  {name}: can't be compared, the file has four classes")
             continue
-        lines += _by_id(
-            merged_labels(filed_labels(found)) if name == "majority-4" else filed_labels(found), found, reference, name
-        )
+        lines += _by_id(merged_labels(own) if name == "majority-4" else own, found, reference, name)
     return lines
 
 

@@ -24,6 +24,7 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str] = ("A", "B"
     a, b: manifests, columns id, dialogue, session, label.  classes: their order; others follow by name.
     """
     first, second = _labels(a, names[0]), _labels(b, names[1])
+    a, b = (held[held["id"].isin(labels.index)] for held, labels in ((a, first), (b, second)))
     differ = frame(a, b)
     found = set(first) | set(second)
     order = [c for c in classes if c in found] + sorted(found - set(classes))
@@ -31,8 +32,8 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str] = ("A", "B"
     same = int((first[shared] == second[shared]).sum())
     share = f" ({100 * same / len(shared):.2f} %)" if len(shared) else ""
     lines = [
-        f"{names[0]}: {len(first)} labelled utterances in {_dialogues(a)} dialogues",
-        f"{names[1]}: {len(second)} labelled utterances in {_dialogues(b)} dialogues",
+        f"{names[0]}: {len(first)} labelled utterances in {a['dialogue'].nunique()} dialogues",
+        f"{names[1]}: {len(second)} labelled utterances in {b['dialogue'].nunique()} dialogues",
         f"In both: {len(shared)}, of which {same} have the same label{share}.",
         "",
         f"Utterances per class, {names[0]} / {names[1]}, by session",
@@ -59,16 +60,8 @@ def _labels(manifest: pd.DataFrame, name: str) -> pd.Series:
     return labels[labels.notna() & (labels != "")].astype(str)
 
 
-def _labelled(manifest: pd.DataFrame) -> pd.DataFrame:
-    return manifest[manifest["label"].notna() & (manifest["label"] != "")]
-
-
-def _dialogues(manifest: pd.DataFrame) -> int:
-    return int(_labelled(manifest)["dialogue"].nunique())
-
-
 def _counts(a: pd.DataFrame, b: pd.DataFrame, classes: list[str]) -> list[str]:
-    tables = [pd.crosstab(m["label"], m["session"]) for m in (_labelled(a), _labelled(b))]
+    tables = [pd.crosstab(m["label"], m["session"]) for m in (a, b)]
     sessions = sorted(set(tables[0].columns) | set(tables[1].columns))
     counts = [t.reindex(index=classes, columns=sessions, fill_value=0) for t in tables]
     counts = [t.assign(all=t.sum(axis=1)) for t in counts]
