@@ -66,20 +66,6 @@ def made(place):
     return bundle.write(place, place.output / "out" / "simulated.zip")
 
 
-@pytest.fixture
-def unpacked(made, tmp_path):
-    zipfile.ZipFile(made.path).extractall(tmp_path / "here")
-    return tmp_path / "here"
-
-
-@pytest.fixture
-def kept(place, tmp_path):
-    """A copy of the place, for a test to spoil."""
-    copy = dataclasses.replace(place, output=tmp_path / "copy")
-    shutil.copytree(place.output, copy.output)
-    return copy
-
-
 def check(path) -> tuple[int, list[str]]:
     """Python without our package, as a stranger has it."""
     done = subprocess.run([sys.executable, "-I", str(path)], capture_output=True, text=True, cwd=path.parent, env={})
@@ -188,8 +174,9 @@ def test_the_check_imports_nothing_from_what_it_checks(made, tmp_path):
         assert done.returncode == 1 and said[:-1] == sorted(f"extra: {name}" for name in evil), done.stderr
 
 
-def test_links_pipes_and_caches_in_an_unpacked_bundle_are_noticed(unpacked, tmp_path):
-    folder = unpacked
+def test_links_pipes_and_caches_in_an_unpacked_bundle_are_noticed(made, tmp_path):
+    folder = tmp_path / "here"
+    zipfile.ZipFile(made.path).extractall(folder)
     (folder / "lpgnet" / "__pycache__").mkdir()
     (folder / "lpgnet" / "__pycache__" / "config.cpython-311.pyc").write_bytes(b"x")
     (folder / "empty").mkdir()
@@ -205,11 +192,12 @@ def test_links_pipes_and_caches_in_an_unpacked_bundle_are_noticed(unpacked, tmp_
         assert code == 1 and said[:-1] == want
 
 
-def test_python_s_own_copy_of_the_check_is_known_by_what_it_holds(unpacked):
-    assert [check(unpacked)[0] for _ in range(2)] == [0, 0]
-    (kept,) = (unpacked / "__pycache__").iterdir()
+def test_python_s_own_copy_of_the_check_is_known_by_what_it_holds(made, tmp_path):
+    zipfile.ZipFile(made.path).extractall(tmp_path)
+    assert [check(tmp_path)[0] for _ in range(2)] == [0, 0]
+    (kept,) = (tmp_path / "__pycache__").iterdir()
     kept.write_bytes(kept.read_bytes()[:16] + marshal.dumps(compile("print('well')", "x", "exec")))
-    assert check(unpacked / "__main__.py")[1][0] == f"extra: __pycache__/{kept.name}"
+    assert check(tmp_path / "__main__.py")[1][0] == f"extra: __pycache__/{kept.name}"
 
 
 def test_a_copy_from_elsewhere_checks_too(made, tmp_path):
@@ -238,13 +226,15 @@ def test_a_flipped_bit_is_noticed(made, tmp_path):
     assert code == 1 and said[0] == f"bad: {entry.filename}"
 
 
-def test_an_unpacked_bundle_is_checked_too_and_its_links_work(unpacked):
-    assert check(unpacked)[0] == 0
-    report = unpacked / "results" / "simulated" / "report" / "index.html"
+def test_an_unpacked_bundle_is_checked_too_and_its_links_work(made, tmp_path):
+    folder = tmp_path / "here"
+    zipfile.ZipFile(made.path).extractall(folder)
+    assert check(folder)[0] == 0
+    report = folder / "results" / "simulated" / "report" / "index.html"
     links = re.findall(r'<a href="([^"#:]+)"', report.read_text())
     assert len(links) > 20 and all((report.parent / to).exists() for to in links)
-    (unpacked / "README.txt").unlink()
-    assert check(unpacked) == (1, ["missing: README.txt", check(unpacked)[1][-1]])
+    (folder / "README.txt").unlink()
+    assert check(folder) == (1, ["missing: README.txt", check(folder)[1][-1]])
 
 
 def test_records_tables_versions_are_in_it_and_data_are_not(made):
@@ -271,7 +261,9 @@ def test_equal_input_equal_bytes(place, made, tmp_path):
     assert names == [*sorted(names[:-1]), "MANIFEST.sha256"]  # not in the order that a disk lists them
 
 
-def test_stale_records_stay_out_and_damaged_ones_stop_it(kept, tmp_path):
+def test_stale_records_stay_out_and_damaged_ones_stop_it(place, tmp_path):
+    kept = dataclasses.replace(place, output=tmp_path / "copy")
+    shutil.copytree(place.output, kept.output)
     source = next(kept.runs.glob("linear/0-*.json"))
     stale = dataclasses.replace(records.read(source), key="f" * 64)
     stale = dataclasses.replace(stale, sha256=records.fingerprint(stale))
@@ -304,7 +296,9 @@ def test_a_page_with_the_words_of_a_licensed_corpus_stays_out(place, tmp_path):
     assert bundle._quotes(own, own.notebooks / "01_feature_extraction.html", openings)
 
 
-def test_a_report_that_is_not_up_to_date_stops_it(kept, tmp_path):
+def test_a_report_that_is_not_up_to_date_stops_it(place, tmp_path):
+    kept = dataclasses.replace(place, output=tmp_path / "copy")
+    shutil.copytree(place.output, kept.output)
     page.path_of(kept).unlink()
     refused(bundle.write, kept, tmp_path / "x.zip", says="run `python -m lpgnet report --corpus simulated` first")
 
@@ -354,22 +348,24 @@ def addresses(value) -> set[str]:
     return {one["@id"] for one in (value if isinstance(value, list) else [value])}
 
 
-def test_the_crate_is_valid_by_roc_validator(unpacked, issues):
-    assert issues(unpacked, "REQUIRED") == []
-    assert set(issues(unpacked, "RECOMMENDED")) == set(WANTED)
+def test_the_crate_is_valid_by_roc_validator(made, issues, tmp_path):
+    zipfile.ZipFile(made.path).extractall(tmp_path / "here")
+    assert issues(tmp_path / "here", "REQUIRED") == []
+    assert set(issues(tmp_path / "here", "RECOMMENDED")) == set(WANTED)
 
 
 @pytest.mark.parametrize(
     ("address", "lacks"),
     [("#run-02", "instrument"), ("./", "conformsTo"), ("./", "datePublished"), ("./", "license")],
 )
-def test_the_validator_notices_what_a_crate_lacks(unpacked, issues, address, lacks):
-    path = unpacked / "ro-crate-metadata.json"
+def test_the_validator_notices_what_a_crate_lacks(made, issues, tmp_path, address, lacks):
+    zipfile.ZipFile(made.path).extractall(tmp_path / "here")
+    path = tmp_path / "here" / "ro-crate-metadata.json"
     crate = json.loads(path.read_text())
     (one,) = (e for e in crate["@graph"] if e["@id"] == address)
     del one[lacks]
     path.write_text(json.dumps(crate))
-    assert issues(unpacked, "REQUIRED")
+    assert issues(tmp_path / "here", "REQUIRED")
 
 
 def test_each_notebook_that_ran_is_an_action_with_what_it_read_and_made(made):
