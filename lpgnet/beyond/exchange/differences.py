@@ -18,7 +18,7 @@ def frame(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     return both[both["label_a"] != both["label_b"]].sort_values("id")[COLUMNS].reset_index(drop=True)
 
 
-def compare(a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str] = ("A", "B"), classes: Sequence[str] = ()) -> str:
+def compare(a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str], classes: Sequence[str]) -> str:
     """Counts, agreement, a cross table, and every utterance that differs, as text.
 
     a, b: manifests, columns id, dialogue, session, label.  classes: their order; others follow by name.
@@ -52,8 +52,6 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str] = ("A", "B"
 
 def _labels(manifest: pd.DataFrame, name: str) -> pd.Series:
     """id -> label of the utterances that have one."""
-    if lacking := [column for column in ("id", "label") if column not in manifest.columns]:
-        raise ValueError(f"{name} has no column {', '.join(lacking)}; it has {', '.join(manifest.columns)}")
     labels = manifest.set_index("id")["label"].astype(object)
     if labels.index.has_duplicates:
         raise ValueError(f"{name} has the utterance {labels.index[labels.index.duplicated()][0]!r} twice")
