@@ -339,7 +339,11 @@ def test_a_wav_is_read_as_ever(tmp_path):
     path = tmp_path / "a.WAV"
     sound(path, channels=2, rate=8000)
     data, _ = soundfile.read(path, dtype="float32")
-    np.testing.assert_array_equal(read_clip(str(path)), resample_poly(data.mean(axis=1), 2, 1))  # not PyAV's
+    samples = read_clip(str(path))
+    np.testing.assert_array_equal(samples, resample_poly(data.mean(axis=1), 2, 1))  # not PyAV's
+    assert samples.dtype == np.float32 and samples.shape == (16_000,)
+    sound(path, seconds=30 / 16_000)
+    assert read_clip(path).shape == (400,)
 
 
 @pytest.mark.parametrize(("parts", "said"), [([], "without sound"), ([np.full((2, 9), np.nan)], "holds NaN or")])
