@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from lpgnet.machine.files import listed
+
 FAULT, WARNING, NOTE, OK = SEVERITIES = ("fault", "warning", "note", "ok")
 UNCHECKED = "can't be checked"
 SHOWN = 8  # names in a detail
@@ -35,6 +37,4 @@ def unchecked(check: str, why: str) -> Finding:
 
 def some(names: Iterable[str]) -> str:
     """The first few names, and how many more there are."""
-    names = list(names)
-    more = len(names) - SHOWN
-    return ", ".join(map(str, names[:SHOWN])) + (f" and {more} more" if more > 0 else "")
+    return listed(list(map(str, names)), SHOWN)

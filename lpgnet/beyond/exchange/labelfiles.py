@@ -54,7 +54,7 @@ def emotion2vec(path: Path) -> Draft:
         lengths = np.array([int(line) for line in _text(trio[".lengths"]).split()], dtype=np.int64)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"{trio['.lengths']}: want one number of frames per line ({error})") from None
-    if stacked.ndim != 2 or len(lengths) != len(labelled) or not (lengths > 0).all():
+    if stacked.ndim != 2 or len(lengths) != len(labelled) or min(lengths, default=0) < 1:
         raise ValueError(
             f"{path}: {len(labelled)} labels, {len(lengths)} lengths (each at least 1), frames of shape "
             f"{stacked.shape}; want as many labels as lengths, and (frames, F)"
