@@ -291,12 +291,6 @@ def test_clean_data_are_silent_and_checked(clean):
         assert path.parent == clean.results and path.stem == "audit"
 
 
-def changed(clean, change) -> pd.DataFrame:
-    """The audit of a table that was changed, label files and features made anew from it."""
-    table = clean_table()
-    return data_audit.audit_data(build(clean.output, change(table)))
-
-
 def copied_dialogue(table):
     first, test = (table.index[table["session"] == session][:12] for session in (2, 5))
     table.loc[first, ["text", "label"]] = table.loc[test, ["text", "label"]].to_numpy()
@@ -326,7 +320,7 @@ ROWS = clean_table()
     ],
 )
 def test_a_planted_split_fault_is_found(clean, plant, check, severity, says):
-    assert says in told(changed(clean, plant), check, severity)
+    assert says in told(data_audit.audit_data(build(clean.output, plant(clean_table()))), check, severity)
 
 
 def test_an_empty_part_is_found_where_labels_leave_none(clean):
@@ -750,11 +744,6 @@ def test_a_cross_fitted_set_is_made_again_from_its_groups(fitted, monkeypatch):
     assert "not read by encoders fitted without it" in told(fits_of(fitted), check)
 
 
-def past(corpus: str, name: str):
-    (finding,) = check_pasts(corpus, {"audio": name})
-    return finding
-
-
 @pytest.mark.parametrize(
     ("corpus", "name", "severity"),
     [
@@ -778,7 +767,7 @@ def past(corpus: str, name: str):
     ],
 )
 def test_what_is_known_of_an_encoder_s_past(corpus, name, severity):
-    finding = past(corpus, name)
+    (finding,) = check_pasts(corpus, {"audio": name})
     assert finding.severity == severity
     if severity in ("fault", "warning"):
         assert "Not known" in finding.detail or "its name says" in finding.detail

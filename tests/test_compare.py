@@ -248,8 +248,8 @@ def test_tampered_records_are_refused_by_name(one, other):
 
 
 def test_a_table_that_its_records_do_not_give_is_refused(one, other):
-    tables = build.build_all(evaluated(one))
-    build.write_all(tables, other.tables)
+    side = unpack.in_place(one, "")
+    build.write_all(build.build_all(Evaluation(side.runs, side.data)), other.tables)
     assert sides(one, other).degree == BYTES
     path = other.tables / "table2.csv"
     found = pd.read_csv(path)
@@ -260,11 +260,6 @@ def test_a_table_that_its_records_do_not_give_is_refused(one, other):
     found.loc[row, "n_seeds"] = 2  # of fewer seeds: older than its records, not changed by hand
     found.to_csv(path, index=False)
     assert sides(one, other).degree == BYTES
-
-
-def evaluated(place) -> Evaluation:
-    side = unpack.in_place(place, "")
-    return Evaluation(side.runs, side.data)
 
 
 def test_a_bundle_with_contradicting_records_is_not_written(other, tmp_path, monkeypatch):

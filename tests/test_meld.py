@@ -330,11 +330,6 @@ def test_the_sound_of_a_video_is_read(tmp_path, layout, amplitude):
     assert np.argmax(np.abs(np.fft.rfft(middle))) == 440 * len(middle) / 16_000
 
 
-def test_a_short_clip_is_padded(tmp_path):
-    samples = read_clip(write_mp4(tmp_path / "a.mp4", seconds=0.001, rate=48_000))
-    assert len(samples) >= 400
-
-
 def test_a_wav_is_read_as_ever(tmp_path):
     path = tmp_path / "a.WAV"
     sound(path, channels=2, rate=8000)
