@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -132,6 +133,15 @@ def tiny_bert(tmp_path):
     model.save_pretrained(folder)
     transformers.BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
     return folder
+
+
+def refused(call, *arguments, says: str, **named) -> str:
+    """The message of the error in which a call must end: it matches, and is one line, as users see it."""
+    with pytest.raises((ValueError, LookupError, OSError, ImportError, RuntimeError)) as caught:
+        call(*arguments, **named)
+    said = str(caught.value)
+    assert re.search(says, said) and "\n" not in said and len(said) < 1000, said
+    return said
 
 
 # Each call below is the command that a user types.

@@ -30,6 +30,7 @@ from conftest import TINY, made_table, write_store
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_imported import IDS, SDT, emotion2vec, fields, iemocap, merbench
+from test_meld import write as write_meld
 
 from lpgnet import places
 from lpgnet.beyond.archive import verify
@@ -44,16 +45,7 @@ from lpgnet.runs import checkpoint, records, training
 SECONDS, MEMORY, TOO_SLOW = 20, 2 << 30, "too slow"
 ONE_LINE = (ValueError, LookupError, OSError, RuntimeError)
 ODD = [b"\r", b"\r\n", b"\n", b"\0", b'"', b"'", b",", b"../", b"[[[[[[", b"{", b"}", b"-1", b"1e999", b"NaN"]
-ODD += [
-    b"9" * 400,
-    b"\xff\xfe",
-    b"\xed\xa0\x80",
-    b"\xe2\x80\xa8",
-    b"true",
-    b"null",
-    b"$\\frac{$",
-    b"<script>",
-]
+ODD += [b"9" * 400, b"\xff\xfe", b"\xed\xa0\x80", b"\xe2\x80\xa8", b"true", b"null", b"$\\frac{$", b"<script>"]
 EDITS = st.lists(
     st.tuples(
         st.floats(0, 1),
@@ -181,14 +173,7 @@ def of_wav(folder: Path):
 
 
 def of_meld(folder: Path):
-    head = "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,"
-    head += "StartTime,EndTime\n"
-    for split in ("train", "dev", "test"):
-        rows = [
-            f'{i},"well, {i}",Joey,joy,positive,{i // 3},{i % 3},8,21,"00:16:0{i},059","00:16:0{i},731"'
-            for i in range(6)
-        ]
-        (folder / f"{split}_sent_emo.csv").write_text(head + "\n".join(rows) + "\n")
+    write_meld(folder)
     return folder / "train_sent_emo.csv", lambda path: load.scan(path.parent, "meld")
 
 

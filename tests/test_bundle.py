@@ -13,7 +13,7 @@ import zipfile
 
 import pandas as pd
 import pytest
-from conftest import lpgnet
+from conftest import lpgnet, refused
 from test_report import filled
 
 from lpgnet import places
@@ -274,8 +274,7 @@ def test_stale_records_stay_out_and_damaged_ones_stop_it(place, tmp_path):
     assert found.left_out == ["stale: linear/0-ffffffff.json"]
     assert not [n for n in zipfile.ZipFile(found.path).namelist() if "ffffffff" in n]
     source.with_suffix(".parquet").write_bytes(b"")
-    with pytest.raises(ValueError, match="damaged"):
-        bundle.write(kept, tmp_path / "y.zip")
+    refused(bundle.write, kept, tmp_path / "y.zip", says="damaged")
     assert not (tmp_path / "y.zip").exists()
 
 
@@ -301,8 +300,7 @@ def test_a_report_that_is_not_up_to_date_stops_it(place, tmp_path):
     kept = dataclasses.replace(place, output=tmp_path / "copy")
     shutil.copytree(place.output, kept.output)
     page.path_of(kept).unlink()
-    with pytest.raises(FileNotFoundError, match="run `python -m lpgnet report --corpus simulated` first"):
-        bundle.write(kept, tmp_path / "x.zip")
+    refused(bundle.write, kept, tmp_path / "x.zip", says="run `python -m lpgnet report --corpus simulated` first")
 
 
 def test_the_command_says_what_it_wrote(place, tmp_path):

@@ -13,6 +13,7 @@ import pytest
 import soundfile
 from conftest import bytes_of, killed, lpgnet
 from test_features import tone
+from test_imported import Evil
 from test_speech import write_model
 
 from lpgnet.corpora.table import utterances
@@ -137,17 +138,7 @@ def test_an_imported_file_runs_to_its_tables(tmp_path):
     assert "35 dialogues, 315 utterances" in said and "text: SDT IEMOCAP: text, 11 values" in said
     again = lpgnet(tmp_path, "import", str(tmp_path / "features.pkl"), "--name", "ours")
     assert again.returncode and "exists: take another --name" in again.stderr
-    said = run(
-        tmp_path,
-        "reproduce",
-        "--corpus",
-        "ours",
-        "--profile",
-        "quick",
-        "--seeds",
-        "1",
-        *("--only", "02,04,06"),
-    )
+    said = run(tmp_path, "reproduce", "--corpus", "ours", "--profile", "quick", "--seeds", "1", *("--only", "02,04,06"))
     assert "not run, since ours has utterance vectors only, no frame sequences: frame" in said
     tables = tmp_path / "paper_tables" / "ours--quick--official--majority-4"
     two = pd.read_csv(tables / "table2.csv").set_index("experiment")
@@ -162,16 +153,8 @@ def test_an_imported_file_runs_to_its_tables(tmp_path):
     assert root.returncode and "is an import: its features are as they came" in root.stderr
 
 
-class _Bomb:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.system, (f"touch {self.path}",)
-
-
 def test_an_import_that_would_run_code_leaves_nothing(tmp_path):
-    (tmp_path / "evil.pkl").write_bytes(pickle.dumps(({}, {}, _Bomb(tmp_path / "ran"))))
+    (tmp_path / "evil.pkl").write_bytes(pickle.dumps(({}, {}, Evil(os.system, f"touch {tmp_path / 'ran'}"))))
     done = lpgnet(tmp_path, "import", str(tmp_path / "evil.pkl"), "--name", "evil")
     assert done.returncode and "system" in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "ran").exists() and not (tmp_path / "results").exists()

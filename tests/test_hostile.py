@@ -3,7 +3,6 @@
 import json
 import pickle
 import random
-import re
 import resource
 import shutil
 import struct
@@ -15,7 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from test_imported import IDS, emotion2vec, fields, folder_of, iemocap, merbench, npy, rewritten, write
+from conftest import refused
+from test_imported import IDS, NINE, fields, iemocap, read_fields, rewritten, write
 from test_predict import hearer, own  # noqa: F401 - fixtures
 
 from lpgnet import places
@@ -30,16 +30,6 @@ from lpgnet.features import store
 from lpgnet.labels import labelled
 from lpgnet.machine.files import below, plain_name, plain_string, plain_text
 from lpgnet.runs import checkpoint
-
-
-def refused(call, *arguments, says):
-    """The message, which is one line and matches; the call must raise an error that users see in one line."""
-    with pytest.raises((ValueError, LookupError, OSError)) as caught:
-        call(*arguments)
-    said = str(caught.value)
-    assert re.search(says, said) and "\n" not in said and len(said) < 700, said
-    return said
-
 
 # Names that become parts of paths
 
@@ -244,12 +234,7 @@ def pair(tmp_path):
 
 
 def exported(tmp_path):
-    found = read(
-        write(
-            tmp_path / "x.pkl",
-            fields(iemocap(), "ids speakers labels text audio visual sentences train test"),
-        )
-    )
+    found = read_fields(tmp_path, iemocap(), NINE)
     return export(found, tmp_path / "mine", "neutral", labelled(found.table, "majority-4"))
 
 
@@ -293,9 +278,7 @@ def test_a_hostile_neutral_pair_is_one_line(pair, number, path, value, says):
 def test_a_neutral_header_that_is_none_is_one_line(pair, text):
     lines, _, _ = pair
     _, _, rest = lines.read_text().partition("\n")
-    lines.write_text(
-        text + ' "lpgnet-neutral-1"\n'[: 0 if "neutral" in text else None] + "\n" * ("neutral" in text) + rest
-    )
+    lines.write_text(f"{text}\n{rest}" if "neutral" in text else f'{text} "lpgnet-neutral-1"\n{rest}')
     refused(read, lines, says=r"line 1 (can't be read as JSON|is no header)")
 
 
@@ -311,15 +294,7 @@ def test_texts_are_cleaned_and_it_is_said(pair):
 def test_what_is_imported_is_what_is_read_back(tmp_path):
     """A property, over random strings: `utterances.csv` gives back what was written."""
     rng = random.Random(0)
-    odd = [
-        *map(chr, range(256)),
-        *"\u2028\u2029\ufeff\ud800\udfff\U0001f600,\"';",
-        "NA",
-        "nan",
-        "1",
-        "True",
-        " ",
-    ]
+    odd = [*map(chr, range(256)), *"\u2028\u2029\ufeff\ud800\udfff\U0001f600,\"';", "NA", "nan", "1", "True", " "]
 
     def string(fits, pool) -> str:
         while True:
@@ -353,35 +328,6 @@ def test_rows_and_vectors_that_differ_in_number_are_one_error(here):
         refused(store.Features, here.features, about, says=r"utterances\.csv has 1\d\d rows, audio-0+ 140 vectors")
 
 
-# Imports: numbers
-
-
-@pytest.mark.parametrize(
-    "shape", ["(-1, 3)", "(-2, -2)", "(True, 3)", "(1.0, 3)", f"({2**70},)", "(0,) * 9", "3", "(1,"]
-)
-def test_a_shape_that_is_none_is_one_line(tmp_path, shape):
-    path = write(tmp_path / "a.npy", npy(shape, data=b"abcd" * 4))
-    refused(unpickle.array, path, says=r"a\.npy is no numpy array")
-    with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:
-        archive.write(path, "a.npy")
-    refused(unpickle.array, tmp_path / "b.npz", "a", says=r"b\.npz\[a\] is no numpy array")
-
-
-@pytest.mark.parametrize("dtype", ["<U0", "|V0", "<f3", "no", "|V4"])
-def test_a_dtype_that_is_none_is_one_line(tmp_path, dtype):
-    labels = merbench(tmp_path / "label_4way.npz", dict.fromkeys(IDS, 1))
-    folder = folder_of(tmp_path / "f", dict.fromkeys(IDS, np.ones(3, np.float32)))
-    write(folder / f"{IDS[2]}.npy", npy(f"({2**40},)" if dtype in ("<U0", "|V0") else "(1,)", dtype, b"abcd"))
-    refused(read, labels, folder, says=IDS[2])
-
-
-@pytest.mark.parametrize("lengths", ["9" * 5000, f"{2**62}\n" * 4 + "3\n" * 6, "-1\n" * 10])
-def test_lengths_that_are_none_are_one_line(tmp_path, lengths):
-    emotion2vec(tmp_path)
-    (tmp_path / "train.lengths").write_text(lengths)
-    refused(read, tmp_path / "train.npy", says=r"lengths")
-
-
 # Small files that cost everything
 
 
@@ -395,7 +341,7 @@ def _laughs(levels=30, width=10):
 def _shared(name, value):
     held = iemocap()
     held[name] = {k: [value] * len(v) for k, v in held["labels"].items()}
-    return fields(held, "ids speakers labels text audio visual sentences train test")
+    return fields(held, NINE)
 
 
 def _itself():
@@ -409,10 +355,7 @@ BOMBS = {
     "laughs in speakers": (lambda: _shared("speakers", _laughs()), "nests lists more than 16 deep"),
     "shallow laughs": (lambda: _shared("speakers", _laughs(8)), "repeats the same data"),
     "in itself": (lambda: _shared("text", _itself()), "or in themselves"),
-    "shared vectors": (
-        lambda: (_shared("text", np.zeros(10**6)), [np.zeros(10**6)] * 1000),
-        "repeats the same",
-    ),
+    "shared vectors": (lambda: (_shared("text", np.zeros(10**6)), [np.zeros(10**6)] * 1000), "repeats the same"),
     "shared sentences": (lambda: [["x" * 10**6] * 20_000], "repeats the same"),
     "a long number": (lambda: _shared("labels", 10**5000), "holds a number of 16610 bits"),
 }
@@ -432,12 +375,7 @@ def test_a_small_pickle_that_would_fill_the_memory_is_refused_soon(tmp_path, nam
 
 def test_what_the_literature_shares_is_no_bomb(tmp_path):
     """SDT's files have four layers of text, which our own export fills with one."""
-    found = read(
-        write(
-            tmp_path / "x.pkl",
-            fields(iemocap(), "ids speakers labels text audio visual sentences train test"),
-        )
-    )
+    found = read_fields(tmp_path, iemocap(), NINE)
     (path,) = export(found, tmp_path / "sdt", "sdt", labelled(found.table, "majority-4"))
     assert len(read(path).table) == labelled(found.table, "majority-4").notna().sum()
 

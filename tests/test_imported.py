@@ -14,6 +14,7 @@ from collections import OrderedDict, defaultdict
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import refused
 
 from lpgnet.beyond.exchange import differences, unpickle, vectors
 from lpgnet.beyond.exchange.describe import report
@@ -32,18 +33,7 @@ DIALOGUES = {  # in this order in the files, which isn't the table's
     "Ses02F_impro01": ["F000", "M000", "F001"],
 }
 LABELS = {"Ses05M_script01_1b": [4, 3], "Ses02F_impro03": [0, 0, 5, 4, -1], "Ses02F_impro01": [1, 2, 3]}
-CODES = [
-    "sad",
-    "neu",
-    "ang",
-    "hap",
-    "xxx",
-    "fru",
-    "exc",
-    "",
-    "exc",
-    "ang",
-]  # IDS[4] is one of the 53
+CODES = ["sad", "neu", "ang", "hap", "xxx", "fru", "exc", "", "exc", "ang"]  # IDS[4] is one of the 53
 IDS = [
     *("Ses02F_impro01_F000", "Ses02F_impro01_M000", "Ses02F_impro01_F001"),
     *("Ses02F_impro03_M000", "Ses02F_impro03_F007", "Ses02F_impro03_M001"),
@@ -167,12 +157,27 @@ def test_a_pickle_that_calls_is_refused_by_name_and_nothing_runs(tmp_path, proto
             except (pickle.PicklingError, AttributeError):
                 continue
             short = name.rpartition(".")[2].replace("Path", "Posix")
-            with pytest.raises(ValueError, match=rf"evil\.pkl names [\w.]*{short}[\w.]*, which is no type"):
-                read(file)
+            refused(read, file, says=rf"evil\.pkl names [\w.]*{short}[\w.]*, which is no type")
             assert not mark.exists()
     write(file, Evil(os.system, f"touch {mark}"), protocol)
-    with pytest.raises(ValueError, match=r"names (posix|nt)\.system, which is no type of data"):
-        read(file)
+    refused(read, file, says=r"names (posix|nt)\.system, which is no type of data")
+
+
+def array_pickle(shape, data, dtype=b"f4"):
+    """Protocol 0 of an array with a state of our choice."""
+    return (
+        b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR"
+        b"(I1\n" + shape + b"cnumpy\ndtype\n(S'" + dtype + b"'\nI0\nI1\ntR"
+        b"(I3\nS'" + (b"|" if dtype[:1] == b"O" else b"<") + b"'\nNNNI-1\nI-1\nI0\ntb"
+        b"I00\n" + data + b"tb."
+    )
+
+
+FILLED = array_pickle(b"(I1\nt", b"S'abcd'\n")
+NESTED = b"(" + b"(" * 50 + b"t" * 50  # a tuple of tuples of tuples
+MAKE = b"cnumpy.core.multiarray\n_reconstruct\n("
+DTYPE = b"cnumpy\ndtype\n(S'%s'\nI0\nI1\ntR"
+BUFFER = b"cnumpy.core.numeric\n_frombuffer\n(c_codecs\nencode\n(Vabcd\nS'latin1'\ntR%s(I%d\ntS'%s'\ntR."
 
 
 @pytest.mark.parametrize(
@@ -202,49 +207,11 @@ def test_a_pickle_that_calls_is_refused_by_name_and_nothing_runs(tmp_path, proto
         (b"\x80\x04\x95" + struct.pack("<Q", 2**40) + b"N.", "ends too early"),
         (b"\x80\x02N" + b"r\xff\xff\xff\x7f" + b".", "is nothing"),  # a memo index of two thousand million
         (b"(lp0\n0cbuiltins\ntuple\np1\n0" + b"(lg0\na" * 3 + b".", "is a list of"),
-    ],
-)
-def test_opcodes_can_t_call_open_or_take_memory(tmp_path, opcodes, message):
-    with pytest.raises(ValueError, match=message):
-        read(write(tmp_path / "x.pkl", opcodes))
-
-
-def array_pickle(shape, data, dtype=b"f4", before=b""):
-    """Protocol 0 of an array with a state of our choice."""
-    return (
-        b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR"
-        b"(I1\n" + shape + b"cnumpy\ndtype\n(S'" + dtype + b"'\nI0\nI1\ntR"
-        b"(I3\nS'" + (b"|" if dtype[:1] == b"O" else b"<") + b"'\nNNNI-1\nI-1\nI0\ntb"
-        b"I00\n" + data + b"tb."
-    )
-
-
-@pytest.mark.parametrize(
-    ("shape", "data", "dtype"),
-    [
-        (b"(I1000000\nI1000000\nt", b"S'abcd'\n", b"f4"),
-        (b"(I2\nt", b"S'abcd'\n", b"f4"),
-        (b"(I-1\nt", b"S'abcd'\n", b"f4"),
-        (b"(I1000\nt", b"(lI1\na", b"O8"),  # numpy itself would read past the list's end
-        (b"(I1\nt", b"S'abcd'\n", b"U0"),
-    ],
-)
-def test_an_array_s_shape_fits_its_data(tmp_path, shape, data, dtype):
-    assert unpickle.load(write(tmp_path / "good.pkl", array_pickle(b"(I1\nt", b"S'abcd'\n"))).shape == (1,)
-    with pytest.raises(ValueError, match=r"array of (shape|dtype)"):
-        unpickle.load(write(tmp_path / "bad.pkl", array_pickle(shape, data, dtype)))
-
-
-FILLED = array_pickle(b"(I1\nt", b"S'abcd'\n")
-NESTED = b"(" + b"(" * 50 + b"t" * 50  # a tuple of tuples of tuples
-MAKE = b"cnumpy.core.multiarray\n_reconstruct\n("
-DTYPE = b"cnumpy\ndtype\n(S'%s'\nI0\nI1\ntR"
-BUFFER = b"cnumpy.core.numeric\n_frombuffer\n(c_codecs\nencode\n(Vabcd\nS'latin1'\ntR%s(I%d\ntS'%s'\ntR."
-
-
-@pytest.mark.parametrize(
-    ("opcodes", "message"),
-    [
+        (array_pickle(b"(I1000000\nI1000000\nt", b"S'abcd'\n"), "array of shape"),
+        (array_pickle(b"(I2\nt", b"S'abcd'\n"), "array of shape"),
+        (array_pickle(b"(I-1\nt", b"S'abcd'\n"), "array of shape"),
+        (array_pickle(b"(I1000\nt", b"(lI1\na", b"O8"), "array of shape"),  # numpy would read past the list's end
+        (array_pickle(b"(I1\nt", b"S'abcd'\n", b"U0"), "array of dtype"),
         (array_pickle(b"S'abc'\n", b"S'abcd'\n"), "array of shape abc"),
         (FILLED[:-1] + b"(I1\n(I1\nt" + DTYPE % b"f4" + b"I0\nS'abcd'\ntb.", "fills an array in a way"),
         (array_pickle(b"(I1\nt", b"(lI1\na"), "fills an array in a way"),
@@ -273,15 +240,15 @@ BUFFER = b"cnumpy.core.numeric\n_frombuffer\n(c_codecs\nencode\n(Vabcd\nS'latin1
     ],
 )  # fmt: skip
 def test_what_numpy_and_python_don_t_write_is_refused(tmp_path, opcodes, message):
-    with pytest.raises(ValueError, match=message):
-        unpickle.load(write(tmp_path / "x.pkl", opcodes))
+    """Opcodes can't call, open, take memory, or make what isn't data."""
+    assert unpickle.load(write(tmp_path / "good.pkl", FILLED)).shape == (1,)
+    refused(read, write(tmp_path / "x.pkl", opcodes), says=message)
 
 
 def test_copying_the_same_list_again_and_again_is_refused(tmp_path):
     many = b"(" + b"N" * 5000 + b"lp0\n0("
     bomb = many + b"cbuiltins\nlist\n(g0\ntR" * 500 + b"t."
-    with pytest.raises(ValueError, match="again and again"):
-        unpickle.load(write(tmp_path / "bomb.pkl", bomb))
+    refused(unpickle.load, write(tmp_path / "bomb.pkl", bomb), says="again and again")
     data = b"S'" + b"a" * 4000 + b"'\np5\n"
     one = array_pickle(b"(I1000\nt", data)[:-1] + b"0"
     unpickle.load(write(tmp_path / "bomb.pkl", one + b"N."))
@@ -339,26 +306,22 @@ def test_what_is_no_feature_file_is_one_clear_error(tmp_path, content, message):
 def test_a_huge_file_is_refused_at_once(tmp_path):
     with (tmp_path / "x.pkl").open("wb") as file:
         file.truncate(2**36)  # sparse
-    with pytest.raises(ValueError, match=r"x\.pkl is no pickle"):
-        read(tmp_path / "x.pkl")
+    refused(read, tmp_path / "x.pkl", says=r"x\.pkl is no pickle")
 
 
 def test_every_truncation_is_one_clear_error(tmp_path):
     whole = pickle.dumps(fields(iemocap(), SDT), 2)
     read(write(tmp_path / "cut.pkl", whole))
     for end in [*range(1, 60), *range(60, len(whole), 211), len(whole) - 1]:
-        with pytest.raises(ValueError, match=r"cut\.pkl"):
-            read(write(tmp_path / "cut.pkl", whole[:end]))
+        refused(read, write(tmp_path / "cut.pkl", whole[:end]), says=r"cut\.pkl")
 
 
 def test_torch_files_are_refused(tmp_path):
     for name in ("x.pt", "x.pth"):
-        with pytest.raises(ValueError, match="torch file"):
-            read(write(tmp_path / name, [1]))
+        refused(read, write(tmp_path / name, [1]), says="torch file")
     with zipfile.ZipFile(tmp_path / "archive.pkl", "w") as archive:
         archive.writestr("archive/data.pkl", b"")
-    with pytest.raises(ValueError, match="torch file"):
-        read(tmp_path / "archive.pkl")
+    refused(read, tmp_path / "archive.pkl", says="torch file")
 
 
 # What each form gives
@@ -441,14 +404,12 @@ def test_cosmic_s_text_is_the_mean_of_four_layers_in_float32(tmp_path):
 def test_layers_of_different_size_can_t_be_averaged(tmp_path):
     held = iemocap()
     held["roberta3"] = numbered({k: len(v) for k, v in DIALOGUES.items()}, 11)
-    with pytest.raises(ValueError, match="roberta1 has 7 values, roberta3 11"):
-        read_fields(tmp_path, held, "speakers labels " + COSMIC)
+    refused(read_fields, tmp_path, held, "speakers labels " + COSMIC, says="roberta1 has 7 values, roberta3 11")
 
 
 def test_one_vector_shared_by_all_can_t_fill_the_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(vectors, "MOST", 10 * TEXT - 1)
-    with pytest.raises(ValueError, match="text has 10 x 7 values: more than a corpus has"):
-        read_fields(tmp_path, iemocap())
+    refused(read_fields, tmp_path, iemocap(), says="text has 10 x 7 values: more than a corpus has")
 
 
 def test_frames_may_be_nested_lists_and_of_two_precisions(tmp_path):
@@ -507,13 +468,8 @@ def test_meld_forms(tmp_path, names, form, parts):
     if "text" in names.split():
         np.testing.assert_array_equal(got.features["text"].vectors, stacked(held["text"], order))
         np.testing.assert_array_equal(got.features["audio"].vectors, stacked(held["audio"], order))
-    assert ("roberta" in form) or ("test: 1 dialogues, 1 utterances" in report(got, None))
-
-
-def test_the_two_forms_of_nine_are_told_apart(tmp_path):
-    names = "ids speakers labels text audio sentences train test sentiments"
-    assert read_fields(tmp_path, meld() | {"train": [0, 2, 5]}, names).about["ignored"] == ["sentiments"]
-    assert read_fields(tmp_path, iemocap(), NINE).about["ignored"] == ["visual (3)"]
+    assert "test: 1 dialogues, 1 utterances" in report(got, None)
+    assert ("sentiments" in got.about["ignored"]) == form.startswith(("DialogueRNN", "COSMIC"))
 
 
 def test_multiemo_takes_features_from_beside_the_file(tmp_path):
@@ -555,18 +511,7 @@ def test_merbench_labels_with_folders(tmp_path):
     text_folder, audio_folder = folder_of(tmp_path / "bert", text), folder_of(tmp_path / "w2v", audio)
     got = read(file, text=text_folder, audio=audio_folder)
     assert got.table["id"].tolist() == IDS and got.about["split"] == "session5"
-    assert got.table["label"].tolist() == [
-        "hap",
-        "sad",
-        "neu",
-        "ang",
-        "xxx",
-        "sad",
-        "neu",
-        "ang",
-        "hap",
-        "sad",
-    ]
+    assert got.table["label"].tolist() == ["hap", "sad", "neu", "ang", "xxx", "sad", "neu", "ang", "hap", "sad"]
     assert got.about["protocols"] == ["majority-4"] and set(got.table["part"]) == {""}
     np.testing.assert_array_equal(got.features["text"].vectors, np.stack([text[n] for n in IDS]).astype(np.float32))
     for name, frames, vector in zip(IDS, *[getattr(got.features["audio"], x) for x in ("frames", "vectors")],
@@ -576,21 +521,21 @@ def test_merbench_labels_with_folders(tmp_path):
         np.testing.assert_allclose(vector, audio[name].astype(float).mean(0), rtol=1e-6)
     assert any("1 files of utterances" in note for note in got.about["notes"])
     (audio_folder / f"{IDS[5]}.npy").unlink()
-    with pytest.raises(ValueError, match=rf"w2v lacks 1 of 10 .*{IDS[5]}"):
-        read(file, audio=audio_folder)
+    refused(read, file, audio=audio_folder, says=rf"w2v lacks 1 of 10 .*{IDS[5]}")
 
 
 def test_object_arrays_go_through_the_allow_list(tmp_path):
     mark = tmp_path / "mark"
     evil = np.array({"a": Evil(os.system, f"touch {mark}")}, object)
     np.savez(tmp_path / "label_4way.npz", whole_corpus=evil)
-    with pytest.raises(ValueError, match=r"label_4way\.npz\[whole_corpus\] names posix\.system"):
-        read(tmp_path / "label_4way.npz")
+    refused(read, tmp_path / "label_4way.npz", says=r"label_4way\.npz\[whole_corpus\] names posix\.system")
     file = merbench(tmp_path / "ok.npz", dict.fromkeys(IDS, 1))
     np.save(folder_of(tmp_path / "f", dict.fromkeys(IDS, np.ones(3))) / f"{IDS[2]}.npy", evil)
-    with pytest.raises(ValueError, match=r"\.npy names posix\.system"):
-        read(file, text=tmp_path / "f")
+    refused(read, file, text=tmp_path / "f", says=r"\.npy names posix\.system")
     assert not mark.exists()
+
+
+NO_SHAPES = ["(-1, 3)", "(-2, -2)", "(True, 3)", "(1.0, 3)", f"({2**70},)", "(0,) * 9", "3", "(1,"]
 
 
 def npy(shape, dtype="<f4", data=b""):
@@ -607,6 +552,9 @@ def npy(shape, dtype="<f4", data=b""):
         (npy("(2,)", data=b"abcd" * 3), "holds 12 bytes"),
         (npy("()", "|O", pickle.dumps([1])), "holds a list where an array should be"),
         (npy("()", "|O", pickle.dumps(np.array(None, object))[:-9]), "too early|can be read"),
+        *((npy(shape, data=b"abcd" * 4), "no numpy array") for shape in NO_SHAPES),
+        *((npy("(1,)", dtype, b"abcd"), "no numpy array") for dtype in ("<U0", "|V0", "<f3", "no")),
+        (npy("(1,)", "|V4", b"abcd"), r"is a ndarray \|V4|is no dict"),
     ],
 )
 def test_a_broken_npy_is_one_clear_error(tmp_path, content, message):
@@ -614,12 +562,10 @@ def test_a_broken_npy_is_one_clear_error(tmp_path, content, message):
     folder = folder_of(tmp_path / "f", dict.fromkeys(IDS, np.ones(3, np.float32)))
     assert read(file, text=folder).features["text"].vectors.sum() == 30
     write(folder / f"{IDS[2]}.npy", content)
-    with pytest.raises(ValueError, match=rf"{IDS[2]}\.npy .*({message})"):
-        read(file, text=folder)
+    refused(read, file, text=folder, says=rf"{IDS[2]}.*({message})")
     with zipfile.ZipFile(tmp_path / "bad.npz", "w") as archive:
         archive.writestr("whole_corpus.npy", content)
-    with pytest.raises(ValueError, match=rf"bad\.npz\[whole_corpus\] .*({message})"):
-        read(tmp_path / "bad.npz")
+    refused(read, tmp_path / "bad.npz", says=rf"bad\.npz.*whole_corpus.*({message})")
 
 
 def test_a_broken_npz_is_one_clear_error(tmp_path):
@@ -627,14 +573,11 @@ def test_a_broken_npz_is_one_clear_error(tmp_path):
     whole = file.read_bytes()
     spoilt = whole.replace(b"Ses02F_impro01_F000", b"Ses02F_impro01_F111")  # its checksum is wrong then
     for content, message in ((spoilt, "can't be read"), (whole[:-30], "no whole zip archive")):
-        with pytest.raises(ValueError, match=rf"label_4way\.npz.* {message}"):
-            read(write(file, content))
+        refused(read, write(file, content), says=rf"label_4way\.npz.* {message}")
     np.savez(file, whole_corpus=np.ones(3))
-    with pytest.raises(ValueError, match="whole_corpus is no dict"):
-        read(file)
+    refused(read, file, says="whole_corpus is no dict")
     np.savez(file, other=np.ones(3))
-    with pytest.raises(ValueError, match=r"is a \.npz with other: known are"):
-        read(file)
+    refused(read, file, says=r"is a \.npz with other: known are")
 
 
 def emotion2vec(folder, ids=IDS, labels=None):
@@ -662,11 +605,9 @@ def test_emotion2vec(tmp_path, name):
         np.testing.assert_array_equal(held, want)
         np.testing.assert_allclose(vector, want.mean(0), rtol=1e-6)
     (tmp_path / "train.lengths").write_text("3\n" * 10)
-    with pytest.raises(ValueError, match=r"sum to 30, train\.npy has 65"):
-        read(tmp_path / name)
+    refused(read, tmp_path / name, says=r"sum to 30, train\.npy has 65")
     (tmp_path / "train.lengths").unlink()
-    with pytest.raises(ValueError, match=r"train\.lengths isn't there"):
-        read(tmp_path / name)
+    refused(read, tmp_path / name, says=r"train\.lengths isn't there")
 
 
 HEAD = "id,dialogue,order,speaker,session,scripted,label\n"
@@ -680,6 +621,7 @@ HEAD = "id,dialogue,order,speaker,session,scripted,label\n"
         ("train.emo", f"{IDS[0]} sad\n", "1 labels, 10 lengths"),
         ("train.lengths", "1\ntwo\n", r"train\.lengths: want one number of frames per line"),
         ("train.lengths", "0\n" * 10, "each at least 1"),
+        *(("train.lengths", bad, "lengths") for bad in ("9" * 5000, f"{2**62}\n" * 4 + "3\n" * 6, "-1\n" * 10)),
         ("train.emo", b"\xff\xfe", "isn't UTF-8"),
         ("x.jsonl", "{no\n", "line 1 can't be read as JSON"),
         ("x.csv", HEAD + "a,b,x,,0,False,sad\n", "line 2: want order"),
@@ -691,19 +633,16 @@ HEAD = "id,dialogue,order,speaker,session,scripted,label\n"
 def test_a_broken_label_file_is_one_clear_error(tmp_path, name, content, message):
     emotion2vec(tmp_path)
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(ValueError, match=message):
-        read(tmp_path / name)
+    refused(read, tmp_path / name, says=message)
 
 
 def test_features_beside_a_file_must_fit_it(tmp_path):
     file = write(tmp_path / "features.pkl", fields(iemocap(), NINE))
     with pytest.raises(ValueError, match=r"TextFeatures\.pkl is a list of 1; want a dict"):
         read(file, text=write(tmp_path / "TextFeatures.pkl", [[1.0]]))
-    with pytest.raises(ValueError, match=r"text features .*none don't exist"):
-        read(file, text=tmp_path / "none")
+    refused(read, file, text=tmp_path / "none", says=r"text features .*none don't exist")
     cosmic = write(tmp_path / "cosmic.pkl", fields(iemocap(), "speakers labels " + COSMIC))
-    with pytest.raises(ValueError, match=r"needs utterance ids, which .*cosmic\.pkl doesn't have"):
-        read(cosmic, audio=tmp_path)
+    refused(read, cosmic, audio=tmp_path, says=r"needs utterance ids, which .*cosmic\.pkl doesn't have")
 
 
 def test_the_order_of_a_release_s_label_files_is_noted(tmp_path):
@@ -719,8 +658,7 @@ def test_the_order_of_a_release_s_label_files_is_noted(tmp_path):
 def test_a_speaker_is_a_name_or_one_hot(tmp_path):
     held = meld() | {"train": [0, 2, 5]}
     held["speakers"][5][0] = [1.0, 1.0] + [0.0] * 7
-    with pytest.raises(ValueError, match="dialogue 5 has a speaker that is neither"):
-        read_fields(tmp_path, held, f"{SDT} -")
+    refused(read_fields, tmp_path, held, f"{SDT} -", says="dialogue 5 has a speaker that is neither")
 
 
 def emobox(path, rows):
@@ -738,26 +676,15 @@ def test_emobox(tmp_path):
     np.testing.assert_array_equal(got.features["audio"].vectors[:, 0], np.arange(10))
     assert got.features["audio"].encoder == "wavlm"
     file.write_text(file.read_text() + "{}\n[1]\n")
-    with pytest.raises(ValueError, match="line 12 has no key and emo"):
-        read(file)
+    refused(read, file, says="line 12 has no key and emo")
 
 
 def test_emobox_s_meld_is_read_as_meld_is(tmp_path):
-    keys = {
-        "dia1_utt3-train": "joy",
-        "dia1_utt0-train": "fear",
-        "dia0_utt0-val": "anger",
-        "dia1_utt0-test": "joy",
-    }
+    keys = {"dia1_utt3-train": "joy", "dia1_utt0-train": "fear", "dia0_utt0-val": "anger", "dia1_utt0-test": "joy"}
     lines = [json.dumps({"key": f"meld-{k}", "dataset": "meld", "emo": e}) for k, e in keys.items()]
     (tmp_path / "meld.jsonl").write_text("\n".join(lines))
     got = read(tmp_path / "meld.jsonl")
-    assert got.table["id"].tolist() == [
-        "train_dia1_utt0",
-        "train_dia1_utt3",
-        "dev_dia0_utt0",
-        "test_dia1_utt0",
-    ]
+    assert got.table["id"].tolist() == ["train_dia1_utt0", "train_dia1_utt3", "dev_dia0_utt0", "test_dia1_utt0"]
     assert got.table["part"].tolist() == ["train", "train", "validation", "test"]
     assert got.table["label"].tolist() == ["fear", "joy", "anger", "joy"] and got.about["corpus"] == "meld"
     assert got.about["protocols"] == ["meld-7"] and got.about["split"] == "official"
@@ -773,8 +700,7 @@ def test_emobox_s_meld_is_read_as_meld_is(tmp_path):
 )  # fmt: skip
 def test_json_of_another_form_is_told_what_it_is_and_what_is_read(tmp_path, name, content, message):
     (tmp_path / name).write_text("\n" + json.dumps(content, indent=1))
-    with pytest.raises(ValueError, match=rf"is JSON in another form {message}; read are labels as EmoBox"):
-        read(tmp_path / name)
+    refused(read, tmp_path / name, says=rf"is JSON in another form {message}; read are labels as EmoBox")
 
 
 @pytest.mark.parametrize("protocol", range(6))
@@ -782,8 +708,7 @@ def test_changed_line_ends_are_said_for_every_pickle(tmp_path, protocol):
     """As a version control on Windows changes them: in text always, in bytes where it takes them for text."""
     data = pickle.dumps((*fields(iemocap(), NINE), "\n"), protocol)
     file = write(tmp_path / "x.pkl", data.replace(b"\n", b"\r\n"))
-    with pytest.raises(ValueError, match=r"x\.pkl: its line ends were changed to CRLF"):
-        read(file)
+    refused(read, file, says=r"x\.pkl: its line ends were changed to CRLF")
     assert len(read(write(tmp_path / "y.pkl", data)).table) == len(IDS)
 
 
@@ -805,8 +730,7 @@ def test_a_manifest_of_ours(tmp_path):
     assert got.table["speaker"].tolist() == ["y", "x"] and got.about["classes"] == ["calm", "wild"]
     assert got.about["protocols"] == ["own"]
     other.drop(columns="order").to_csv(tmp_path / "own.csv", index=False)
-    with pytest.raises(ValueError, match="lacks order"):
-        read(tmp_path / "own.csv")
+    refused(read, tmp_path / "own.csv", says="lacks order")
 
 
 def test_other_corpora_keep_their_labels(tmp_path):
@@ -886,12 +810,9 @@ def test_mixed_dialogue_names_and_missing_files_are_refused(tmp_path):
     for name in SDT.split()[:10]:
         held[name]["other"] = held[name].pop(KEY)
     held["train"] = ["other"]
-    with pytest.raises(ValueError, match="'other' isn't an IEMOCAP name, while 'Ses02F_impro01' is"):
-        read_fields(tmp_path, held)
-    with pytest.raises(ValueError, match="doesn't exist"):
-        read(tmp_path / "none.pkl")
-    with pytest.raises(ValueError, match="is a folder"):
-        read(tmp_path)
+    refused(read_fields, tmp_path, held, says="'other' isn't an IEMOCAP name, while 'Ses02F_impro01' is")
+    refused(read, tmp_path / "none.pkl", says="doesn't exist")
+    refused(read, tmp_path, says="is a folder")
 
 
 def test_a_dialogue_in_no_list_is_kept_and_named(tmp_path):
@@ -926,7 +847,7 @@ def test_a_report_by_hand(tmp_path):
 
 
 def test_four_classes_are_compared_with_four(tmp_path):
-    said = report(read(merbench(tmp_path / "label_4way.npz", dict.fromkeys(IDS, 1))), release())
+    said = report(read(merbench(tmp_path / "label_4way.npz", dict.fromkeys(IDS, 1))), RELEASE)
     assert "the file's labels and majority-4: 10 utterances, official 5531" in said
     assert "majority-6: can't be compared, the file has four classes" in said and "only in majority-4" in said
 
@@ -947,10 +868,7 @@ def test_sets_of_ids_don_t_order_the_table(tmp_path):
         "from lpgnet.beyond.exchange.describe import report;"
         "got = read(Path(sys.argv[1])); print(got.table.to_csv(), got.about, report(got, None))"
     )
-    command, env = (
-        [sys.executable, "-c", code, str(tmp_path / "x.pkl")],
-        os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+    command, env = ([sys.executable, "-c", code, str(tmp_path / "x.pkl")], os.environ | {"OMP_NUM_THREADS": "1"})
     runs = [
         subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, env=env | {"PYTHONHASHSEED": seed})
         for seed in ("1", "2")
@@ -975,39 +893,43 @@ def release():
     return pd.DataFrame(rows, columns=["id", "label"])
 
 
-def as_file(table, labels, names):
+RELEASE = release()
+
+
+def filed(path, labels, names="ids labels - - train test"):
+    """A file of the release with these labels, read; as a list of fields where it has no ids."""
     numbers = {name: i for i, name in enumerate(PROTOCOLS["majority-6"].classes)}
-    kept = table.assign(number=labels.map(numbers))[labels.notna()]
-    kept = kept.assign(dialogue=kept["id"].str.rpartition("_")[0], speaker=kept["id"].str[-4])
-    groups = dict(list(kept.groupby("dialogue")))
-    held = {
-        n: {k: g[c].tolist() for k, g in groups.items()}
-        for n, c in (("ids", "id"), ("labels", "number"), ("speakers", "speaker"), ("sentences", "id"))
-    }
-    held |= {"train": [k for k in groups if k[4] != "5"], "test": [k for k in groups if k[4] == "5"]}
-    return tuple(held.get(name, []) for name in names.split())  # fmt: skip
+    kept = RELEASE.assign(labels=labels.map(numbers), ids=RELEASE["id"], sentences=RELEASE["id"])[labels.notna()]
+    kept = kept.assign(dialogue=kept["id"].str.rpartition("_")[0], speakers=kept["id"].str[-4])
+    groups = kept.groupby("dialogue")
+    held = {name: groups[name].agg(list).to_dict() for name in ("ids", "labels", "speakers", "sentences")}
+    held |= {"train": [k for k in held["ids"] if k[4] != "5"], "test": [k for k in held["ids"] if k[4] == "5"]}
+    value = tuple(held.get(name, []) for name in names.split())
+    return read(write(path / "filed.pkl", value if "ids" in names else list(value)))
 
 
 def test_which_protocol_a_file_s_labels_are(tmp_path):
-    table = release()
-    names = "ids labels - - train test"
-    got = read(write(tmp_path / "erc.pkl", as_file(table, labelled(table, "erc-6"), names)))
-    said = report(got, table)
+    got = filed(tmp_path, labelled(RELEASE, "erc-6"))
+    said = report(got, RELEASE)
     assert len(got.table) == 7433 and got.about["erc6_filed"] == 53
     assert "the file's labels and erc-6: equal in every class and session (7433)" in said
     assert "what majority-4 keeps of the file: equal in every class and session (5531)" in said
     assert "the file has 53 and calls 53 happy" in said
     assert "  erc-6: the same utterances with the same labels (7433)" in said
-    assert "  majority-6: 53 utterances differ" in said
     assert "only in the file, 53: Ses01F_impro03_F007" in said
     assert said.count(" and 33 more") == 2  # of 53, for majority-4 and majority-6
-    own = labelled(table, "majority-6").copy()
-    own[table.index[table["label"] == "fru"][0]] = "sad"
-    own[table.index[table["label"] == "exc"][0]] = None
-    got = read(write(tmp_path / "six.pkl", as_file(table, own, names)))
-    said = report(got, table)
+    for name in ("majority-4", "majority-6"):
+        assert f"{name}: 53 utterances differ, all of them of erc-6's 53 that the file calls happy; {name}" in said
+
+
+def test_utterances_that_differ_from_the_release_are_named(tmp_path):
+    own = labelled(RELEASE, "majority-6").copy()
+    changed, gone = (RELEASE["id"][RELEASE["label"] == code].iloc[0] for code in ("fru", "exc"))
+    own[RELEASE["id"] == changed] = "sad"
+    own[RELEASE["id"] == gone] = None
+    got = filed(tmp_path, own)
+    said = report(got, RELEASE)
     assert got.about["protocols"] == ["majority-4", "majority-6"]
-    changed, gone = (table["id"][table["label"] == code].iloc[0] for code in ("fru", "exc"))
     assert f"majority-6: 2 utterances differ\n    only in majority-6, 1: {gone}\n" in said
     assert f"other label, 1: {changed} (sad, not frustrated)" in said
     assert "S1 excited 142 (official 143), S1 frustrated 279 (official 280), S1 sad 195 (official 194)" in said
@@ -1015,47 +937,31 @@ def test_which_protocol_a_file_s_labels_are(tmp_path):
     assert "lets single utterances be compared by id" in report(got, None)
 
 
-def test_the_53_are_explained_where_they_differ(tmp_path):
-    table = release()
-    said = report(
-        read(write(tmp_path / "e.pkl", as_file(table, labelled(table, "erc-6"), "ids labels - - train test"))),
-        table,
-    )
-    for name in ("majority-4", "majority-6"):
-        assert f"{name}: 53 utterances differ, all of them of erc-6's 53 that the file calls happy; {name}" in said
-
-
 def test_classes_in_another_order_are_recognised(tmp_path):
     """Numbered alphabetically, say; every other file's counts are no permutation."""
-    table = release()
-    own = labelled(table, "majority-6")
-    turned = own.replace({"happy": "sad", "sad": "neutral", "neutral": "happy"})
-    said = report(read(write(tmp_path / "t.pkl", as_file(table, turned, "ids labels - - train test"))), table)
+    own = labelled(RELEASE, "majority-6")
+    said = report(filed(tmp_path, own.replace({"happy": "sad", "sad": "neutral", "neutral": "happy"})), RELEASE)
     assert "the official counts with the classes in another order: " in said
     assert "what is read as neutral has the counts of sad" in said and "read as angry" not in said
-    right = report(read(write(tmp_path / "r.pkl", as_file(table, own, "ids labels - - train test"))), table)
+    right = report(filed(tmp_path, own), RELEASE)
     assert "another order" not in right and "numbers don't compare" not in right
 
 
 def test_a_test_part_of_another_session_is_said(tmp_path):
-    table = release()
-    value = as_file(table, labelled(table, "majority-6"), "ids labels - - train test")
-    parts = {False: [], True: []}
-    for name in sorted({*value[-2], *value[-1]}):
-        parts[name[4] == "3"].append(name)
-    said = report(read(write(tmp_path / "t.pkl", (*value[:-2], parts[False], parts[True]))), table)
+    got = filed(tmp_path, labelled(RELEASE, "majority-6"))
+    part = got.table["session"].map(lambda session: "test" if session == 3 else "train")
+    said = report(Imported(got.table.assign(part=part), {}, got.about), RELEASE)
     assert "The test part is of session 3, the paper's is session 5: numbers don't compare." in said
 
 
 def test_counts_without_utterance_ids(tmp_path):
-    table = release()
     names = "speakers labels sentences train test validation"
-    got = read(write(tmp_path / "erc.pkl", list(as_file(table, labelled(table, "erc-6"), names))))
+    got = filed(tmp_path, labelled(RELEASE, "erc-6"), names)
     assert got.about["protocols"] == ["own", "majority-4", "majority-6"] and got.about["labels"] == "own"
-    said = report(got, table)
+    said = report(got, RELEASE)
     assert "the file's labels and erc-6: equal in every class and session (7433)" in said
     assert "up to 53 utterances" in said and "the file has no utterance ids" in said
-    got = read(write(tmp_path / "six.pkl", list(as_file(table, labelled(table, "majority-6"), names))))
+    got = filed(tmp_path, labelled(RELEASE, "majority-6"), names)
     assert got.about["protocols"] == ["majority-4", "majority-6"] and not got.about["unsure"]
     assert "up to 53" not in report(got, None)
 
@@ -1104,27 +1010,41 @@ def test_the_neutral_form_is_exact(tmp_path, names):
     assert np.load(paths[0])["text"].shape == (10, TEXT)
 
 
-def test_a_neutral_pair_that_doesn_t_belong_together_is_refused(tmp_path):
+@pytest.fixture
+def pair(tmp_path):
+    """The two files of our own form."""
     found = framed(read_fields(tmp_path, iemocap()))
-    labels = labelled(found.table, "majority-4")
-    numbers, lines = export(found, tmp_path / "mine", "neutral", labels)
+    return export(found, tmp_path / "mine", "neutral", labelled(found.table, "majority-4"))
+
+
+def test_the_lines_of_a_neutral_pair_are_checked(pair):
+    numbers, lines = pair
     whole = lines.read_text()
-    lines.write_text("".join(whole.splitlines(keepends=True)[:-1]))
-    with pytest.raises(ValueError, match="has 9 utterances, its header says otherwise"):
-        read(lines)
-    lines.write_text(whole.replace('"order": 0', '"order": "0"', 1))
-    with pytest.raises(ValueError, match=r"mine\.jsonl line 2: order"):
-        read(lines)
-    lines.write_text(whole.replace(IDS[1], IDS[0]))
-    with pytest.raises(ValueError, match=f"has the utterance '{IDS[0]}' twice"):
-        read(lines)
-    lines.write_text(whole)
-    numbers.write_bytes(numbers.read_bytes().replace(b"\x00", b"\x01", 1))
-    with pytest.raises(ValueError, match=r"isn't the file that mine\.jsonl was written with"):
-        read(numbers)
+    for old, new, says in (
+        (whole.splitlines(keepends=True)[-1], "", "has 9 utterances, its header says otherwise"),
+        ('"order": 0', '"order": "0"', "line 2: order"),
+        ('"part": "train", ', "", "line 2 lacks part"),
+        ('"start": 0.30000000000000004', '"start": "now"', "line 2: start"),
+        ('"part": "train"', '"part": "dev"', "line 2: part"),
+        ('{"id"', '"id"', "line 2 can't be read as JSON"),
+        (f'"id": "{IDS[1]}"', f'"id": "{IDS[0]}"', f"has the utterance '{IDS[0]}' twice"),
+    ):
+        assert old in whole
+        lines.write_text(whole.replace(old, new, 1))
+        refused(read, numbers, says=rf"mine\.jsonl.*{says}")
+
+
+def test_a_neutral_pair_that_doesn_t_belong_together_is_refused(pair):
+    numbers, lines = pair
+    refused(read, numbers, text=numbers.parent, says="takes no text or audio beside it")
+    whole = numbers.read_bytes()
+    numbers.write_bytes(whole.replace(b"\x00", b"\x01", 1))
+    refused(read, numbers, says=r"isn't the file that mine\.jsonl was written with")
+    numbers.unlink()
+    refused(read, lines, says=r"mine\.npz isn't beside it")
+    numbers.write_bytes(whole)
     lines.unlink()
-    with pytest.raises(ValueError, match="known are MERBench's labels"):
-        read(numbers)
+    refused(read, numbers, says="known are MERBench's labels")
 
 
 def rewritten(lines, numbers, **arrays):
@@ -1143,10 +1063,6 @@ def rewritten(lines, numbers, **arrays):
         ({}, None),
         ({"text": np.zeros((9, TEXT), np.float32)}, r"text is of shape \(9, 7\), want \(10, F\)"),
         ({"text": np.zeros((10, TEXT))}, "text is of dtype float64, want float32"),
-        (
-            {"text": np.eye(10, dtype=np.float32) / 0.1 - np.diag([0] * 9 + [np.inf])},
-            "text is of dtype float64",
-        ),
         ({"text": np.diag(np.float32([1] * 9 + [np.inf]))}, f"text of utterance {IDS[9]} is NaN or infinite"),
         ({"text": np.diag(np.float32([1] * 8 + [np.nan, 1]))}, f"text of utterance {IDS[8]} is NaN"),
         ({"text": None}, "lacks text; it has"),
@@ -1155,49 +1071,20 @@ def rewritten(lines, numbers, **arrays):
         ({"text": np.array([[1]], object)}, "want float32"),
     ],
 )
-def test_the_numbers_of_a_neutral_pair_are_checked(tmp_path, arrays, message):
-    found = framed(read_fields(tmp_path, iemocap()))
-    numbers, lines = export(found, tmp_path / "mine", "neutral", labelled(found.table, "majority-4"))
+def test_the_numbers_of_a_neutral_pair_are_checked(pair, arrays, message):
+    numbers, lines = pair
     rewritten(lines, numbers, **arrays)
     if message is None:
         assert read(lines).features["text"].vectors.shape == (10, TEXT)
         return
-    with pytest.raises(ValueError, match=rf"mine\.npz.*{message}"):
-        read(numbers)
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ('"part": "train", ', "", "line 2 lacks part"),
-        ('"order": 0', '"order": 4294967296', "line 2: order"),
-        ('"start": 0.30000000000000004', '"start": "now"', "line 2: start"),
-        ('"part": "train"', '"part": "dev"', "line 2: part"),
-        ('{"id"', '"id"', "line 2 can't be read as JSON"),
-    ],
-)
-def test_the_lines_of_a_neutral_pair_are_checked(tmp_path, old, new, message):
-    found = framed(read_fields(tmp_path, iemocap()))
-    numbers, lines = export(found, tmp_path / "mine", "neutral", labelled(found.table, "majority-4"))
-    with pytest.raises(ValueError, match="takes no text or audio beside it"):
-        read(numbers, text=tmp_path)
-    assert old in lines.read_text()
-    lines.write_text(lines.read_text().replace(old, new, 1))
-    with pytest.raises(ValueError, match=rf"mine\.jsonl.*{message}"):
-        read(numbers)
-    numbers.unlink()
-    with pytest.raises(ValueError, match=r"mine\.npz isn't beside it"):
-        read(lines)
+    refused(read, numbers, says=rf"mine\.npz.*{message}")
 
 
 def test_what_a_store_knows_of_itself_may_be_little(tmp_path):
     """A pair without a word on its origin is judged by its ids; the simulated corpus isn't IEMOCAP."""
     found = framed(read_fields(tmp_path, iemocap()))
     labels = labelled(found.table, "majority-4")
-    want = {
-        "{}": ["majority-4", "majority-6", "erc-6"],
-        '{"corpus": "simulated"}': ["majority-4", "majority-6"],
-    }
+    want = {"{}": ["majority-4", "majority-6", "erc-6"], '{"corpus": "simulated"}': ["majority-4", "majority-6"]}
     for about, protocols in want.items():
         held = Imported(found.table, found.features, json.loads(about))
         assert read(export(held, tmp_path / "mine", "neutral", labels)[0]).about["protocols"] == protocols
@@ -1249,23 +1136,14 @@ def test_session_5_is_tested_where_the_table_has_no_parts(tmp_path):
 def test_what_the_sdt_form_can_t_hold_is_refused(tmp_path):
     found = read_fields(tmp_path, iemocap())
     labels = labelled(found.table, "majority-6")
-    with pytest.raises(ValueError, match="no form 'csv'; there are sdt, neutral"):
-        export(found, tmp_path / "out", "csv", labels)
-    with pytest.raises(ValueError, match="9 labels for 10 utterances"):
-        export(found, tmp_path / "out", "sdt", labels[1:])
-    with pytest.raises(ValueError, match="no utterance has a label"):
-        export(found, tmp_path / "out", "sdt", labels.mask(labels.notna()))
+    refused(export, found, tmp_path / "out", "sdt", labels.mask(labels.notna()), says="no utterance has a label")
     train = Imported(found.table.assign(part="", session=1), found.features, found.about)
-    with pytest.raises(ValueError, match="has no parts and no session 5"):
-        export(train, tmp_path / "out", "sdt", labels)
+    refused(export, train, tmp_path / "out", "sdt", labels, says="has no parts and no session 5")
     only_text = Imported(found.table, {"text": found.features["text"]}, found.about)
-    with pytest.raises(ValueError, match="there is no audio"):
-        export(only_text, tmp_path / "out", "sdt", labels)
-    with pytest.raises(ValueError, match="has no calm"):
-        export(found, tmp_path / "out", "sdt", labels.mask(labels == "sad", "calm"))
+    refused(export, only_text, tmp_path / "out", "sdt", labels, says="there is no audio")
+    refused(export, found, tmp_path / "out", "sdt", labels.mask(labels == "sad", "calm"), says="has no calm")
     found.features["audio"].vectors[2] = np.nan
-    with pytest.raises(ValueError, match=f"1 utterances have no audio, the first {IDS[2]}"):
-        export(found, tmp_path / "out", "sdt", labels)
+    refused(export, found, tmp_path / "out", "sdt", labels, says=f"1 utterances have no audio, the first {IDS[2]}")
     talk = read_fields(tmp_path, meld() | {"train": [0, 2, 5]}, f"{SDT} -")
     with pytest.raises(ValueError, match="speakers F and M only; train_0_000"):
         export(talk, tmp_path / "out", "sdt", labelled(talk.table, "meld-7"))
@@ -1310,18 +1188,10 @@ def test_the_comparison_by_hand():
         "calm 0 / 0 0 / 0 0 / 1 0 / 1",
         "all 2 / 2 2 / 2 0 / 1 4 / 5",
     ]
-    assert lines[13:18] == [
-        "happy sad angry calm",
-        "happy 0 0 0 0",
-        "sad 0 2 0 0",
-        "angry 1 0 0 0",
-        "calm 0 0 0 0",
-    ]
+    assert lines[13:18] == ["happy sad angry calm", "happy 0 0 0 0", "sad 0 2 0 0", "angry 1 0 0 0", "calm 0 0 0 0"]
     assert lines[19:] == [
         *("Only in ours: 1", "d2b happy", "", "Only in theirs: 2", "d2c sad", "d3a calm", ""),
         *("Labelled otherwise (ours, theirs): 1", "d1b angry -> happy"),
     ]
-    with pytest.raises(ValueError, match="theirs has the utterance 'd1a' twice"):
-        differences.compare(A, pd.concat([B, B[:1]]), ("ours", "theirs"))
-    with pytest.raises(ValueError, match="ours has no column label"):
-        differences.compare(A[["id"]], B, ("ours", "theirs"))
+    twice = pd.concat([B, B[:1]])
+    refused(differences.compare, A, twice, ("ours", "theirs"), (), says="theirs has the utterance 'd1a' twice")

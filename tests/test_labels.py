@@ -5,20 +5,10 @@ from typing import get_args
 
 import pandas as pd
 import pytest
+from conftest import refused
 
 from lpgnet.config import Validation
-from lpgnet.labels import (
-    CARRIES,
-    ERC6_EXTRA,
-    PROTOCOLS,
-    counts,
-    digest,
-    folds,
-    manifest,
-    meant,
-    rule,
-    write_manifests,
-)
+from lpgnet.labels import CARRIES, ERC6_EXTRA, PROTOCOLS, counts, digest, folds, manifest, meant, rule, write_manifests
 
 
 def table_of(*rows):
@@ -37,26 +27,21 @@ ROWS = [
 ]
 
 
-def test_majority_4_merges_excited_and_drops_the_rest():
-    kept = manifest(table_of(*ROWS), "majority-4")
-    assert kept["label"].tolist() == ["happy", "happy", "sad"]
-    assert kept["order"].tolist() == [0, 1, 6]
-
-
-def test_majority_6_keeps_excited_and_frustrated():
-    kept = manifest(table_of(*ROWS), "majority-6")
-    assert kept["label"].tolist() == ["happy", "excited", "frustrated", "sad"]
-
-
-def test_erc_6_files_its_ids_as_happy_only_where_the_label_is_xxx():
-    kept = manifest(table_of(*ROWS), "erc-6")
-    assert kept["label"].tolist() == ["happy", "excited", "frustrated", "happy", "sad"]
-    assert len(ERC6_EXTRA) == 53
+@pytest.mark.parametrize(
+    ("protocol", "kept"),
+    [
+        ("majority-4", {0: "happy", 1: "happy", 6: "sad"}),
+        ("majority-6", {0: "happy", 1: "excited", 2: "frustrated", 6: "sad"}),
+        ("erc-6", {0: "happy", 1: "excited", 2: "frustrated", 5: "happy", 6: "sad"}),
+    ],
+)
+def test_which_rows_a_protocol_keeps_and_as_what(protocol, kept):
+    found = manifest(table_of(*ROWS), protocol)
+    assert dict(zip(found["order"], found["label"], strict=True)) == kept and len(ERC6_EXTRA) == 53
 
 
 def test_an_unknown_protocol_is_refused():
-    with pytest.raises(ValueError, match="no label protocol 'majority-5'; there are"):
-        manifest(table_of(*ROWS), "majority-5")
+    refused(manifest, table_of(*ROWS), "majority-5", says="no label protocol 'majority-5'; there are")
 
 
 def test_own_takes_every_label_as_a_class():
@@ -143,10 +128,8 @@ def test_a_small_corpus_still_has_a_dialogue_per_session():
 
 
 def test_splits_that_cannot_be():
-    with pytest.raises(ValueError, match="no split 'session6'"):
-        folds(iemocap_shaped(), "session6")
-    with pytest.raises(ValueError, match="tests 5; the corpus has sessions '1', '2'"):
-        folds(iemocap_shaped().query("session < 3"), "session5")
+    refused(folds, iemocap_shaped(), "session6", says="no split 'session6'")
+    refused(folds, iemocap_shaped().query("session < 3"), "session5", says="tests 5; the corpus has sessions '1', '2'")
     with pytest.raises(ValueError, match="split official tests test; the corpus has parts ''"):
         folds(iemocap_shaped().assign(part=""), "official")
 

@@ -58,7 +58,10 @@ def read(root: Path) -> tuple[pd.DataFrame, list[str], list[str]]:
 
 def _scan(root: Path) -> _Scan:
     scan = _Scan()
-    for session in _sessions(root):
+    for session in sessions(root):
+        for part in ("dialog/transcriptions", "dialog/EmoEvaluation", "sentences/wav"):
+            if not (session / part).is_dir():
+                raise FileNotFoundError(f"{session} lacks {part}: want the release as distributed; unpack it again")
         for path in _visible(session / "dialog" / "transcriptions", "*.txt"):
             _transcript(path, scan)
         for path in _visible(session / "dialog" / "EmoEvaluation", "*.txt"):
@@ -72,30 +75,9 @@ def _scan(root: Path) -> _Scan:
     return scan
 
 
-def here(root: Path) -> bool:
-    """Whether a session of a release is there."""
-    return any(root.glob("Session[1-9]")) or any(root.glob("IEMOCAP_full_release/Session[1-9]"))
-
-
-def _sessions(root: Path) -> list[Path]:
-    """The session folders of the release at root or at its child IEMOCAP_full_release."""
-    if not root.is_dir():
-        raise FileNotFoundError(f"no folder {root}; give the path of an IEMOCAP_full_release")
-    for release in (root, root / "IEMOCAP_full_release"):
-        sessions = sorted(release.glob("Session[1-9]"))
-        if sessions:
-            break
-    else:
-        have = ", ".join(sorted(p.name for p in root.iterdir())[:8]) or "nothing"
-        raise FileNotFoundError(
-            f"{root} is no IEMOCAP release: want folders Session1 to Session5, it holds {have}; "
-            "give the folder that holds them (IEMOCAP_full_release)"
-        )
-    for session in sessions:
-        for part in ("dialog/transcriptions", "dialog/EmoEvaluation", "sentences/wav"):
-            if not (session / part).is_dir():
-                raise FileNotFoundError(f"{session} lacks {part}: want the release as distributed; unpack it again")
-    return sessions
+def sessions(root: Path) -> list[Path]:
+    """The session folders of a release at root or at its child IEMOCAP_full_release."""
+    return sorted(root.glob("Session[1-9]")) or sorted(root.glob("IEMOCAP_full_release/Session[1-9]"))
 
 
 def _visible(folder: Path, pattern: str) -> list[Path]:
@@ -130,8 +112,7 @@ def _transcript(path: Path, scan: _Scan) -> None:
         if NO_TURN.match(line):
             scan.skipped += 1
         elif match and TURN.fullmatch(match[1]):
-            times = _times(match[2], match[3])
-            said = plain_text(match[4])
+            times, said = (float(match[2]), float(match[3])), plain_text(match[4])
             scan.mended += said != match[4]
             turn = _Turn(text=" ".join(said.split()), line=len(seen), times=times)
             _claim(seen, match[1], turn, f"occurs twice in the transcript {path.name}", scan)
@@ -164,11 +145,7 @@ def _label(block: re.Match, votes: dict[str, list[str]], path: Path, scan: _Scan
         return
     if code not in counts.CODES:
         scan.problems.append(f"{key} has the unknown label {code!r}; there are {', '.join(counts.CODES)}")
-    turn.label, turn.votes, turn.times = code, votes, _times(block[1], block[2])
-
-
-def _times(start: str, end: str) -> tuple[float, float]:
-    return float(start), float(end)
+    turn.label, turn.votes, turn.times = code, votes, (float(block[1]), float(block[2]))
 
 
 def _names(value: str) -> list[str]:

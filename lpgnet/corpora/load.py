@@ -79,19 +79,20 @@ def lying(root: Path) -> str:
     """Which corpus lies at a root; "" where there is no sign of one."""
     if (root / "manifest.json").exists():
         return "simulated"
-    return "meld" if meld.here(root) else "iemocap" if iemocap.here(root) else ""
+    return "meld" if meld.here(root) else "iemocap" if iemocap.sessions(root) else ""
 
 
 def scan(root: Path, corpus: str = "") -> Found:
     """What lies at a root (corpus: as one of these), without opening a clip."""
     if not root.is_dir():
         raise FileNotFoundError(f"no folder {root}; give the folder of a release")
-    corpus = corpus or lying(root)
-    if not corpus:
+    if not (meld.here(root) or iemocap.sessions(root)):
         raise FileNotFoundError(
-            f"{root} is no release: want Session1 to Session5 (IEMOCAP) or train_sent_emo.csv (MELD), it "
+            f"{root} is no release: want Session1 to Session5 (IEMOCAP; here or in IEMOCAP_full_release) or "
+            "train_sent_emo.csv (MELD; here or up to two folders down), it "
             f"holds {listed(sorted(p.name for p in root.iterdir()), 8) or 'nothing'}"
         )
+    corpus = corpus or lying(root)
     table, problems, notes = (meld if corpus == "meld" else iemocap).read(root)
     return Found(corpus, table, problems, [], notes)
 

@@ -19,6 +19,7 @@ COLUMNS = [
     "id", "dialogue", "order", "speaker", "party", "session", "scripted",
     "text", "wav", "start", "end", "label", "votes", "line", "part",
 ]  # fmt: skip
+PARTS = ("train", "validation", "test")
 TIMES = {"start": str, "end": str}  # "" where they aren't known
 
 

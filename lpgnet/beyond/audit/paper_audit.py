@@ -4,6 +4,7 @@ What is written down by hand (`paper_claims`) is the claim: its words, where it 
 Everything else is computed from the printed tables; `paper_kinds` says how a rounded number is compared.
 """
 
+from dataclasses import astuple
 from pathlib import Path
 
 import pandas as pd
@@ -23,10 +24,7 @@ ABOUT = (
 
 def audit_paper(reported: Tables) -> pd.DataFrame:
     """One line per claim, columns `COLUMNS`, in the paper's order.  reported: of `tables.reported`."""
-    lines = []
-    for claim in CLAIMS:
-        found = claim.check(reported)
-        lines.append((claim.says, claim.where, claim.printed, found.recomputed, found.verdict, found.note))
+    lines = [(says, where, *astuple(check(reported, *given))) for says, where, check, *given in CLAIMS]
     return pd.DataFrame(lines, columns=COLUMNS)
 
 

@@ -1,4 +1,4 @@
-"""What a claim of the paper is, the rounding that it is given, and the kinds of claim that recur.
+"""How a claim of the paper is held against its tables: the rounding it is given, and the kinds that recur.
 
 Rounding.  A printed number stands for every value that rounds to it: 87.99 for 87.985 to 87.995, a count for
 itself.  What follows from printed numbers is as uncertain as they allow together, and a statement holds where
@@ -43,23 +43,27 @@ class Cell:
         return found[self.column].iloc[0]
 
 
+def three(row: str, column: str = ACC) -> Cell:
+    return Cell(3, (row,), column)
+
+
+def seven(model: str, classes: int, column: str = "overall") -> Cell:
+    return Cell(7, (model, classes), column)
+
+
+FULL, FULL_F1 = (Cell(2, ("LPGNet (Utterance)",), column) for column in (ACC, F1))
+FRAME, FRAME_F1 = (Cell(2, ("LPGNet (Frame)",), column) for column in (ACC, F1))
+CFIA = Cell(2, ("CFIA",))
+
+
 @dataclass(frozen=True)
 class Found:
-    """What the tables say of a claim; the note shows the arithmetic."""
+    """What the paper states, what the tables say of it, and a note that shows the arithmetic."""
 
+    printed: str
     recomputed: str
     verdict: str
     note: str
-
-
-@dataclass(frozen=True)
-class PaperClaim:
-    """says: the paper's words; in square brackets ours, where a table says it by its numbers alone."""
-
-    says: str
-    where: str
-    printed: str
-    check: Callable[[Tables], Found]
 
 
 def half_unit(number: float) -> float:
@@ -115,64 +119,43 @@ def test_size(tables: Tables) -> int:
 # The kinds of claim
 
 
-def restated(says: str, where: str, stated: float, cell: Cell) -> PaperClaim:
+def restated(tables: Tables, stated: float, cell: Cell) -> Found:
     """The text repeats a number of a table."""
-
-    def check(tables: Tables) -> Found:
-        found = cell.of(tables)
-        note = f"Table {cell.table}, {cell.row[0]}, {cell.column}: {show(found)}."
-        return Found(show(found), verdict(found == stated), note)
-
-    return PaperClaim(says, where, show(stated), check)
+    found = cell.of(tables)
+    note = f"Table {cell.table}, {cell.row[0]}, {cell.column}: {show(found)}."
+    return Found(show(stated), show(found), verdict(found == stated), note)
 
 
 def difference(
-    says: str,
-    where: str,
-    stated: float,
-    above: Cell,
-    below: Cell,
-    instead: tuple[str, Cell, Cell] | None = None,
-) -> PaperClaim:
+    tables: Tables, stated: float, above: Cell, below: Cell, instead: tuple[str, Cell, Cell] | None = None
+) -> Found:
     """The text states how far one cell is above another, in points.  instead: what else it may have meant."""
-
-    def check(tables: Tables) -> Found:
-        numbers = [above.of(tables), below.of(tables)]
-        true = agrees(stated, minus, numbers)
-        note = f"{gap(*numbers)} points of {above.column}; stated {stated:.2f}."
-        if instead and not true:
-            name, a, b = instead
-            note += f" {name}: {gap(a.of(tables), b.of(tables))}."
-        return Found(f"{minus(*numbers):.2f}", verdict(true), note)
-
-    return PaperClaim(says, where, f"{stated:.2f}", check)
+    numbers = [above.of(tables), below.of(tables)]
+    true = agrees(stated, minus, numbers)
+    note = f"{gap(*numbers)} points of {above.column}; stated {stated:.2f}."
+    if instead and not true:
+        name, a, b = instead
+        note += f" {name}: {gap(a.of(tables), b.of(tables))}."
+    return Found(f"{stated:.2f}", f"{minus(*numbers):.2f}", verdict(true), note)
 
 
-def equal(says: str, where: str, *cells: Cell) -> PaperClaim:
+def equal(tables: Tables, *cells: Cell) -> Found:
     """Several tables print one model's number: it should be the same."""
-
-    def check(tables: Tables) -> Found:
-        numbers = [float(cell.of(tables)) for cell in cells]
-        note = ", ".join(f"Table {c.table} {show(n)}" for c, n in zip(cells, numbers, strict=True)) + "."
-        apart, total = max(numbers) - min(numbers), test_size(tables)
-        if apart:
-            note += f" They differ by {apart:.2f} points, {apart / 100 * total:.0f} of {total} utterances."
-        return Found(" / ".join(dict.fromkeys(map(show, numbers))), verdict(apart == 0), note)
-
-    return PaperClaim(says, where, "one number", check)
+    numbers = [float(cell.of(tables)) for cell in cells]
+    note = ", ".join(f"Table {c.table} {show(n)}" for c, n in zip(cells, numbers, strict=True)) + "."
+    apart, total = max(numbers) - min(numbers), test_size(tables)
+    if apart:
+        note += f" They differ by {apart:.2f} points, {apart / 100 * total:.0f} of {total} utterances."
+    return Found("one number", " / ".join(dict.fromkeys(map(show, numbers))), verdict(apart == 0), note)
 
 
-def best(says: str, where: str, mine: Cell, among: Callable[[Tables], dict], adds: str = "") -> PaperClaim:
+def best(tables: Tables, mine: Cell, among: Callable[[Tables], dict], adds: str = "") -> Found:
     """A cell is above every other one that it is compared with.  among: gives name -> number, its own not."""
-
-    def check(tables: Tables) -> Found:
-        number, others = mine.of(tables), among(tables)
-        top = max(others, key=others.get)
-        lead = f"{number - others[top]:+.2f}"
-        note = f"{show(number)} against at most {show(others[top])} ({top}): {lead} points. {adds}"
-        return Found(lead, verdict(number > others[top]), note.strip())
-
-    return PaperClaim(says, where, "above the others", check)
+    number, others = mine.of(tables), among(tables)
+    top = max(others, key=others.get)
+    lead = f"{number - others[top]:+.2f}"
+    note = f"{show(number)} against at most {show(others[top])} ({top}): {lead} points. {adds}"
+    return Found("above the others", lead, verdict(number > others[top]), note.strip())
 
 
 def rows(table: int, without: tuple[str, ...] = (), **where: str) -> Callable[[Tables], dict]:
@@ -188,24 +171,27 @@ def rows(table: int, without: tuple[str, ...] = (), **where: str) -> Callable[[T
     return listed
 
 
-def over(says: str, where: str, floor: float, *cells: Cell) -> PaperClaim:
+def over(tables: Tables, floor: float, *cells: Cell) -> Found:
     """Numbers are above a round one, wherever they are printed."""
-
-    def check(tables: Tables) -> Found:
-        numbers = [cell.of(tables) for cell in cells]
-        said = [f"Table {c.table} {c.column} {show(n)}" for c, n in zip(cells, numbers, strict=True)]
-        return Found(f"{min(numbers):.2f} at least", verdict(min(numbers) > floor), f"{', '.join(said)}.")
-
-    return PaperClaim(says, where, f"> {floor:.0f}", check)
+    numbers = [cell.of(tables) for cell in cells]
+    said = [f"Table {c.table} {c.column} {show(n)}" for c, n in zip(cells, numbers, strict=True)]
+    least = min(numbers)
+    return Found(f"> {floor:.0f}", f"{least:.2f} at least", verdict(least > floor), f"{', '.join(said)}.")
 
 
-def unprinted(says: str, where: str, printed: str, words: tuple[str, ...], note: str) -> PaperClaim:
+def relative(tables: Tables, floor: float, above: Cell, below: Cell) -> Found:
+    """More than so many percent, which could be points."""
+    a, b = above.of(tables), below.of(tables)
+    gain = 100 * (a - b) / b
+    note = f"Relative: ({a:.2f} - {b:.2f}) / {b:.2f} = {gain:.2f} %. In points: {gap(a, b)}."
+    if min(gain, a - b) > floor:
+        note += " True of both; the number looks like points that were called relative."
+    return Found(f"> {floor:.0f} %", f"{gain:.2f} %", verdict(gain > floor), note)
+
+
+def unprinted(tables: Tables, printed: str, words: tuple[str, ...], note: str) -> Found:
     """Nothing in the tables bears on it.  words: what a column's name would hold if one did."""
-
-    def check(tables: Tables) -> Found:
-        named = [f"Table {n}, {c}" for n, t in tables.items() for c in t if any(w in c for w in words)]
-        if named:
-            return Found(", ".join(named), OPEN, f"To be read by hand: {', '.join(named)}. {note}")
-        return Found("nothing printed", OPEN, f"No column of Tables 1 to 7 holds it. {note}")
-
-    return PaperClaim(says, where, printed, check)
+    named = [f"Table {n}, {c}" for n, t in tables.items() for c in t if any(w in c for w in words)]
+    if named:
+        return Found(printed, ", ".join(named), OPEN, f"To be read by hand: {', '.join(named)}. {note}")
+    return Found(printed, "nothing printed", OPEN, f"No column of Tables 1 to 7 holds it. {note}")

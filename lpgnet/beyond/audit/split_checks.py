@@ -1,42 +1,35 @@
 """Who stands on both sides of a split: ids, clips, dialogues, sessions, speakers, transcripts, classes."""
 
 from collections.abc import Iterator
+from itertools import combinations
 
 import pandas as pd
 
-from lpgnet.beyond.audit.findings import FAULT, WARNING, Finding, fine, some, unchecked
-from lpgnet.corpora.table import plain
+from lpgnet.beyond.audit.findings import FAULT, WARNING, Finding, fine, judged, some, unchecked
+from lpgnet.corpora.table import PARTS, plain
 from lpgnet.labels import Fold, folds, labelled, manifest, rule
 
-PARTS = ("train", "validation", "test")
+PAIRS = tuple(combinations(PARTS, 2))
 SHORTEST = 3  # different transcripts by which a dialogue can be told from another
 
 
 def check_table(table: pd.DataFrame) -> Iterator[Finding]:
     """The utterance table by itself, before any split."""
     twice = table["id"][table["id"].duplicated()].unique()
-    if len(twice):
-        do = "Rename or remove them: labels and features are looked up by id."
-        yield Finding("utterance ids", FAULT, f"{len(twice)} ids stand for several rows", some(twice), do)
-    else:
-        yield fine("utterance ids", f"{len(table)} rows, each with an id of its own")
+    found = f"{len(twice)} ids stand for several rows"
+    do = "Rename or remove them: labels and features are looked up by id."
+    yield judged("utterance ids", twice, found, do, f"{len(table)} rows, each with an id of its own")
     clips = table["wav"][table["wav"] != ""]
     shared = clips[clips.duplicated()].unique()
-    if len(shared):
-        do = "Look at the corpus's folders: each turn should have its own clip."
-        yield Finding("clips", FAULT, f"{len(shared)} clips belong to several utterances", some(shared), do)
-    else:
-        yield fine("clips", f"{len(clips)} clips, one per utterance")
+    found = f"{len(shared)} clips belong to several utterances"
+    do = "Look at the corpus's folders: each turn should have its own clip."
+    yield judged("clips", shared, found, do, f"{len(clips)} clips, one per utterance")
     for column in ("session", "part"):
         count = table.groupby("dialogue")[column].nunique()
         torn = count.index[count > 1]
-        check = f"dialogues in one {column}"
-        if len(torn):
-            do = f"A dialogue must lie in one {column} whole; correct the column {column!r}."
-            found = f"{len(torn)} dialogues have turns in several"
-            yield Finding(check, FAULT, found, some(torn), do)
-        else:
-            yield fine(check, f"all {len(count)} dialogues")
+        found = f"{len(torn)} dialogues have turns in several"
+        do = f"A dialogue must lie in one {column} whole; correct the column {column!r}."
+        yield judged(f"dialogues in one {column}", torn, found, do, f"all {len(count)} dialogues")
 
 
 def check_splits(table: pd.DataFrame, split: str, protocols: list[str]) -> Iterator[Finding]:
@@ -81,7 +74,7 @@ def _sizes(where: str, rows: dict[str, pd.DataFrame], classes: tuple[str, ...]) 
 
 def _dialogues(where: str, fold: Fold) -> Finding:
     parts = {part: set(getattr(fold, part)) for part in PARTS}
-    both = {f"{a} and {b}": parts[a] & parts[b] for a, b in _pairs() if parts[a] & parts[b]}
+    both = {f"{a} and {b}": parts[a] & parts[b] for a, b in PAIRS if parts[a] & parts[b]}
     if not both:
         return fine("dialogues", f"{where}: each in one part")
     found = "validation is the test part" if parts["validation"] == parts["test"] else "parts overlap"
@@ -89,24 +82,18 @@ def _dialogues(where: str, fold: Fold) -> Finding:
     return Finding("dialogues", FAULT, f"{where}: {found}", detail, "Correct the split; no number made with it counts.")
 
 
-def _pairs() -> tuple[tuple[str, str], ...]:
-    return (("train", "validation"), ("train", "test"), ("validation", "test"))
-
-
 def _copies(where: str, rows: dict[str, pd.DataFrame]) -> Finding:
     """Dialogues under two names: the same transcripts with the same labels, in order."""
     prints = {part: _fingerprints(frame) for part, frame in rows.items()}
     same = [
         f"{prints[a][key]} ({a}) = {prints[b][key]} ({b})"
-        for a, b in _pairs()
+        for a, b in PAIRS
         for key in prints[a].keys() & prints[b].keys()
     ]
-    if not same:
-        return fine("copied dialogues", f"{where}: none")
     whole = prints["test"] and prints["validation"].keys() == prints["test"].keys()
     found = "validation is a copy of the test part" if whole else f"{len(same)} dialogues stand in two parts"
     do = "Remove one of each pair: they are the same words with the same labels, turn by turn."
-    return Finding("copied dialogues", FAULT, f"{where}: {found}", some(sorted(same)), do)
+    return judged("copied dialogues", sorted(same), f"{where}: {found}", do, f"{where}: none")
 
 
 def _fingerprints(rows: pd.DataFrame) -> dict[tuple, str]:

@@ -120,22 +120,6 @@ def _sequence(items: list | tuple) -> list | tuple:
     return items
 
 
-def _list(items: list | tuple = ()) -> list:
-    return list(_sequence(items))
-
-
-def _tuple(items: list | tuple = ()) -> tuple:
-    return tuple(_sequence(items))
-
-
-def _set(items: list | tuple = ()) -> set:
-    return {key(item) for item in _sequence(items)}
-
-
-def _frozenset(items: list | tuple = ()) -> frozenset:
-    return frozenset(_set(items))
-
-
 def _dict(items: list | tuple | dict = ()) -> dict:
     pairs = items.items() if type(items) is dict else [_sequence(pair) for pair in _sequence(items)]
     return {key(name): value for name, value in pairs}
@@ -153,8 +137,10 @@ def _no_call(*_: object) -> None:
 
 
 def _table() -> dict[tuple[str, str], Allowed]:
-    python = {"list": _list, "tuple": _tuple, "dict": _dict, "set": _set, "frozenset": _frozenset}
-    python |= {"bytes": _bytes, "bytearray": _bytearray}
+    python = {"bytes": _bytes, "bytearray": _bytearray, "dict": _dict}
+    python |= {"list": lambda items=(): list(_sequence(items)), "tuple": lambda items=(): tuple(_sequence(items))}
+    python |= {"set": lambda items=(): set(map(key, _sequence(items)))}
+    python |= {"frozenset": lambda items=(): frozenset(map(key, _sequence(items)))}
     calls = {("numpy", "ndarray"): _no_call, ("numpy", "dtype"): _dtype, ("_codecs", "encode"): _encode}
     calls |= {("collections", "OrderedDict"): _dict, ("collections", "defaultdict"): _defaultdict}
     for core in ("numpy.core", "numpy._core"):

@@ -16,12 +16,11 @@ import pandas as pd
 from lpgnet.beyond.exchange.codes import dialogue_names, label_codes, label_kind, plain_value
 from lpgnet.beyond.exchange.vectors import Key, Source, modality, numbers
 from lpgnet.corpora.iemocap import TURN
-from lpgnet.corpora.table import COLUMNS
+from lpgnet.corpora.table import COLUMNS, PARTS
 from lpgnet.features.store import Modality
 from lpgnet.machine.files import below, listed, plain_name, plain_string, plain_text, shown
 
 MADE = re.compile(r"_\d{3,}")
-PARTS = ("train", "validation", "test")
 WORDS = ("id", "dialogue", "speaker", "party", "wav", "label", "votes", "part")
 TYPES = dict.fromkeys(("order", "session", "line"), "int64") | dict.fromkeys(("start", "end"), "float64")
 

@@ -12,21 +12,16 @@ import numpy as np
 import pandas as pd
 
 from lpgnet.beyond.exchange.vectors import Key
-from lpgnet.corpora.counts import CODES, OFFICIAL
-from lpgnet.labels import ERC6_EXTRA, FOUR, MELD, OWN, PROTOCOLS, labelled
+from lpgnet.corpora.counts import CODES, SESSIONS, official
+from lpgnet.labels import ERC6_EXTRA, FOUR, MELD, OWN, labelled
 
-IEMOCAP = ("hap", "sad", "neu", "ang", "exc", "fru")  # 0 to 5, in every toolkit
-MELD_NUMBERS = ("neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger")  # 0 to 6
+IEMOCAP = ("hap", "sad", "neu", "ang", "exc", "fru")
+NUMBERED = {"iemocap": IEMOCAP, "meld": MELD}  # from 0, in every toolkit
 WORDS = {
     "happy": "hap", "happiness": "hap", "sadness": "sad", "neutral": "neu", "angry": "ang", "anger": "ang",
     "excited": "exc", "excitement": "exc", "frustrated": "fru", "frustration": "fru",
 } | {code: code for code in CODES}  # fmt: skip
-SPELT = {
-    "train": "train",
-    "validation": "dev",
-    "test": "test",
-    "": "dialogue",
-}  # in ids of numbered dialogues
+SPELT = {"train": "train", "validation": "dev", "test": "test", "": "dialogue"}  # in ids of numbered dialogues
 
 
 def plain_value(value: object) -> object:
@@ -66,7 +61,7 @@ def label_codes(labels: dict, corpus: str, ids: dict[Key, list[str]], made: bool
     """
     given = {key: [plain_value(label) for label in values] for key, values in labels.items()}
     words = {label for values in given.values() for label in values if isinstance(label, str)} - {""}
-    known = _known(words, corpus) if words else _numbers(corpus)
+    known = _known(words, corpus) if words else dict(enumerate(NUMBERED.get(corpus, ())))
     codes: dict[Key, list[str]] = {}
     for key, values in given.items():
         for name, label in zip(ids[key], values, strict=True):
@@ -85,10 +80,6 @@ def label_codes(labels: dict, corpus: str, ids: dict[Key, list[str]], made: bool
             if name in ERC6_EXTRA and codes[key][i] == "hap":
                 codes[key][i], filed = "xxx", filed + 1
     return codes, bool(known) or not corpus, filed
-
-
-def _numbers(corpus: str) -> dict:
-    return dict(enumerate({"iemocap": IEMOCAP, "meld": MELD_NUMBERS}.get(corpus, ())))
 
 
 def _known(words: set[str], corpus: str) -> dict:
@@ -134,16 +125,5 @@ def differing(table: pd.DataFrame, protocol: str, labels: pd.Series | None = Non
     """
     labels = labelled(table, protocol) if labels is None else labels
     found = Counter(zip(table["session"].astype(str), labels, strict=True))
-    want = official(protocol)
+    want = {(session, name): n for session in SESSIONS for name, n in official(protocol, session).items()}
     return {cell: (found[cell], want[cell]) for cell in sorted(want) if found[cell] != want[cell]}
-
-
-def official(protocol: str) -> Counter:
-    """(session, class) -> how many utterances of the release a protocol has."""
-    found: Counter = Counter()
-    for code, name in PROTOCOLS[protocol].codes.items():
-        for session, count in zip("12345", OFFICIAL[code], strict=True):
-            found[session, name] += count
-    for name, filed in PROTOCOLS[protocol].extra.items():
-        found[name[4], filed] += 1
-    return found

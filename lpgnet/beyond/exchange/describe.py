@@ -3,9 +3,10 @@
 import pandas as pd
 
 from lpgnet.beyond.exchange import differences
-from lpgnet.beyond.exchange.assemble import PARTS
-from lpgnet.beyond.exchange.codes import differing, official
+from lpgnet.beyond.exchange.codes import differing
 from lpgnet.beyond.exchange.imported import Imported
+from lpgnet.corpora.counts import SESSIONS, official
+from lpgnet.corpora.table import PARTS
 from lpgnet.labels import CARRIES, ERC6_EXTRA, MELD, OWN, PROTOCOLS, SIX_CLASSES, labelled
 from lpgnet.machine.files import listed
 
@@ -136,9 +137,8 @@ def _against_official(found: Imported) -> list[str]:
 
 def _permuted(table: pd.DataFrame, own: pd.Series, protocol: str) -> list[str]:
     """A line where the counts are the official ones, but for the order of the classes."""
-    want: dict[tuple, str] = {}
-    for name in PROTOCOLS[protocol].classes:
-        want[tuple(official(protocol)[str(session), name] for session in range(1, 6))] = name
+    counts = [official(protocol, session) for session in SESSIONS]
+    want = {tuple(count[name] for count in counts): name for name in PROTOCOLS[protocol].classes}
     have = pd.crosstab(own.to_numpy(), table["session"].to_numpy()).reindex(columns=range(1, 6), fill_value=0)
     named = {name: want.get(tuple(row)) for name, row in zip(have.index, have.to_numpy().tolist(), strict=True)}
     if sorted(named.values(), key=str) != sorted(want.values()) or all(a == b for a, b in named.items()):
@@ -165,17 +165,12 @@ def _against_release(found: Imported, reference: pd.DataFrame | None) -> list[st
             "With no release at hand only counts are compared; `import --root DIR` with an IEMOCAP release, "
             "or notebook 01 run on one before, lets single utterances be compared by id."
         ]
-    lines = ["Utterances against your release, as the file labels them:"]
+    lines, own = ["Utterances against your release, as the file labels them:"], filed_labels(found)
     for name in CARRIES[found.about["corpus"]]:
         if name != "majority-4" and "majority-6" not in found.about["protocols"]:
             lines.append(f"  {name}: can't be compared, the file has four classes")
             continue
-        lines += _by_id(
-            merged_labels(filed_labels(found)) if name == "majority-4" else filed_labels(found),
-            found,
-            reference,
-            name,
-        )
+        lines += _by_id(merged_labels(own) if name == "majority-4" else own, found, reference, name)
     return lines
 
 

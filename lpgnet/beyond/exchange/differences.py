@@ -18,12 +18,13 @@ def frame(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     return both[both["label_a"] != both["label_b"]].sort_values("id")[COLUMNS].reset_index(drop=True)
 
 
-def compare(a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str] = ("A", "B"), classes: Sequence[str] = ()) -> str:
+def compare(a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str], classes: Sequence[str]) -> str:
     """Counts, agreement, a cross table, and every utterance that differs, as text.
 
     a, b: manifests, columns id, dialogue, session, label.  classes: their order; others follow by name.
     """
     first, second = _labels(a, names[0]), _labels(b, names[1])
+    a, b = (held[held["id"].isin(labels.index)] for held, labels in ((a, first), (b, second)))
     differ = frame(a, b)
     found = set(first) | set(second)
     order = [c for c in classes if c in found] + sorted(found - set(classes))
@@ -31,8 +32,8 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str] = ("A", "B"
     same = int((first[shared] == second[shared]).sum())
     share = f" ({100 * same / len(shared):.2f} %)" if len(shared) else ""
     lines = [
-        f"{names[0]}: {len(first)} labelled utterances in {_dialogues(a)} dialogues",
-        f"{names[1]}: {len(second)} labelled utterances in {_dialogues(b)} dialogues",
+        f"{names[0]}: {len(first)} labelled utterances in {a['dialogue'].nunique()} dialogues",
+        f"{names[1]}: {len(second)} labelled utterances in {b['dialogue'].nunique()} dialogues",
         f"In both: {len(shared)}, of which {same} have the same label{share}.",
         "",
         f"Utterances per class, {names[0]} / {names[1]}, by session",
@@ -51,24 +52,14 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str] = ("A", "B"
 
 def _labels(manifest: pd.DataFrame, name: str) -> pd.Series:
     """id -> label of the utterances that have one."""
-    if lacking := [column for column in ("id", "label") if column not in manifest.columns]:
-        raise ValueError(f"{name} has no column {', '.join(lacking)}; it has {', '.join(manifest.columns)}")
     labels = manifest.set_index("id")["label"].astype(object)
     if labels.index.has_duplicates:
         raise ValueError(f"{name} has the utterance {labels.index[labels.index.duplicated()][0]!r} twice")
     return labels[labels.notna() & (labels != "")].astype(str)
 
 
-def _labelled(manifest: pd.DataFrame) -> pd.DataFrame:
-    return manifest[manifest["label"].notna() & (manifest["label"] != "")]
-
-
-def _dialogues(manifest: pd.DataFrame) -> int:
-    return int(_labelled(manifest)["dialogue"].nunique())
-
-
 def _counts(a: pd.DataFrame, b: pd.DataFrame, classes: list[str]) -> list[str]:
-    tables = [pd.crosstab(m["label"], m["session"]) for m in (_labelled(a), _labelled(b))]
+    tables = [pd.crosstab(m["label"], m["session"]) for m in (a, b)]
     sessions = sorted(set(tables[0].columns) | set(tables[1].columns))
     counts = [t.reindex(index=classes, columns=sessions, fill_value=0) for t in tables]
     counts = [t.assign(all=t.sum(axis=1)) for t in counts]

@@ -13,7 +13,6 @@ from lpgnet.beyond.exchange.imported import Imported
 from lpgnet.labels import SIX_CLASSES
 from lpgnet.machine.files import whole
 
-FORMS = ("sdt", "neutral")
 NUMPY = {"numpy._core.multiarray": "numpy.core.multiarray", "numpy._core.numeric": "numpy.core.numeric"}
 PROTOCOL = 3  # any Python 3
 
@@ -24,10 +23,6 @@ def export(found: Imported, out: Path, form: str, labels: pd.Series) -> list[Pat
     labels: the class of each row of the table under one protocol, None where it has none.
     sdt: holds the labelled utterances only.  neutral: every row with all its columns.
     """
-    if form not in FORMS:
-        raise ValueError(f"no form {form!r}; there are {', '.join(FORMS)}")
-    if len(labels) != len(found.table) or list(labels.index) != list(found.table.index):
-        raise ValueError(f"{len(labels)} labels for {len(found.table)} utterances: want the table's own index")
     stem = out.with_suffix("") if out.suffix in (".pkl", ".npz", ".jsonl") else out
     if form == "neutral":
         return neutral.write(found.table, found.features, found.about, labels, stem)

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from lpgnet.beyond.exchange import unpickle
 from lpgnet.beyond.exchange.assemble import Draft
 from lpgnet.beyond.exchange.codes import plain_value
-from lpgnet.beyond.exchange.vectors import Source, numbers
+from lpgnet.beyond.exchange.vectors import Source, nested, numbers
+from lpgnet.corpora.table import PARTS
 
 TEXT, NUMBERS, VECTORS = "a dict of lists of text", "a dict of lists of numbers", "a dict of lists of vectors"
 IDS, NOTHING = "a list of ids", "nothing"
@@ -29,19 +28,22 @@ FOUR_LAYERS = ("roberta1", "roberta2", "roberta3", "roberta4")
 
 @dataclass(frozen=True)
 class Form:
-    """A way to lay out a pickle: a tuple or list of these fields in this order.
+    """A way to lay out a pickle: a tuple or list of these fields in this order, parted by spaces.
 
     strict: the train and test lists must be there, since another form differs by them alone.
     """
 
     name: str
-    fields: tuple[str, ...]
+    layout: str
     corpus: str = ""
     strict: bool = False
 
+    @property
+    def fields(self) -> list[str]:
+        return self.layout.split()
+
     def fits(self, kinds: Sequence[str]) -> bool:
-        pairs = zip(self.fields, kinds, strict=False)
-        return len(kinds) == len(self.fields) and all(self._takes(name, kind) for name, kind in pairs)
+        return len(kinds) == len(self.fields) and all(map(self._takes, self.fields, kinds))
 
     def _takes(self, name: str, kind: str) -> bool:
         if name not in KINDS:
@@ -49,33 +51,21 @@ class Form:
         return kind in KINDS[name] or (kind == NOTHING and not (self.strict and name in ("train", "test")))
 
 
-def _form(name: str, fields: str, corpus: str = "", strict: bool = False) -> Form:
-    return Form(name, tuple(fields.split()), corpus, strict)
-
-
 NINE = "ids speakers labels text audio visual sentences train test"
 SDT = "ids speakers labels text roberta2 roberta3 roberta4 audio visual sentences train test"
-COSMIC = "roberta1 roberta2 roberta3 roberta4 sentences train test validation"  # in this order
+SAID = "sentences train test validation"  # in this order
+COSMIC = f"roberta1 roberta2 roberta3 roberta4 {SAID}"
 FORMS = (
-    _form("SDT IEMOCAP (12 fields)", SDT),
-    _form("SDT MELD (13 fields)", f"{SDT} item13", "meld"),
-    _form("MMGCN / DialogueRNN / DialogueGCN IEMOCAP (9 fields)", NINE),
-    _form("MMGCN MELD (10 fields)", f"{NINE} item10", "meld"),
-    _form(
-        "DialogueRNN MELD (9 fields, no visual)",
-        "ids speakers labels text audio sentences train test sentiments",
-        "meld",
-    ),
-    _form("COSMIC IEMOCAP (10 fields)", f"speakers labels {COSMIC}"),
-    _form("COSMIC MELD (11 fields)", f"speakers labels sentiments {COSMIC}", "meld"),
-    _form("COSMIC IEMOCAP, text only (6 fields)", "speakers labels sentences train test validation", "", True),
-    _form(
-        "COSMIC MELD, text only (7 fields)",
-        "speakers labels sentiments sentences train test validation",
-        "meld",
-        True,
-    ),
-    _form("MERBench input (6 fields)", "ids labels other3 other4 train test"),
+    Form("SDT IEMOCAP (12 fields)", SDT),
+    Form("SDT MELD (13 fields)", f"{SDT} item13", "meld"),
+    Form("MMGCN / DialogueRNN / DialogueGCN IEMOCAP (9 fields)", NINE),
+    Form("MMGCN MELD (10 fields)", f"{NINE} item10", "meld"),
+    Form("DialogueRNN MELD (9 fields, no visual)", NINE.replace("visual ", "") + " sentiments", "meld"),
+    Form("COSMIC IEMOCAP (10 fields)", f"speakers labels {COSMIC}"),
+    Form("COSMIC MELD (11 fields)", f"speakers labels sentiments {COSMIC}", "meld"),
+    Form("COSMIC IEMOCAP, text only (6 fields)", f"speakers labels {SAID}", strict=True),
+    Form("COSMIC MELD, text only (7 fields)", f"speakers labels sentiments {SAID}", "meld", strict=True),
+    Form("MERBench input (6 fields)", "ids labels other3 other4 train test"),
 )
 
 
@@ -106,7 +96,7 @@ def _draft(form: Form, fields: Sequence, path: Path) -> Draft:
     draft = Draft(form.name, path, there.get("labels", {}), form.corpus)
     draft.ids, draft.speakers = there.get("ids"), there.get("speakers")
     draft.sentences = there.get("sentences")
-    draft.parts = {part: there[part] for part in ("train", "validation", "test") if part in there}
+    draft.parts = {part: there[part] for part in PARTS if part in there}
     short = form.name.split(" (")[0]
     for modality in ("text", "audio"):
         if modality in there:
@@ -137,7 +127,7 @@ def by_dialogue(value: dict, path: Path, name: str) -> dict:
     found = {}
     for key, entries in value.items():
         key = plain_value(key)
-        if not isinstance(key, str | int) or isinstance(key, bool) or not _many(entries):
+        if not isinstance(key, str | int) or isinstance(key, bool) or not nested(entries):
             what = f"{type(entries).__name__} for dialogue {str(key)[:40]!r}"
             raise ValueError(f"{path}: {name} has a {what}; want a list with an entry per utterance")
         found[key] = entries
@@ -149,9 +139,9 @@ def kind(value: object) -> str:
     if value is None or (isinstance(value, dict | list | tuple | set | frozenset) and not len(value)):
         return NOTHING
     if isinstance(value, dict):
-        entries = [entry for entry in value.values() if not _many(entry) or len(entry)]
+        entries = [entry for entry in value.values() if not nested(entry) or len(entry)]
         return f"a dict of {_entries(entries[0])}" if entries else NOTHING
-    if _many(value) or isinstance(value, set | frozenset):
+    if nested(value) or isinstance(value, set | frozenset):
         scalars = all(isinstance(plain_value(item), str | int) for item in value)
         return IDS if scalars else f"a {type(value).__name__} of {len(value)}"
     return f"a {type(value).__name__}"
@@ -159,15 +149,11 @@ def kind(value: object) -> str:
 
 def _entries(entry: object) -> str:
     """What a dialogue's entry is, judged by its first utterance."""
-    if not _many(entry):
+    if not nested(entry):
         return type(entry).__name__
     first = plain_value(entry[0])
     scalar = "numbers" if isinstance(first, int | float) else "vectors"
     return f"lists of {'text' if isinstance(first, str) else scalar if first is not None else 'nothing'}"
-
-
-def _many(value: object) -> bool:
-    return isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim > 0)
 
 
 def _width(value: dict) -> str:

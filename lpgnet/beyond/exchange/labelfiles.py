@@ -7,15 +7,17 @@ The order within a dialogue is the file's.
 import csv
 import json
 import re
-from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from lpgnet.beyond.exchange import unpickle
-from lpgnet.beyond.exchange.assemble import PARTS, Draft
+from lpgnet.beyond.exchange.assemble import Draft
 from lpgnet.beyond.exchange.vectors import Source
 from lpgnet.corpora.iemocap import TURN
+from lpgnet.corpora.meld import SPLITS
+from lpgnet.corpora.table import PARTS
 from lpgnet.machine.files import listed, parsed_json, shown
 
 MANIFEST = ("id", "dialogue", "order", "speaker", "session", "scripted", "label")
@@ -36,7 +38,7 @@ def merbench(path: Path) -> Draft:
     held = held.item() if held.size == 1 and held.dtype.hasobject else None
     if not isinstance(held, dict) or not all(isinstance(v, dict) and "emo" in v for v in held.values()):
         raise ValueError(f"{path}: whole_corpus is no dict of utterance id -> {{'emo': number, ...}}")
-    return _by_dialogue("MERBench labels", path, [str(k) for k in held], [v["emo"] for v in held.values()])[0]
+    return _of_iemocap("MERBench labels", path, [str(k) for k in held], [v["emo"] for v in held.values()])
 
 
 def emotion2vec(path: Path) -> Draft:
@@ -52,16 +54,17 @@ def emotion2vec(path: Path) -> Draft:
         lengths = np.array([int(line) for line in _text(trio[".lengths"]).split()], dtype=np.int64)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"{trio['.lengths']}: want one number of frames per line ({error})") from None
-    if stacked.ndim != 2 or len(lengths) != len(labelled) or not (lengths > 0).all():
+    if stacked.ndim != 2 or len(lengths) != len(labelled) or min(lengths, default=0) < 1:
         raise ValueError(
             f"{path}: {len(labelled)} labels, {len(lengths)} lengths (each at least 1), frames of shape "
             f"{stacked.shape}; want as many labels as lengths, and (frames, F)"
         )
     if lengths.max() > len(stacked) or lengths.sum() != len(stacked):
         raise ValueError(f"{path}: the lengths sum to {lengths.sum()}, {trio['.npy'].name} has {len(stacked)}")
-    ends = lengths.cumsum()
-    draft, rows = _by_dialogue(E2V, path, [line[0] for line in labelled], [line[1] for line in labelled])
-    frames = {k: [stacked[ends[i] - lengths[i] : ends[i]] for i in at] for k, at in rows.items()}
+    ids = [line[0] for line in labelled]
+    draft = _of_iemocap(E2V, path, ids, [line[1] for line in labelled])
+    pieces = dict(zip(ids, np.split(stacked, lengths.cumsum()[:-1]), strict=True))
+    frames = {key: [pieces[name] for name in names] for key, names in draft.ids.items()}
     draft.features["audio"] = ("emotion2vec frames", (Source(trio[".npy"].name, frames),))
     return draft
 
@@ -79,26 +82,22 @@ def emobox(path: Path) -> Draft:
             ids.append(str(held["key"]).removeprefix(prefix))
             emotions.append(held["emo"])
     of_meld = [MELD_KEY.fullmatch(name) for name in ids]
-    draft = _meld(path, of_meld, emotions) if all(of_meld) else _by_dialogue(EMOBOX, path, ids, emotions)[0]
+    draft = _of_meld(path, of_meld, emotions) if all(of_meld) else _of_iemocap(EMOBOX, path, ids, emotions)
     draft.prefix = prefix
     return draft
 
 
-def _meld(path: Path, keys: list[re.Match], emotions: list) -> Draft:
+def _of_meld(path: Path, keys: list[re.Match], emotions: list) -> Draft:
     """Ids as `corpora.meld` has them, the utterances of a dialogue by number."""
-    turns: dict[str, dict[int, tuple]] = {}
-    parts: dict[str, dict[str, None]] = {part: {} for part in PARTS}
+    rows = []
     for key, emotion in zip(keys, emotions, strict=True):
         split = "dev" if key[3] == "val" else key[3]
         dialogue = f"{split}_dia{key[1]}"
-        parts["validation" if split == "dev" else split][dialogue] = None
-        if int(key[2]) in turns.setdefault(dialogue, {}):
-            raise ValueError(f"{path}: the key {key[0]} is there twice")
-        turns[dialogue][int(key[2])] = f"{dialogue}_utt{key[2]}", emotion
-    ordered = {name: [own[number] for number in sorted(own)] for name, own in turns.items()}
-    labels = {name: [emotion for _, emotion in own] for name, own in ordered.items()}
-    ids = {name: [utterance for utterance, _ in own] for name, own in ordered.items()}
-    return Draft(EMOBOX, path, labels, "meld", ids, parts={part: list(names) for part, names in parts.items()})
+        rows.append((f"{dialogue}_utt{key[2]}", dialogue, SPLITS[split], emotion, int(key[2]), key[0]))
+    frame = pd.DataFrame(rows, columns=["id", "dialogue", "part", "label", "number", "key"], dtype=object)
+    if (twice := frame.duplicated(["dialogue", "number"])).any():
+        raise ValueError(f"{path}: the key {frame['key'][twice].iloc[0]} is there twice")
+    return _draft(EMOBOX, path, frame.sort_values("number"), "meld")
 
 
 def _refuse_other_json(path: Path, text: str) -> None:
@@ -131,36 +130,30 @@ def manifest(path: Path) -> Draft:
             raise ValueError(
                 f"{path} line {number}: want order and session as numbers, part as one of {', '.join(PARTS)}"
             )
-    rows.sort(key=lambda row: int(row["order"]))
-    groups = _groups(row["dialogue"] for row in rows)
-    for key, at in groups.items():
-        if any(len({rows[i].get(name, "") for i in at}) > 1 for name in ("session", "part")):
-            raise ValueError(f"{path}: dialogue {key!r} is in two sessions or parts")
-
-    def column(name: str, of: Callable = str) -> dict[str, list]:
-        return {key: [of(rows[i][name]) for i in at] for key, at in groups.items()}
-
-    parts = {part: [k for k, at in groups.items() if rows[at[0]].get("part") == part] for part in PARTS}
-    draft = Draft("manifest (CSV)", path, column("label"), ids=column("id"), orders=column("order", int))
-    draft.speakers = column("speaker") if any(row["speaker"] for row in rows) else None
-    draft.parts, draft.sessions = parts, {k: int(rows[at[0]]["session"]) for k, at in groups.items()}
-    return draft
+    frame = pd.DataFrame(rows).reindex(columns=[*MANIFEST, "part"], fill_value="")
+    frame = frame.astype({"order": int, "session": int}).sort_values("order", kind="stable")
+    several = frame.groupby("dialogue", sort=False)[["session", "part"]].nunique().gt(1).any(axis=1)
+    if several.any():
+        raise ValueError(f"{path}: dialogue {several.idxmax()!r} is in two sessions or parts")
+    return _draft("manifest (CSV)", path, frame if frame["speaker"].any() else frame.drop(columns="speaker"))
 
 
-def _by_dialogue(form: str, path: Path, ids: list[str], emotions: list) -> tuple[Draft, dict[str, list[int]]]:
-    """A draft from parallel lists, and dialogue -> the places of its utterances in them."""
+def _of_iemocap(form: str, path: Path, ids: list[str], emotions: list) -> Draft:
     if odd := next((name for name in ids if not TURN.fullmatch(name)), None):
         raise ValueError(f"{path}: {odd[:60]!r} is no IEMOCAP utterance id, so its dialogue isn't known")
-    groups = _groups(name.rpartition("_")[0] for name in ids)
-    labels = {key: [emotions[i] for i in at] for key, at in groups.items()}
-    return Draft(form, path, labels, ids={k: [ids[i] for i in at] for k, at in groups.items()}), groups
+    rows = [(name, name.rpartition("_")[0], emotion) for name, emotion in zip(ids, emotions, strict=True)]
+    return _draft(form, path, pd.DataFrame(rows, columns=["id", "dialogue", "label"], dtype=object))
 
 
-def _groups(keys: Iterable[str]) -> dict[str, list[int]]:
-    groups: dict[str, list[int]] = {}
-    for i, key in enumerate(keys):
-        groups.setdefault(key, []).append(i)
-    return groups
+def _draft(form: str, path: Path, rows: pd.DataFrame, corpus: str = "") -> Draft:
+    """Of one row per utterance: id, dialogue, label, and what there is of speaker, order, part, session."""
+    held = {name: rows.groupby("dialogue", sort=False)[name].agg(list).to_dict() for name in rows}
+    first = {name: {key: values[0] for key, values in held.get(name, {}).items()} for name in ("part", "session")}
+    return Draft(
+        form, path, held["label"], corpus, held["id"], held.get("speaker"), orders=held.get("order"),
+        parts={part: [key for key, own in first["part"].items() if own == part] for part in PARTS},
+        sessions=first["session"],
+    )  # fmt: skip
 
 
 def _text(path: Path) -> str:

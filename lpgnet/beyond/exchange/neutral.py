@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 
 from lpgnet.beyond.exchange import unpickle
-from lpgnet.beyond.exchange.assemble import PARTS, WORDS, framed
+from lpgnet.beyond.exchange.assemble import WORDS, framed
 from lpgnet.config import MODALITIES
-from lpgnet.corpora.table import COLUMNS
+from lpgnet.corpora.table import COLUMNS, PARTS
 from lpgnet.features.store import Modality
 from lpgnet.machine.files import parsed_json, plain_string, sha256, whole
 

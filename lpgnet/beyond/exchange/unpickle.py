@@ -12,6 +12,7 @@ import pickle
 import struct
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
@@ -26,6 +27,8 @@ SPARE = 1024  # short strings that many calls share
 TIMES, FLOOR = 32, 2**25  # what a file may be written out: so many times its bytes, and so many bytes
 DEEPEST = 16  # lists in lists; 4 in the files of the literature
 BITS = 512  # of a number
+UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, struct.error)
+UNREADABLE += (pickle.UnpicklingError, MemoryError, RuntimeError, SystemError)
 BLOCKS = 16  # of a MiB, by which line ends are judged
 
 
@@ -142,9 +145,7 @@ def _read(file: BinaryIO, size: int, name: str) -> Any:
         raise ValueError(f"{name} {error}") from None
     except EOFError:
         raise ValueError(f"{name} ends too early ({size} bytes) for a pickle: fetch it again") from None
-    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, struct.error) as error:
-        raise ValueError(f"{name} is no pickle that can be read ({shown(error)}): fetch it again") from None
-    except (pickle.UnpicklingError, MemoryError, RuntimeError, SystemError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"{name} is no pickle that can be read ({shown(error)}): fetch it again") from None
     if isinstance(value, Allowed | Dtype):
         raise ValueError(f"{name} holds a type and no data")
@@ -256,44 +257,40 @@ class _Unpickler(pickle._Unpickler):
         else:
             raise Refused(f"sets the state of a {type(made).__name__}")
 
-    def _only(self, kind: type, value: object) -> None:
-        if type(value) is not kind:
-            raise Refused(f"adds to a {type(value).__name__} as to a {kind.__name__}")
+    def _checked(self, kind: type, held: object, keys: Sequence = ()) -> None:
+        """Refuses what is added to a container of another kind, and keys that a container can't have."""
+        if type(held) is not kind:
+            raise Refused(f"adds to a {type(held).__name__} as to a {kind.__name__}")
+        for value in keys:
+            key(value)
 
     def _append_one(self) -> None:
-        self._only(list, self.stack[-2])
+        self._checked(list, self.stack[-2])
         self.load_append()
 
     def _append_many(self) -> None:
-        self._only(list, self.metastack[-1][-1])
+        self._checked(list, self.metastack[-1][-1])
         self.load_appends()
 
     def _add_items(self) -> None:
-        self._only(set, self.metastack[-1][-1])
-        self._check_keys(self.stack)
+        self._checked(set, self.metastack[-1][-1], self.stack)
         self.load_additems()
 
     def _set_item(self) -> None:
-        self._only(dict, self.stack[-3])
-        key(self.stack[-2])
+        self._checked(dict, self.stack[-3], self.stack[-2:-1])
         self.load_setitem()
 
     def _set_items(self) -> None:
-        self._only(dict, self.metastack[-1][-1])
-        self._check_keys(self.stack[::2])
+        self._checked(dict, self.metastack[-1][-1], self.stack[::2])
         self.load_setitems()
 
     def _make_dict(self) -> None:
-        self._check_keys(self.stack[::2])
+        self._checked(dict, {}, self.stack[::2])
         self.load_dict()
 
     def _make_frozenset(self) -> None:
-        self._check_keys(self.stack)
+        self._checked(set, set(), self.stack)
         self.load_frozenset()
-
-    def _check_keys(self, keys: list) -> None:
-        for value in keys:
-            key(value)
 
     def _make_bytearray(self) -> None:
         self.append(bytearray(self.read(int.from_bytes(self.read(8), "little"))))

@@ -36,9 +36,9 @@ def numbers(value: object) -> np.ndarray | None:
     """An array of real numbers of one or two dimensions; None where that isn't what it is."""
     if isinstance(value, np.ndarray) and not value.dtype.hasobject:
         return value if value.dtype.kind in "fiub" and value.ndim in (1, 2) else None
-    if not _nested(value):
+    if not nested(value):
         return None
-    if any(map(_nested, value)):
+    if any(map(nested, value)):
         rows = [numbers(row) for row in value]
         same = all(row is not None and row.ndim == 1 and row.shape == rows[0].shape for row in rows)
         return np.stack(rows) if same else None
@@ -46,7 +46,8 @@ def numbers(value: object) -> np.ndarray | None:
     return np.array([float(x) for x in value]) if real else None
 
 
-def _nested(value: object) -> bool:
+def nested(value: object) -> bool:
+    """Whether a value has entries: a list, a tuple, an array of at least one dimension."""
     return isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim > 0)
 
 
