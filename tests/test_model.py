@@ -27,7 +27,7 @@ ALTERNATIVES = [
     {"paths": ("tt", "aa")},
     {"paths": ("at", "ta")},
 ]
-FRAME = [{"pool": "path"}, {"pool": "position"}]
+FRAME = [{"pool": "path"}, {"pool": "path", "context": "position"}, {"pool": "position"}]
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
 
