@@ -71,14 +71,14 @@ class Emotion2vec:
         sources = [torch.tensor(wave, dtype=torch.float32, device=self.device) for wave in waves]
         if self.conf.get("normalize"):
             sources = [torch.nn.functional.layer_norm(source, source.shape) for source in sources]
-        padding, counts = None, [self._count(len(wave)) for wave in waves]
+        padding = self.real = None
+        counts = [self._count(len(wave)) for wave in waves]
         if len(waves) > 1:
             padding = pad_sequence([torch.zeros_like(s, dtype=torch.bool) for s in sources], True, True)
             real = [torch.ones(count, device=self.device) for count in counts]
             self.real = pad_sequence(real, batch_first=True)[:, None]  # (B, 1, T)
         with torch.no_grad():
             frames = self.model.extract_features(pad_sequence(sources, True), padding_mask=padding)["x"]
-        self.real = None
         return [some[:count].cpu().numpy() for some, count in zip(frames, counts, strict=True)]
 
     def _count(self, samples: int) -> int:

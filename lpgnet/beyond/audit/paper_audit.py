@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from lpgnet.beyond.audit import paper_kinds
 from lpgnet.beyond.audit.paper_claims import CLAIMS
-from lpgnet.beyond.audit.paper_kinds import FAILS, HOLDS, OPEN, VERDICTS, Tables
+from lpgnet.beyond.audit.paper_kinds import FAILS, HOLDS, OPEN, ROUNDING, VERDICTS, Tables
 from lpgnet.machine.files import write_forms
 
 COLUMNS = ["claim", "where", "printed", "recomputed", "verdict", "note"]
@@ -53,8 +52,7 @@ def page(frame: pd.DataFrame) -> str:
     for name in (FAILS, OPEN, HOLDS):
         some = frame[frame["verdict"] == name].to_dict("records")
         lines += ["", f"## {name.capitalize()} ({len(some)})", "", *map(_item, some)]
-    rule = " ".join(paper_kinds.__doc__.partition("Rounding.  ")[2].split())
-    return "\n".join([*lines, "", "## How a rounded number is compared", "", rule, ""])
+    return "\n".join([*lines, "", "## How a rounded number is compared", "", ROUNDING, ""])
 
 
 def _item(line: dict) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 HOLDS, FAILS, OPEN = VERDICTS = ("holds", "does not hold", "can't be decided")
+ROUNDING = " ".join(__doc__.partition("Rounding.  ")[2].split())  # the rule above, for a reader
 KEYS = {  # table -> the columns that name a row
     1: ["split"],
     2: ["model"],

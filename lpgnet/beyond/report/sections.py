@@ -307,10 +307,9 @@ def paper_audited(found: Findings) -> Iterator:
     order = (paper_kinds.FAILS, paper_kinds.OPEN, paper_kinds.HOLDS)
     paper = found.paper.sort_values("verdict", key=lambda v: v.map(order.index), kind="stable")
     frame = paper[["verdict", "claim", "where", "printed", "recomputed", "note"]]
-    rule = " ".join(paper_kinds.__doc__.partition("Rounding.  ")[2].split())
     yield Text("No model is run for this: what the paper's text states, against its own printed tables.")
     yield sheet(frame, "paper-audit-lines", f"{paper_audit.counted(paper)}.", "../../paper_audit.csv")
-    yield Text(f"How a rounded number is compared. {rule}")
+    yield Text(f"How a rounded number is compared. {paper_kinds.ROUNDING}")
 
 
 @section("data-audit", "Data audit", "The data, audited")
